@@ -1,0 +1,245 @@
+"""When to train on longer runs, and when to stop: Algorithm 1 of the paper as a pure state machine.
+
+Early in meta-training an optimizer is too poor for long runs to teach it anything; late in meta-training short runs
+teach it only greed. The curriculum (paper, section 3.2) therefore trains in *stages* with horizons
+`N_train = 100, 200, 500, ...` and judges each stage on the horizon of the next one, `N_valid[i] = N_train[i + 1]`: an
+optimizer passes when it holds up over more steps than it was trained on.
+
+A *period* is a fixed number of meta-epochs followed by one validation. A stage lasts at least `min_periods` periods
+and goes on while the last period was its best. Then the stage's best weights are restored and the next stage begins,
+its baseline to beat being those weights validated over the *new* validation horizon. A stage that never beats its
+baseline ends the curriculum.
+
+This module knows neither weights nor TensorFlow. It receives validation costs and answers with what to do::
+
+    curriculum, state = Curriculum(), initial_state()
+    while state.phase is not Phase.STOPPED:
+        train_one_period(curriculum.num_steps_train[state.stage])
+        state, action = step(curriculum, state, validate(curriculum.num_steps_validation[state.stage]))
+        if action is Action.SAVE:
+            save_weights()
+        elif action is Action.NEXT_STAGE:
+            restore_the_weights_that_were_saved_last()
+            state = rebaseline(curriculum, state, validate(curriculum.num_steps_validation[state.stage]))
+
+One invariant answers every question about weights: **what was saved last is the best**. It is what `NEXT_STAGE`
+restores, and what is exported after `STOP`, whether the last stage failed (then it is the best of the stage before),
+was the final one, or the run ended early.
+
+How this differs from the letter of Algorithm 1. There a stage goes on while `n <= N_period or L_val == L_min`, with `n`
+counted up at the start of each period, so the first condition holds for the first `N_period` periods and the second
+asks whether the last period set the minimum. As in the original program, the second is here "the last cost was
+*lower* than the best before it". The two part only where a cost exactly *equals* the best. By the letter such a stage
+goes on, and without end if the weights no longer move; the letter has another such loop in stage 0, whose `L_min`
+it leaves undefined: with infinity, a cost of infinity would equal it. Here a tie is no improvement, stage 0 starts
+from infinity, and a NaN never improves.
+
+How this differs from the original program. That one indexes past the end of its validation horizons when it leaves
+its last usable stage; here no next stage means stop. And a baseline of NaN, which no cost could ever beat there,
+counts as infinity here, so that a stage whose starting weights diverge may still recover.
+"""
+
+import dataclasses
+import enum
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+NUM_STEPS_TRAIN = (100, 200, 500, 1000, 1500, 2000, 2500, 3000)
+"""Horizons of the paper (appendix A1.2) and of the original program."""
+
+
+class Phase(enum.StrEnum):
+    """What the state machine is waiting for."""
+
+    TRAINING = "training"
+    """The validation cost after the next period, for `step`."""
+    BASELINE = "baseline"
+    """The validation cost of the restored weights over the new stage's horizon, for `rebaseline`."""
+    STOPPED = "stopped"
+    """Nothing; the weights saved last are the result."""
+
+
+class Action(enum.StrEnum):
+    """What the caller must do next."""
+
+    CONTINUE = "continue"
+    """Train another period with the weights as they are."""
+    SAVE = "save"
+    """Keep these weights, they are the best so far; then train another period."""
+    NEXT_STAGE = "next_stage"
+    """Restore the weights saved last, validate them over the new horizon, call `rebaseline`."""
+    STOP = "stop"
+    """Finish; the weights saved last are the result (there are none if `has_result` says so)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Curriculum:
+    """Settings of the curriculum.
+
+    Args:
+        num_steps_train: training horizon per stage, each a positive int. Default: those of the paper.
+        num_steps_validation: validation horizon per stage. Default (None): the training horizon of the next stage. It
+            decides the number of stages, so the last training horizon of the default list, 3000, is only validated on.
+        min_periods: `N_period`, at least 1; a stage is not left before so many periods. Default 3, from the paper.
+        patience: a stage is left once so many periods in a row did not improve, at least 1. The default 1 is
+            Algorithm 1: one period that is not the best so far is enough (after `min_periods`). Validation costs are
+            noisy and meta-training has plateaus, so larger values keep a stage alive through a few bad periods, and
+            keep a stage that has not yet beaten its baseline from ending the whole run.
+
+    Raises:
+        ValueError: if a value is out of range, or fewer horizons to train than to validate are given.
+    """
+
+    num_steps_train: tuple[int, ...] = NUM_STEPS_TRAIN
+    num_steps_validation: tuple[int, ...] | None = None
+    min_periods: int = 3
+    patience: int = 1
+
+    def __post_init__(self):
+        train = tuple(self.num_steps_train)
+        validation = train[1:] if self.num_steps_validation is None else tuple(self.num_steps_validation)
+        object.__setattr__(self, "num_steps_train", train)
+        object.__setattr__(self, "num_steps_validation", validation)
+        for name, values in (
+            ("num_steps_train", train),
+            ("num_steps_validation", validation),
+            ("min_periods", (self.min_periods,)),
+            ("patience", (self.patience,)),
+        ):
+            if not all(isinstance(value, int) and value >= 1 for value in values):
+                raise ValueError(f"Received {name}={getattr(self, name)!r}, expected positive integers.")
+        if not validation or len(train) < len(validation):
+            raise ValueError(
+                f"Received num_steps_train={train} and num_steps_validation={validation}, expected at least one stage, "
+                "that is one validation horizon, and a training horizon for each; without num_steps_validation give at "
+                "least two training horizons, since the last one is only validated on."
+            )
+
+    @property
+    def num_stages(self) -> int:
+        """How many stages there are; 7 by default, the last trained on 2500 steps and validated on 3000."""
+        return len(self.num_steps_validation)
+
+
+class CurriculumState(NamedTuple):
+    """Where the curriculum stands. Everything that a resumed run needs.
+
+    Attributes:
+        stage: index of the stage, from 0.
+        periods: periods finished in this stage.
+        stale: periods in a row, of this stage, since the last improvement.
+        best: lowest validation cost of this stage, its baseline included; infinity where there is none yet.
+        improved: whether this stage has beaten its baseline.
+        phase: what is awaited next.
+    """
+
+    stage: int
+    periods: int
+    stale: int
+    best: float
+    improved: bool
+    phase: Phase
+
+
+def initial_state() -> CurriculumState:
+    """Stage 0, before its first period, with an infinite baseline."""
+    return CurriculumState(stage=0, periods=0, stale=0, best=math.inf, improved=False, phase=Phase.TRAINING)
+
+
+def step(curriculum: Curriculum, state: CurriculumState, validation_cost: float) -> tuple[CurriculumState, Action]:
+    """Takes the validation cost at the end of a period and says what comes next.
+
+    Args:
+        curriculum: the settings.
+        state: the state before this period, in phase `TRAINING`.
+        validation_cost: cost over `num_steps_validation[state.stage]` steps; lower is better, NaN never is.
+
+    Returns:
+        The new state, and the action to take.
+
+    Raises:
+        ValueError: if the state awaits a baseline, has stopped, or is at a stage that these settings do not have.
+    """
+    _check(curriculum, state, Phase.TRAINING)
+    cost = float(validation_cost)
+    if cost < state.best:
+        return state._replace(periods=state.periods + 1, stale=0, best=cost, improved=True), Action.SAVE
+    state = state._replace(periods=state.periods + 1, stale=state.stale + 1)
+    if state.periods < curriculum.min_periods or state.stale < curriculum.patience:
+        return state, Action.CONTINUE
+    if state.improved and state.stage + 1 < curriculum.num_stages:
+        return initial_state()._replace(stage=state.stage + 1, phase=Phase.BASELINE), Action.NEXT_STAGE
+    return state._replace(phase=Phase.STOPPED), Action.STOP
+
+
+def rebaseline(curriculum: Curriculum, state: CurriculumState, validation_cost: float) -> CurriculumState:
+    """Sets what a new stage has to beat: the cost of the restored weights over its validation horizon.
+
+    Args:
+        curriculum: the settings.
+        state: the state that came with `NEXT_STAGE`, in phase `BASELINE`.
+        validation_cost: cost over `num_steps_validation[state.stage]` steps. NaN counts as infinity.
+
+    Raises:
+        ValueError: if the state does not await a baseline, or is at a stage that these settings do not have.
+    """
+    _check(curriculum, state, Phase.BASELINE)
+    cost = float(validation_cost)
+    return state._replace(best=math.inf if math.isnan(cost) else cost, phase=Phase.TRAINING)
+
+
+def has_result(state: CurriculumState) -> bool:
+    """Whether any weights were ever worth saving; False only while stage 0 has seen no finite cost."""
+    return state.improved or state.stage > 0
+
+
+def stop_reason(state: CurriculumState) -> str:
+    """One sentence for the log about why the curriculum stopped; empty while it has not."""
+    if state.phase is not Phase.STOPPED:
+        return ""
+    if state.improved:
+        return f"Stage {state.stage} is finished and there is no next stage; its best weights are the result."
+    if not has_result(state):
+        return f"No validation cost was below infinity in the {state.periods} periods of stage 0; there is no result."
+    return (
+        f"Stage {state.stage} did not beat its baseline {state.best:.6g} in {state.periods} periods; "
+        f"the best weights of stage {state.stage - 1} are the result."
+    )
+
+
+def to_dict(state: CurriculumState) -> dict[str, Any]:
+    """The state as plain JSON types. Infinity, which JSON lacks, travels as a string."""
+    best = state.best if math.isfinite(state.best) else str(state.best)
+    return {**state._asdict(), "best": best, "phase": state.phase.value}
+
+
+def from_dict(values: Mapping[str, Any]) -> CurriculumState:
+    """The inverse of `to_dict`.
+
+    Raises:
+        ValueError: if fields are missing, unknown, or of a wrong kind.
+    """
+    if set(values) != set(CurriculumState._fields):
+        raise ValueError(
+            f"Received a curriculum state with the fields {sorted(values)}, expected {sorted(CurriculumState._fields)}."
+        )
+    try:
+        state = CurriculumState(**{**values, "best": float(values["best"]), "phase": Phase(values["phase"])})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Received the curriculum state {dict(values)}, which cannot be read: {error}") from error
+    counters = (state.stage, state.periods, state.stale)
+    if not all(type(value) is int and value >= 0 for value in counters) or type(state.improved) is not bool:
+        raise ValueError(f"Received the curriculum state {dict(values)}, expected counters from 0 and a boolean.")
+    return state
+
+
+def _check(curriculum: Curriculum, state: CurriculumState, phase: Phase) -> None:
+    """Refuses a call in the wrong phase, and a state that belongs to a longer curriculum."""
+    if state.phase is not phase:
+        raise ValueError(f"Received a curriculum state in phase {state.phase}, expected {phase}.")
+    if state.stage >= curriculum.num_stages:
+        raise ValueError(
+            f"Received a state at stage {state.stage}, expected one below {curriculum.num_stages}; resume with the "
+            "curriculum that the run was started with."
+        )
