@@ -1,0 +1,154 @@
+"""Optimizers against each other: loss against step, one panel per problem."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from l2o_tf import summary
+from l2o_tf.plots import style
+
+HEADROOM = 4.0
+"""Units of ln loss above the lowest start (or the guessing level) beyond which a curve leaves the frame."""
+
+
+class Panel(NamedTuple):
+    """One problem of an evaluation.
+
+    Attributes:
+        problem: name of the problem.
+        curves: optimizer name -> losses `[runs, steps]`, at least one.
+        data: which data was used (`str(DataInfo)`), or None.
+        guess: loss of a guesser, `ln 10` with ten classes, drawn as a quiet line; None for no line.
+    """
+
+    problem: str
+    curves: Mapping[str, np.ndarray]
+    data: str | None = None
+    guess: float | None = None
+
+
+class Band(NamedTuple):
+    """Mean and sample standard deviation over the runs that are alive at each of `ends`; NaN once none is."""
+
+    ends: np.ndarray
+    means: np.ndarray
+    deviations: np.ndarray
+
+
+def evaluation_figure(
+    panels: Sequence[Panel],
+    *,
+    title: str | None = None,
+    x_scale: Literal["linear", "log"] = "linear",
+    window: int | None = None,
+) -> Figure:
+    """Loss against step: mean over runs of the ln of the trailing mean loss, with a band of one standard deviation.
+
+    A diverged run counts up to the step where it diverged; the label says how many did, and a line all of whose runs
+    have diverged ends in a cross. An optimizer has the same colour in every panel.
+
+    Args:
+        panels: one per problem, at least one.
+        title: headline, or None.
+        x_scale: `"log"` shows the first steps too; its windows shrink toward the start.
+        window: losses per trailing mean; None takes 50, or a fortieth of a run that is shorter than 2,000 steps.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: if there is no panel or no curve in one, or an array has not the shape `[runs, steps]`.
+    """
+    if not panels or not all(panel.curves for panel in panels):
+        raise ValueError(
+            f"Received panels with {[len(panel.curves) for panel in panels]} curves, expected at least one "
+            "panel and no empty one; evaluate at least one optimizer on every problem."
+        )
+    names = list(dict.fromkeys(name for panel in panels for name in panel.curves))
+    styles = dict(zip(names, style.line_styles(len(names)), strict=True))
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    width = {1: 6.4, 2: 10.2}.get(columns, 4.7 * columns)
+    with matplotlib.rc_context(style.STYLE):
+        figure = style.new_figure(width, 4.2 * rows + (0.35 if title else 0.0))
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for ax, panel in zip(grid, panels, strict=False):
+            _draw_panel(ax, panel, styles, x_scale, window)
+        for ax in grid[len(panels) :]:
+            ax.set_visible(False)
+        for ax in grid[::columns]:
+            ax.set_ylabel("ln loss")
+        figure.get_layout_engine().set(w_pad=0.09)
+        if title:
+            figure.suptitle(title, x=0.008, ha="left", fontsize=14, fontweight="bold")
+    return figure
+
+
+def _draw_panel(ax: Axes, panel: Panel, styles: Mapping[str, tuple], x_scale: str, window: int | None) -> None:
+    curves = {name: summary.as_curves(losses) for name, losses in panel.curves.items()}
+    steps = max(losses.shape[1] for losses in curves.values())
+    labels, tops = [], []
+    for name, losses in curves.items():
+        band = band_of(losses, x_scale, window)
+        _draw_curve(ax, band, *styles[name])
+        labels.append(_end_label(name, losses, band, steps, styles[name][0]))
+        tops.append(band.means[0])
+    if panel.guess is not None:
+        labels.append(style.guess_line(ax, panel.guess))
+        tops.append(labels[-1].y)
+    ax.set_xscale(x_scale)
+    ax.set_xlim(1 if x_scale == "log" else 0, steps)
+    _limit_top(ax, tops)
+    style.count_axis(ax, "step")
+    style.headings(ax, panel.problem, panel.data)
+    style.label_ends(ax, labels)
+
+
+def band_of(losses: np.ndarray, x_scale: str, window: int | None) -> Band:
+    """What is drawn of `[runs, steps]` losses."""
+    steps = losses.shape[1]
+    window = window or int(np.clip(steps // 40, 1, summary.WINDOW))
+    if x_scale == "log":
+        ends = np.unique(np.round(np.geomspace(1, steps, 240)).astype(int))
+        windows = np.clip(ends // 6, 1, window)
+    else:
+        ends = np.unique(np.append(np.arange(window, steps + 1, window), steps))
+        windows = np.full(len(ends), window)
+    values = summary.ln_means(losses, ends, windows)
+    means = summary.mean_alive(values)
+    alive = np.isfinite(values)
+    squares = np.where(alive, (values - means) ** 2, 0.0).sum(axis=0)
+    return Band(ends, means, np.sqrt(squares / np.maximum(alive.sum(axis=0) - 1, 1)))
+
+
+def _draw_curve(ax: Axes, band: Band, colour: str, line: str) -> None:
+    ax.plot(band.ends, band.means, line, color=colour, linewidth=1.9, zorder=3)
+    edges = band.means - band.deviations, band.means + band.deviations
+    ax.fill_between(band.ends, *edges, color=colour, alpha=0.17, linewidth=0, zorder=2)
+    drawn = np.flatnonzero(np.isfinite(band.means))
+    if drawn.size and drawn[-1] + 1 < len(band.means):
+        end = band.ends[drawn[-1]], band.means[drawn[-1]]
+        ax.plot(*end, marker="X", color=colour, markersize=9, markeredgecolor="white", zorder=4)
+
+
+def _end_label(name: str, losses: np.ndarray, band: Band, steps: int, colour: str) -> style.Label:
+    runs = len(losses)
+    diverged = int((summary.first_divergence(losses) < losses.shape[1]).sum())
+    note = f"\n{diverged} of {runs} diverged" if diverged else ""
+    drawn = np.flatnonzero(np.isfinite(band.means))
+    if not drawn.size:
+        return style.Label(0.0, np.nan, name + note, colour)
+    y = float(band.means[drawn[-1]])
+    value = f"  {style.signed(y)}" if diverged < runs else ""
+    return style.Label(band.ends[drawn[-1]] / steps, y, name + value + note, colour)
+
+
+def _limit_top(ax: Axes, tops: Sequence[float]) -> None:
+    """Keeps one exploding curve from squeezing all others."""
+    finite = [top for top in tops if np.isfinite(top)]
+    if finite and ax.get_ylim()[1] > min(finite) + HEADROOM:
+        ax.set_ylim(top=min(finite) + HEADROOM)
