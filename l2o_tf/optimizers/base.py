@@ -1,0 +1,110 @@
+"""What every optimizer is: `initial_state(params)` and `update(grads, state, params)`.
+
+Student, teacher and baseline share this one interface, which is why there is one unroll, one trainer and one evaluator::
+
+    state = optimizer.initial_state(params)
+    updates, state = optimizer.update(grads, state, params)
+    params = nest.add(params, updates)                        # the sign is in the update
+
+Two final classes implement it. `Analytic` is a pair of pure functions. `LearnedOptimizer` is a Keras RNN cell whose
+batch axis is the optimizee's coordinates; the cell's weights are the meta-parameters φ, and everything that the update
+rule remembers lives in the cell's states.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from l2o_tf import nest
+
+Params = dict[str, tf.Tensor]
+State = Any
+
+
+class Optimizer(abc.ABC):
+    """An update rule without variables of its own; state goes in and comes out."""
+
+    name: str
+
+    @abc.abstractmethod
+    def initial_state(self, params: Params) -> State:
+        """The state before the first step: a nest of tensors."""
+
+    @abc.abstractmethod
+    def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        """One step.
+
+        Args:
+            grads: `∇f(θ_t)`; same names and shapes as `params`.
+            state: what `initial_state` or the last `update` returned.
+            params: `θ_t`.
+
+        Returns:
+            `(Δθ_t, state)` with `θ_{t+1} = θ_t + Δθ_t`.
+        """
+
+    @property
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Meta-parameters φ by name; empty for analytic optimizers."""
+        return {}
+
+    @property
+    def trainable_variables(self) -> list[tf.Variable]:
+        """Meta-parameters φ in a fixed order."""
+        return list(self.named_variables.values())
+
+
+class Analytic(Optimizer):
+    """A hand-designed rule as two pure functions.
+
+    Args:
+        name: e.g. `"adam"`; the name of the teacher in records.
+        init: `params -> state`.
+        update: `(grads, state, params) -> (updates, state)`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        init: Callable[[Params], State],
+        update: Callable[[Params, State, Params], tuple[Params, State]],
+    ):
+        self.name = name
+        self._init = init
+        self._update = update
+
+    def initial_state(self, params: Params) -> State:
+        return self._init(params)
+
+    def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        return self._update(grads, state, params)
+
+
+class LearnedOptimizer(Optimizer):
+    """Runs a Keras RNN cell on every coordinate of the optimizee.
+
+    Args:
+        cell: a layer that obeys the RNN-cell contract: inputs `[N, 1]` (the gradient) and states in, outputs `[N, 1]`
+            (the update) and states out.
+        name: name in records; default: the cell's.
+    """
+
+    def __init__(self, cell: keras.layers.Layer, name: str | None = None):
+        self.cell = cell
+        self.name = name or cell.name
+        if not cell.built:
+            cell.build((None, 1))
+
+    def initial_state(self, params: Params) -> State:
+        return self.cell.get_initial_state(batch_size=nest.size(params))
+
+    def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        outputs, state = self.cell(nest.flatten(grads)[:, None], state)
+        return nest.unflatten(outputs[:, 0], like=params), state
+
+    @property
+    def named_variables(self) -> dict[str, tf.Variable]:
+        return {name: variable.value for name, variable in self.cell.named_weights.items()}

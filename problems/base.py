@@ -1,0 +1,97 @@
+"""What every optimizee is: three pure functions and a name.
+
+An *optimizee* is whatever is being optimized; a *problem* is an optimizee together with its data. A problem
+owns no variable and no iterator. All randomness enters through explicit seeds, so that the same seed gives the
+same run, on every device and after every resume::
+
+    params, constants = problem.init(seed)              # θ_0, and what stays fixed during one run
+    batches = problem.sample(seed, num_steps)           # the randomness of T steps, leading axis T
+    loss = problem.loss(params, constants, batch)       # f(θ_t), differentiable in params
+
+`loss` is traced into the compiled unroll. `init` and `sample` run outside XLA (`tf.random.stateless_*` gives other
+numbers inside it), and travel as tensors.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+Seed = tf.Tensor
+"""int32 `[2]`, as `tf.random.stateless_*` takes it."""
+
+Params = dict[str, tf.Tensor]
+"""Name -> float tensor. The insertion order is the order of the coordinates."""
+
+Constants = Any
+Batch = Any
+Batches = Any
+
+
+class DataInfo(NamedTuple):
+    """Which data a problem really uses; goes into every record, result file and plot title.
+
+    Attributes:
+        name: e.g. `"mnist"`, `"digits-28x28"`.
+        split: `"train"` or `"test"`, with the rule that chose the images.
+        size: number of examples.
+        fingerprint: first 16 hex digits of the SHA-256 over images and labels.
+    """
+
+    name: str
+    split: str
+    size: int
+    fingerprint: str
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.split} ({self.size:,} examples, {self.fingerprint})"
+
+
+class Problem(NamedTuple):
+    """An optimizee and its data as pure functions.
+
+    Attributes:
+        name: name under which the problem is registered.
+        init: `seed -> (params, constants)`.
+        sample: `(seed, num_steps) -> batches`; a nest whose tensors have a leading axis of `num_steps` (a Python int).
+            Minibatches travel as int32 indices. Problems without minibatches return `tf.zeros([num_steps], tf.int32)`.
+        loss: `(params, constants, batch) -> scalar`, where `batch` is `batches` without its leading axis.
+        data: which data is used; None for problems without data.
+        evaluate: `(params, constants) -> {"loss": scalar, "accuracy": scalar}` over the whole data set; None where there
+            is no such thing.
+    """
+
+    name: str
+    init: Callable[[Seed], tuple[Params, Constants]]
+    sample: Callable[[Seed, int], Batches]
+    loss: Callable[[Params, Constants, Batch], tf.Tensor]
+    data: DataInfo | None = None
+    evaluate: Callable[[Params, Constants], dict[str, tf.Tensor]] | None = None
+
+
+def no_batches(seed: Seed, num_steps: int) -> tf.Tensor:
+    """`sample` of a problem whose loss has no minibatch."""
+    del seed
+    return tf.zeros([num_steps], tf.int32)
+
+
+def fold(seed: Seed, *values) -> Seed:
+    """Derives a new seed: `fold(seed, meta_epoch, purpose)`.
+
+    Seeds are derived, never consumed, so a resumed run draws what the uninterrupted run would have drawn.
+
+    Args:
+        seed: int32 `[2]`.
+        *values: ints or scalar int tensors, folded in one after the other.
+
+    Returns:
+        int32 `[2]`.
+    """
+    for value in values:
+        seed = tf.random.fold_in(seed, value, alg="philox")
+    return seed
+
+
+def make_seed(seed: int) -> Seed:
+    """A root seed from the integer of `--seed`."""
+    return tf.constant([seed, 0], tf.int32)
