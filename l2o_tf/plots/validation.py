@@ -32,9 +32,6 @@ def validation_figure(
         data: which data was used (`str(DataInfo)`), or None.
         guess: loss of a guesser, or None.
 
-    Returns:
-        The figure.
-
     Raises:
         ValueError: if `losses` has not the shape `[runs, steps]` or the training horizon is outside of it.
     """
@@ -58,9 +55,8 @@ def validation_figure(
         ax.set_xlim(0, horizon)
         style.count_axis(ax, "step")
         ax.set_ylabel("ln loss")
-        place = "" if stage is None else f", stage {stage}"
-        note = _words(losses, at_end - at_train) + (f"\n{data}" if data else "")
-        style.headings(ax, f"Validation after {meta_epoch:,} meta-epochs{place}", note)
+        title = f"Validation after {meta_epoch:,} meta-epochs" + ("" if stage is None else f", stage {stage}")
+        style.headings(ax, title, _words(losses, at_end - at_train) + (f"\n{data}" if data else ""))
         style.label_ends(ax, labels)
     return figure
 

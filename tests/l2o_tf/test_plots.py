@@ -96,7 +96,7 @@ def test_validation_figure_when_all_diverged_or_horizons_are_equal():
 
 
 def test_validation_shorter_than_training_is_refused():
-    with pytest.raises(ValueError, match="horizon_train=50, expected 1..40"):
+    with pytest.raises(ValueError, match=r"horizon_train=50, expected 1\.\.40"):
         plots.validation_figure(losses(3, 40), horizon_train=50, meta_epoch=0)
 
 
@@ -129,7 +129,7 @@ def test_training_figure_of_a_single_value(key):
 
 
 def test_training_figure_without_losses_is_refused():
-    with pytest.raises(ValueError, match="read the records.jsonl"):
+    with pytest.raises(ValueError, match=r"read the records\.jsonl"):
         plots.training_figure([{"meta_epoch": 0}])
 
 

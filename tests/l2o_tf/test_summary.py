@@ -76,7 +76,7 @@ def test_summary_is_strict_json():
 
 @pytest.mark.parametrize("shape", [(0, 10), (3, 0), (2, 3, 4)])
 def test_wrong_shapes_are_named(shape):
-    with pytest.raises(ValueError, match="expected .runs, steps"):
+    with pytest.raises(ValueError, match=r"expected \[runs, steps\]"):
         summary.summarize(np.ones(shape))
 
 

@@ -1,0 +1,171 @@
+"""What is recorded can be read again, and a resumed run's records are those of an uninterrupted one."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+
+from l2o_tf import records
+from l2o_tf.progress import Progress
+
+
+def run(folder, first, last):
+    """Records meta-epochs `first` to `last - 1` as a training loop would."""
+    with records.Recorder(folder, progress_total=10, resume_from_step=first, stream=io.StringIO()) as recorder:
+        for step in range(first, last):
+            recorder.scalars(step, {"train/meta_loss": np.float32(1 / (1 + step)), "curriculum/stage": step // 4})
+            recorder.scalars(step, {"speed/steps_per_second": 100.0 + first})
+            if step == 6:
+                recorder.event(step, "back to the last good weights")
+            recorder.progress(step + 1, loss=0.25, stage=1, horizon=200, steps_per_second=5_000)
+
+
+def steps_in_tensorboard(folder, tag):
+    events = EventAccumulator(str(folder / records.EVENTS), tensor_size_guidance={"scalars": 0})
+    events.Reload()
+    return [event.step for event in events.Tensors(tag)]
+
+
+def test_resumed_records_equal_uninterrupted_ones(tmp_path):
+    run(tmp_path / "whole", 0, 10)
+    run(tmp_path / "resumed", 0, 8)
+    run(tmp_path / "resumed", 5, 9)  # the last checkpoint knew five meta-epochs
+    run(tmp_path / "resumed", 7, 10)
+    whole, resumed = (records.read_records(tmp_path / name / records.RECORDS) for name in ("whole", "resumed"))
+    assert whole != resumed
+    assert records.without_wall_times(whole) == records.without_wall_times(resumed)
+    assert [r["meta_epoch"] for r in whole if "event" in r] == [6]
+    for name in ("whole", "resumed"):
+        assert steps_in_tensorboard(tmp_path / name, "train/meta_loss") == list(range(10))
+
+
+def test_a_new_run_in_an_old_folder_starts_from_nothing(tmp_path):
+    run(tmp_path, 0, 8)
+    run(tmp_path, 0, 3)
+    assert {r["meta_epoch"] for r in records.read_records(tmp_path / records.RECORDS)} == {0, 1, 2}
+    assert steps_in_tensorboard(tmp_path, "train/meta_loss") == [0, 1, 2]
+
+
+@pytest.mark.parametrize("cut", [1, 10, 30])
+def test_a_half_last_line_is_left_out_and_repaired(tmp_path, cut):
+    run(tmp_path, 0, 5)
+    path = tmp_path / records.RECORDS
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole.splitlines()[0][:cut])
+    assert len(records.read_records(path)) == 10
+    run(tmp_path, 5, 6)
+    assert [r["meta_epoch"] for r in records.read_records(path)] == [i // 2 for i in range(12)]
+    assert path.read_bytes().startswith(whole)
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    run(tmp_path, 0, 3)
+    path = tmp_path / records.RECORDS
+    path.write_text("nonsense\n" + path.read_text())
+    with pytest.raises(ValueError, match=r"line 1 of 7 is no record: 'nonsense'"):
+        records.read_records(path)
+    with pytest.raises(ValueError, match="line 1 of 7"):
+        run(tmp_path, 2, 3)
+
+
+def test_every_line_is_there_before_the_next_call(tmp_path):
+    with records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder:
+        recorder.scalars(0, {"a": 1})
+        assert records.read_records(tmp_path / records.RECORDS)[0]["a"] == 1
+
+
+def test_lines_are_strict_json_and_exact(tmp_path):
+    value = np.float32(0.1)
+    with records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder:
+        recorder.scalars(0, {"nan": np.nan, "inf": np.float32(np.inf), "exact": value, "count": np.int64(7)})
+    line = (tmp_path / records.RECORDS).read_text()
+    record = json.loads(line, parse_constant=pytest.fail)
+    assert (record["nan"], record["inf"], record["count"]) == (None, None, 7)
+    assert np.float32(record["exact"]) == value
+
+
+@pytest.mark.parametrize("value", [[1.0, 2.0], "word", None])
+def test_what_is_no_number_is_refused(tmp_path, value):
+    with (
+        records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder,
+        pytest.raises(ValueError, match="for the scalar 'a', expected a single number"),
+    ):
+        recorder.scalars(0, {"a": value})
+
+
+def test_histograms_texts_and_figures_reach_tensorboard(tmp_path):
+    figure = Figure(figsize=(1, 1))
+    with records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder:
+        recorder.histograms(3, {"weights": np.array([1.0, np.nan, 2.0]), "nothing": np.array([np.nan])})
+        recorder.text("configuration", records.markdown_table({"num_steps": 100}))
+        recorder.figure(4, "validation", figure)
+        recorder.flush()
+    assert steps_in_tensorboard(tmp_path, "weights") == [3]
+    assert steps_in_tensorboard(tmp_path, "configuration") == [0]
+    assert steps_in_tensorboard(tmp_path, "validation") == [4]
+
+
+def test_an_unwritable_folder_is_an_os_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        records.Recorder(tmp_path / "file", progress_total=1)
+
+
+def test_close_twice_and_after_an_error(tmp_path):
+    with (
+        pytest.raises(KeyError),
+        records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder,
+    ):
+        recorder.scalars(0, {"a": 1})
+        raise KeyError
+    recorder.close()
+    assert len(records.read_records(tmp_path / records.RECORDS)) == 1
+
+
+def test_markdown_table_escapes_its_cells():
+    table = records.markdown_table({"teachers": "adam|sgd", "data_dir": "", "note": "two\nlines"})
+    assert table.splitlines() == [
+        "| name | value |",
+        "| --- | --- |",
+        "| teachers | `adam\\|sgd` |",
+        "| data_dir |  |",
+        "| note | `two lines` |",
+    ]
+
+
+def test_progress_without_a_terminal_prints_a_line_now_and_then():
+    times = iter([0.0, 10.0, 31.0, 31.0, 40.0, 50.0])
+    stream = io.StringIO()
+    progress = Progress(
+        100, initial=10, description="meta-training", unit="meta-epoch", stream=stream, clock=lambda: next(times)
+    )
+    progress.update(20, "loss 0.5")
+    progress.update(41, "loss 0.4")
+    progress.update(50, "loss 0.3")
+    progress.close()
+    progress.close()
+    assert stream.getvalue().splitlines() == [
+        "meta-training: meta-epoch 41/100 (41%), loss 0.4, 0:00:31 elapsed, at most 0:00:59 left",
+        "meta-training: meta-epoch 50/100 (50%), loss 0.3, 0:00:50 elapsed, at most 0:01:46 left",
+    ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_on_a_terminal_is_a_bar():
+    stream = Terminal()
+    progress = Progress(10, initial=2, description="meta-training", stream=stream)
+    progress.update(5, "loss 0.27, stage 1")
+    progress.write("a new stage")
+    progress.update(4)  # after a rollback
+    progress.update(10, "loss 0.2")
+    progress.close()
+    shown = stream.getvalue()
+    assert "a new stage\n" in shown
+    assert "meta-training 100%" in shown and "10/10" in shown and "loss 0.2" in shown
