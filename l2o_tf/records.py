@@ -10,12 +10,13 @@ is told to forget them, and a last line that the kill cut in half goes too. The 
 that of an uninterrupted one, wall times aside (`without_wall_times`).
 """
 
+import contextlib
 import io
 import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -49,7 +50,7 @@ class Recorder:
         stream: where progress and events are shown; None takes stderr.
 
     Raises:
-        OSError: if the folder cannot be written.
+        OSError: here and in every method, if the folder cannot be written or the disk is full.
         ValueError: if `records.jsonl` is damaged elsewhere than in its last line.
     """
 
@@ -65,8 +66,9 @@ class Recorder:
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         drop_records(folder / RECORDS, resume_from_step)
+        with _os_errors():
+            self._events = _event_writer(folder / EVENTS, resume_from_step)
         self._lines = open(folder / RECORDS, "a", encoding="utf-8")  # noqa: SIM115 - closed in `close`
-        self._events = _event_writer(folder / EVENTS, resume_from_step)
         self._progress = Progress(
             progress_total, initial=resume_from_step, description=description, unit="meta-epoch", stream=stream
         )
@@ -80,27 +82,27 @@ class Recorder:
         """
         values = {name: _plain(name, value) for name, value in values.items()}
         self._write_line(step, values)
-        with self._events.as_default(step=step):
+        with _os_errors(), self._events.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
     def histograms(self, step: int, values: Mapping[str, Any]) -> None:
         """Records distributions (TensorBoard only); entries that are not finite are left out."""
-        with self._events.as_default(step=step):
+        with _os_errors(), self._events.as_default(step=step):
             for name, value in values.items():
                 array = np.asarray(value)
                 tf.summary.histogram(name, array[np.isfinite(array)])
 
     def text(self, name: str, markdown: str, step: int = 0) -> None:
         """Records a text in Markdown (TensorBoard only), e.g. `text("configuration", markdown_table(config))`."""
-        with self._events.as_default(step=step):
+        with _os_errors(), self._events.as_default(step=step):
             tf.summary.text(name, markdown)
 
     def figure(self, step: int, name: str, figure: "Figure") -> None:
         """Records a matplotlib figure as an image (TensorBoard only)."""
         png = io.BytesIO()
         figure.savefig(png, format="png")
-        with self._events.as_default(step=step):
+        with _os_errors(), self._events.as_default(step=step):
             tf.summary.image(name, tf.io.decode_png(png.getvalue(), channels=3)[tf.newaxis])
 
     def event(self, step: int, message: str) -> None:
@@ -138,13 +140,15 @@ class Recorder:
     def flush(self) -> None:
         """Hands everything to the operating system; call it before a checkpoint is written."""
         self._lines.flush()
-        self._events.flush()
+        with _os_errors():
+            self._events.flush()
 
     def close(self) -> None:
         """Flushes and closes; safe to call twice."""
         self._progress.close()
         self._lines.close()
-        self._events.close()
+        with _os_errors():
+            self._events.close()
 
     def __enter__(self) -> Self:
         return self
@@ -229,6 +233,15 @@ def _plain(name: str, value: Any) -> int | float:
 
 def _finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextlib.contextmanager
+def _os_errors() -> Iterator[None]:
+    """TensorFlow's own errors of a full or read-only disk as what they are."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(f"TensorBoard's event file cannot be written: {error.message}") from error
 
 
 def _event_writer(folder: Path, resume_from_step: int) -> tf.summary.SummaryWriter:

@@ -151,4 +151,4 @@ def _limit_top(ax: Axes, tops: Sequence[float]) -> None:
     """Keeps one exploding curve from squeezing all others."""
     finite = [top for top in tops if np.isfinite(top)]
     if finite and ax.get_ylim()[1] > min(finite) + HEADROOM:
-        ax.set_ylim(top=min(finite) + HEADROOM)
+        ax.set_ylim(ax.dataLim.y0 - 0.3, min(finite) + HEADROOM)

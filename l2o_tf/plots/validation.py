@@ -49,12 +49,11 @@ def validation_figure(
         ax = figure.subplots()
         _draw_runs(ax, losses, window)
         labels = [] if guess is None else [style.guess_line(ax, guess)]
+        ax.set(xlim=(0, horizon), ylabel="ln loss")
         if horizon_train < horizon:
             labels.append(_mark(ax, horizon_train, horizon, at_train, "training", style.PALETTE[1]))
         labels.append(_mark(ax, horizon, horizon, at_end, "validation", style.PALETTE[2]))
-        ax.set_xlim(0, horizon)
         style.count_axis(ax, "step")
-        ax.set_ylabel("ln loss")
         title = f"Validation after {meta_epoch:,} meta-epochs" + ("" if stage is None else f", stage {stage}")
         style.headings(ax, title, _words(losses, at_end - at_train) + (f"\n{data}" if data else ""))
         style.label_ends(ax, labels)

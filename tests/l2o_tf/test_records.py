@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
@@ -112,6 +113,16 @@ def test_an_unwritable_folder_is_an_os_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         records.Recorder(tmp_path / "file", progress_total=1)
+
+
+def test_a_full_disk_is_an_os_error(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "events; No space left on device")
+
+    with records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder:
+        monkeypatch.setattr(tf.summary, "scalar", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            recorder.scalars(0, {"a": 1})
 
 
 def test_close_twice_and_after_an_error(tmp_path):
