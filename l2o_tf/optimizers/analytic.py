@@ -4,9 +4,9 @@ Each is a pair of pure functions behind `Analytic`; a factory binds the hyper-pa
 a dict of tensors and the same coordinates as one vector give the same updates. They compute in the dtype of the
 parameters, keep their step counter as a tensor, and so run inside `tf.function`, `tf.while_loop` and XLA alike.
 
-The equations are those of `keras.optimizers` (Keras 3). The defaults are those of the teachers in the paper (appendix
-A1.3: learning rate 0.01 for each) and in the original program, which takes them from TensorFlow 1. Where the two
-differ, the argument that reconciles them is named below:
+The equations are those of `keras.optimizers` (Keras 3). The defaults are those of the teachers, so that "adam" is the
+same rule as teacher and as baseline: learning rate 0.01 for each (paper, appendix A1.3), and otherwise the defaults of
+TensorFlow 1, on which the original program runs. These are the arguments in which the two differ:
 
 | rule | TensorFlow 1 (default here) | Keras 3 |
 |---|---|---|
@@ -106,7 +106,7 @@ def nag(learning_rate: float = 0.01, momentum: float = 0.9) -> Analytic:
         w <- μ w - η g,    w_0 = 0
         Δ = μ w - η g
 
-    A teacher of the original program, with these defaults.
+    A teacher of the original program, there too with η = 0.01 and μ = 0.9.
 
     Args:
         learning_rate: η, positive. Default 0.01.
@@ -125,9 +125,7 @@ def nag(learning_rate: float = 0.01, momentum: float = 0.9) -> Analytic:
     return Analytic("nag", lambda params: VelocityState(_full(params, 0.0)), update)
 
 
-def adam(
-    learning_rate: float = 0.01, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8
-) -> Analytic:
+def adam(learning_rate: float = 0.01, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8) -> Analytic:
     """Adam (Kingma & Ba, 2015), in the form just before section 2.1 of its paper: bias correction in the step size.
 
         m <- m + (1 - β1) (g - m),    v <- v + (1 - β2) (g² - v),    m_0 = v_0 = 0
@@ -160,7 +158,7 @@ def adam(
         def delta(theta, m, v):
             t = tf.cast(step, theta.dtype)
             size = learning_rate * tf.sqrt(1.0 - _power(beta_2, t)) / (1.0 - _power(beta_1, t))
-            return -size * m / (tf.sqrt(v) + epsilon)
+            return -size * _quotient(m, tf.sqrt(v) + epsilon)
 
         return _map(delta, params, m, v), AdamState(step, m, v)
 
@@ -180,7 +178,7 @@ def rmsprop(
         w <- μ w - η g / √(s + ε),    w_0 = 0
         Δ = w
 
-    A teacher of the original program, with these defaults.
+    A teacher of the original program, there too with η = 0.01 and ρ = 0.9.
 
     Args:
         learning_rate: η, positive. Default 0.01.
@@ -211,9 +209,7 @@ def rmsprop(
     return Analytic("rmsprop", init, update)
 
 
-def adagrad(
-    learning_rate: float = 0.01, initial_accumulator: float = 0.1, epsilon: float = 0.0
-) -> Analytic:
+def adagrad(learning_rate: float = 0.01, initial_accumulator: float = 0.1, epsilon: float = 0.0) -> Analytic:
     """Adagrad (Duchi et al., 2011), ε inside the square root.
 
         a <- a + g²
@@ -257,7 +253,7 @@ def _map(function: Callable[..., tf.Tensor], params: Params, *others: Params) ->
 
 def _full(params: Params, value: float) -> Params:
     """Tensors filled with `value`, shaped as the parameters."""
-    return _map(lambda param: tf.fill(tf.shape(param), tf.cast(value, param.dtype)), params)
+    return _map(lambda param: tf.zeros_like(param) + value, params)
 
 
 def _velocity(grads: Params, velocity: Params, params: Params, learning_rate: float, momentum: float) -> Params:
