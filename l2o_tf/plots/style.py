@@ -141,7 +141,8 @@ def label_ends(ax: Axes, labels: Sequence[Label], axis_inches: float = 3.2) -> N
 def spread(wanted: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Centres nearest to the wanted ones, in the same order, whose intervals of the given sizes do not overlap.
 
-    Pool adjacent violators: subtract the room that the labels below need, make the rest non-decreasing, add it back.
+    They stay within the axis, `[0, 1]`, as long as there is room. Pool adjacent violators: subtract the room that the
+    labels below need, make the rest non-decreasing, add it back.
     """
     order = np.argsort(wanted, kind="stable")
     offsets = np.cumsum(sizes[order]) - sizes[order] / 2
@@ -152,7 +153,8 @@ def spread(wanted: np.ndarray, sizes: np.ndarray) -> np.ndarray:
             (a, m), (b, n) = pools[-2:]
             pools[-2:] = [((a * m + b * n) / (m + n), m + n)]
     places = np.empty(len(wanted))
-    places[order] = np.repeat([mean for mean, _ in pools], [count for _, count in pools]) + offsets
+    starts = np.repeat([mean for mean, _ in pools], [count for _, count in pools])
+    places[order] = np.clip(starts, 0.0, max(0.0, 1.0 - sizes.sum())) + offsets
     return places
 
 

@@ -143,6 +143,12 @@ def test_labels_do_not_overlap_and_keep_their_order():
     assert order[0] == 2 and order[-1] == 3
 
 
+def test_labels_stay_within_the_axis():
+    places = style.spread(np.zeros(4), np.full(4, 0.1))
+    np.testing.assert_allclose(sorted(places), [0.05, 0.15, 0.25, 0.35])
+    assert style.spread(np.ones(1), np.full(1, 0.1)) == pytest.approx([0.95])
+
+
 def test_more_optimizers_than_colours_stay_distinct():
     assert len(set(style.line_styles(20))) == 20
 
