@@ -262,7 +262,7 @@ def _velocity(grads: Params, velocity: Params, params: Params, learning_rate: fl
 
 
 def _power(base: float, exponent: tf.Tensor) -> tf.Tensor:
-    return tf.pow(tf.cast(base, exponent.dtype), exponent)
+    return tf.pow(tf.constant(base, exponent.dtype), exponent)
 
 
 def _quotient(numerator: tf.Tensor, denominator: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,7 @@ from l2o_tf.optimizers.analytic import ANALYTIC, adagrad, adam, momentum, nag, r
 
 STEPS = 100
 LR = 2.0**-6
-"""Keras rounds learning rate, momentum and initial accumulator to float32; dyadic numbers are exact there."""
+"""Keras rounds hyper-parameters to float32, whatever the dtype of the variables; dyadic numbers are exact there."""
 
 
 def keras_rmsprop(**options):
@@ -22,10 +22,13 @@ PAIRS = {
     "momentum": (momentum(LR, 0.875), lambda: keras.optimizers.SGD(LR, momentum=0.875)),
     "momentum_0.5": (momentum(LR, 0.5), lambda: keras.optimizers.SGD(LR, momentum=0.5)),
     "nag": (nag(LR, 0.875), lambda: keras.optimizers.SGD(LR, momentum=0.875, nesterov=True)),
-    "adam": (adam(LR), lambda: keras.optimizers.Adam(LR, epsilon=1e-8)),
+    "adam": (
+        adam(LR, beta_1=0.875, beta_2=1.0 - 2.0**-10),
+        lambda: keras.optimizers.Adam(LR, beta_1=0.875, beta_2=1.0 - 2.0**-10, epsilon=1e-8),
+    ),
     "adam_all": (
-        adam(LR, beta_1=0.5, beta_2=0.9, epsilon=1e-2),
-        lambda: keras.optimizers.Adam(LR, beta_1=0.5, beta_2=0.9, epsilon=1e-2),
+        adam(LR, beta_1=0.5, beta_2=0.75, epsilon=1e-2),
+        lambda: keras.optimizers.Adam(LR, beta_1=0.5, beta_2=0.75, epsilon=1e-2),
     ),
     "rmsprop": (
         rmsprop(LR, epsilon=1e-7, initial_mean_square=0.0),
