@@ -1,0 +1,58 @@
+"""What every test shares: the environment, where the recorded references lie, and seeds.
+
+Nothing here imports TensorFlow, so that a test that does not need it does not pay for it.
+"""
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BESIDE = Path(__file__).resolve().parents[2] / "shared"
+"""Files that may lie beside the checkout. They are never needed: a test that wants them is skipped without them."""
+
+
+def _environment() -> None:
+    """Set before TensorFlow and matplotlib are imported, which is when they read it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["MPLBACKEND"] = "Agg"
+    if (BESIDE / "data" / "tfds").is_dir():
+        os.environ.setdefault("TFDS_DATA_DIR", str(BESIDE / "data" / "tfds"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:  # TensorFlow takes every core for each process otherwise
+        threads = str(max(1, (os.cpu_count() or 1) // workers))
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", threads)
+        os.environ.setdefault("TF_NUM_INTEROP_THREADS", threads)
+
+
+_environment()
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Folder of the files recorded from the original programs (`*_golden.npz`, `weights/`, `orig_eval_curves.npz`)."""
+    folder = BESIDE / "reference"
+    if not folder.is_dir():
+        pytest.skip("the recorded references are not there: ../shared/reference")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tfds_dir() -> Path:
+    """Folder with MNIST as TFDS prepares it."""
+    folder = Path(os.environ.get("TFDS_DATA_DIR", "."))
+    if not (folder / "mnist").is_dir():
+        pytest.skip("real MNIST is not prepared: set TFDS_DATA_DIR")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """Every test starts from the same global random state, whichever tests ran before it in its process."""
+    random.seed(0)
+    np.random.seed(0)
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].random.set_seed(0)

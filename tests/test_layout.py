@@ -1,0 +1,228 @@
+"""The house rules that a machine can check: ranks, lengths, paths, pickles.
+
+`RANKS` is the one place where the ranks are written down. A new module gets its line there; until it has one, the
+suite fails. The checks themselves are functions of sources, and are tested on sources that break each rule.
+"""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A module imports lower ranks and, without cycles, its own. The first pattern that matches decides.
+RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (0, ("l2o_tf", "l2o_tf.nest", "l2o_tf.summary", "problems.base")),
+    (1, ("problems.datasets",)),
+    (2, ("problems", "problems.*")),
+    (3, ("l2o_tf.optimizers.base", "l2o_tf.optimizers.preprocess")),
+    (4, ("l2o_tf.optimizers", "l2o_tf.optimizers.*")),
+    (5, ("l2o_tf.unroll", "l2o_tf.objectives")),
+    (6, ("l2o_tf.techniques", "l2o_tf.techniques.*")),
+    (7, ("l2o_tf.meta_epoch", "l2o_tf.meta_trainer", "l2o_tf.evaluation")),
+    (8, ("l2o_tf.checkpoint", "l2o_tf.config", "l2o_tf.keras_optimizer", "l2o_tf.records", "l2o_tf.progress")),
+    (8, ("l2o_tf.plots", "l2o_tf.plots.*")),
+    (9, ("meta_train", "evaluate", "reproduce", "benchmarks", "benchmarks.*")),
+)
+OURS = ("l2o_tf", "problems", "meta_train", "evaluate", "reproduce", "benchmarks")
+MAY_UNPICKLE = ("l2o_tf.checkpoint",)  # the restricted importer of original weights
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 50  # without the docstring
+
+
+def rank(module: str) -> int | None:
+    for value, patterns in RANKS:
+        if any(fnmatchcase(module, pattern) for pattern in patterns):
+            return value
+    return None
+
+
+def imports(module: str, source: str, modules: Iterable[str], is_package: bool = False) -> set[str]:
+    """The modules of this project that `source` imports, wherever in the file it does so."""
+    known, found = set(modules), set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            anchor = module.split(".")[: None if is_package and node.level == 1 else -(node.level - is_package)]
+            parts = (anchor if node.level else []) + ([node.module] if node.module else [])
+            base = ".".join(parts)
+            found |= {f"{base}.{a.name}" if f"{base}.{a.name}" in known else base for a in node.names}
+    return {name for name in found if name.split(".")[0] in OURS} - {module}
+
+
+def rank_faults(graph: Mapping[str, set[str]]) -> list[str]:
+    """Unranked modules, upward arrows, cycles, and problems that know the optimizers."""
+    faults = [f"{module} has no rank: give it a line in RANKS" for module in graph if rank(module) is None]
+    for module, targets in graph.items():
+        for target in sorted(targets):
+            here, there = rank(module), rank(target)
+            if there is None and target not in graph:
+                faults.append(f"{module} imports {target}, which has no rank")
+            elif here is not None and there is not None and there > here:
+                faults.append(f"{module} (rank {here}) imports {target} (rank {there}): upward")
+            if module.startswith("problems") and target.startswith("l2o_tf"):
+                faults.append(f"{module} imports {target}: problems never import l2o_tf")
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        faults.append("cycle: " + " -> ".join(error.args[1]))
+    return faults
+
+
+def length_faults(name: str, source: str) -> list[str]:
+    lines = source.count("\n") + 1 - source.endswith("\n")
+    faults = [f"{name}: {lines} lines, at most {MAX_FILE_LINES}: split it"] if lines > MAX_FILE_LINES else []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            doc = node.body[0] if ast.get_docstring(node) is not None else None
+            length = node.end_lineno - node.lineno + 1 - (doc.end_lineno - doc.lineno + 1 if doc else 0)
+            if length > MAX_FUNCTION_LINES:
+                faults.append(f"{name}:{node.lineno}: {node.name} has {length} lines, at most {MAX_FUNCTION_LINES}")
+    return faults
+
+
+MACHINE_PATH = re.compile(r"(?<![A-Za-z0-9_.])/(work|farm|root|home/[a-z]+|Users/[A-Za-z]+)/")
+
+
+def path_faults(name: str, text: str) -> list[str]:
+    found = (MACHINE_PATH.search(line) for line in text.splitlines())
+    return [f"{name}:{number}: {hit.group()} is a path of one machine" for number, hit in enumerate(found, 1) if hit]
+
+
+def pickle_faults(module: str, source: str) -> list[str]:
+    """Unpickling runs what the file says. `pickle` is for `MAY_UNPICKLE` (and tests that make evil files) only."""
+    faults, may_import = [], module in MAY_UNPICKLE or module.startswith("tests")
+    for node in ast.walk(ast.parse(source)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        banned = {"pickle", "_pickle", "dill", "joblib", "cloudpickle", "shelve"} & {n.split(".")[0] for n in names}
+        if banned and not (may_import and banned == {"pickle"}):
+            faults.append(f"{module}:{node.lineno}: imports {banned.pop()}")
+        if isinstance(node, ast.ImportFrom) and node.module == "pickle" and {a.name for a in node.names} & LOADERS:
+            faults.append(f"{module}:{node.lineno}: imports a loader of pickle")
+        if isinstance(node, ast.Attribute) and node.attr in LOADERS and ast.unparse(node.value) == "pickle":
+            faults.append(f"{module}:{node.lineno}: pickle.{node.attr}")
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
+            faults.append(f"{module}:{node.value.lineno}: allow_pickle={ast.unparse(node.value)}")
+    return faults
+
+
+LOADERS = {"load", "loads"}
+
+
+def files() -> list[Path]:
+    """What git would put into a commit of everything, or, outside of git, everything but the environment."""
+    listing = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        names = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split("\0")
+    except (OSError, subprocess.CalledProcessError):
+        names = [
+            str(p.relative_to(ROOT)) for p in ROOT.rglob("*") if p.relative_to(ROOT).parts[0] not in (".venv", "runs")
+        ]
+    return sorted(ROOT / name for name in names if name and (ROOT / name).is_file())
+
+
+def python_files() -> dict[str, Path]:
+    """Module name -> file."""
+    paths = [path for path in files() if path.suffix == ".py"]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+
+
+def test_imports_point_downward():
+    ours = {module: path for module, path in python_files().items() if module.split(".")[0] != "tests"}
+    graph = {m: imports(m, path.read_text(), ours, path.name == "__init__.py") for m, path in ours.items()}
+    assert "problems.base" in graph
+    assert not rank_faults(graph)
+
+
+def test_files_and_functions_are_short():
+    assert not [fault for module, path in python_files().items() for fault in length_faults(module, path.read_text())]
+
+
+def test_no_unpickling_and_no_machine_paths():
+    assert not [fault for module, path in python_files().items() for fault in pickle_faults(module, path.read_text())]
+    texts = [path for path in files() if path.suffix in {".py", ".md", ".txt", ".toml", ".flags", ".json", ".yaml", ""}]
+    assert ROOT / "README.md" in texts
+    name_of = {path: str(path.relative_to(ROOT)) for path in texts}
+    assert not [fault for p in texts for fault in path_faults(name_of[p], p.read_text(errors="replace"))]
+
+
+MODULES = ("problems.base", "problems.networks", "l2o_tf.nest", "l2o_tf.unroll", "l2o_tf.plots", "l2o_tf.plots.style")
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "is_package", "expected"),
+    [
+        ("l2o_tf.unroll", "from l2o_tf import nest", False, {"l2o_tf.nest"}),
+        ("l2o_tf.unroll", "from l2o_tf import __version__", False, {"l2o_tf"}),
+        ("l2o_tf.unroll", "def f():\n    import problems.base", False, {"problems.base"}),
+        ("l2o_tf.unroll", "from .nest import size", False, {"l2o_tf.nest"}),
+        ("l2o_tf.plots.style", "from .. import nest", False, {"l2o_tf.nest"}),
+        ("l2o_tf.plots", "from .style import save", True, {"l2o_tf.plots.style"}),
+        ("l2o_tf.plots", "from ..nest import size", True, {"l2o_tf.nest"}),
+        ("l2o_tf.unroll", "import numpy, evaluate_something", False, set()),
+    ],
+)
+def test_imports_are_found(module, source, is_package, expected):
+    assert imports(module, source, MODULES, is_package) == expected
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        ({"l2o_tf.nest": {"l2o_tf.unroll"}, "l2o_tf.unroll": set()}, "upward"),
+        ({"l2o_tf.optimizers.base": {"l2o_tf.optimizers.dm"}}, "upward"),
+        ({"problems.networks": {"l2o_tf.nest"}}, "problems never import l2o_tf"),
+        ({"l2o_tf.novelty": set()}, "has no rank"),
+        ({"l2o_tf.unroll": {"l2o_tf.novelty"}}, "has no rank"),
+        ({"problems.networks": {"problems.analytic"}, "problems.analytic": {"problems.networks"}}, "cycle"),
+    ],
+)
+def test_a_wrong_arrow_is_found(graph, message):
+    assert any(message in fault for fault in rank_faults(graph))
+
+
+def test_right_arrows_pass():
+    assert not rank_faults(
+        {"evaluate": {"l2o_tf.plots", "problems"}, "l2o_tf.unroll": {"l2o_tf.nest", "problems.base"}}
+    )
+
+
+def test_a_long_file_and_a_long_function_are_found():
+    body = "    x = 1\n" * MAX_FUNCTION_LINES
+    assert length_faults("m", "def f():\n" + body) == ["m:1: f has 51 lines, at most 50"]
+    assert not length_faults("m", 'def f():\n    """One.\n\n    Two.\n    """\n' + body.removeprefix("    x = 1\n"))
+    assert length_faults("m", "x = 1\n" * 301) == ["m: 301 lines, at most 300: split it"]
+    assert not length_faults("m", "x = 1\n" * 300)
+
+
+@pytest.mark.parametrize("folder", ["work", "root", "home/ada", "Users/Ada"])
+def test_a_machine_path_is_found(folder):
+    assert path_faults("m", f"first\nopen('/{folder}/data')") == [f"m:2: /{folder}/ is a path of one machine"]
+    assert not path_faults("m", f"see docs/{folder}/data")
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "ok"),
+    [
+        ("l2o_tf.records", "import pickle", False),
+        ("l2o_tf.records", "from joblib import load", False),
+        ("l2o_tf.records", "np.load(path, allow_pickle=True)", False),
+        ("l2o_tf.records", "np.load(path, allow_pickle=False)", True),
+        ("l2o_tf.records", "json.load(file)", True),
+        ("l2o_tf.checkpoint", "import pickle\nclass Plain(pickle.Unpickler): ...", True),
+        ("l2o_tf.checkpoint", "import pickle\npickle.load(file)", False),
+        ("l2o_tf.checkpoint", "from pickle import loads", False),
+        ("tests.test_evil", "import pickle\npickle.dumps(1)", True),
+        ("tests.test_evil", "import pickle\npickle.loads(b'')", False),
+    ],
+)
+def test_unpickling_is_found(module, source, ok):
+    assert (not pickle_faults(module, source)) == ok
