@@ -47,12 +47,12 @@ class Optimizer(abc.ABC):
         """
 
     @property
-    def named_variables(self) -> dict[str, tf.Variable]:
+    def named_variables(self) -> dict[str, keras.Variable]:
         """Meta-parameters φ by name; empty for analytic optimizers."""
         return {}
 
     @property
-    def trainable_variables(self) -> list[tf.Variable]:
+    def trainable_variables(self) -> list[keras.Variable]:
         """Meta-parameters φ in a fixed order."""
         return list(self.named_variables.values())
 
@@ -106,5 +106,5 @@ class LearnedOptimizer(Optimizer):
         return nest.unflatten(outputs[:, 0], like=params), state
 
     @property
-    def named_variables(self) -> dict[str, tf.Variable]:
-        return {name: variable.value for name, variable in self.cell.named_weights.items()}
+    def named_variables(self) -> dict[str, keras.Variable]:
+        return dict(self.cell.named_weights)

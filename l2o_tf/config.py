@@ -1,0 +1,187 @@
+"""Everything that decides a meta-training, in one frozen record.
+
+A `Config` is what flags are turned into and what is stored with a run. Defaults are those of the paper; `PRESETS` lists what
+the original program does differently. A field's metadata is its help text, the only place where it is written.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+
+def _field(default, help_text: str):
+    return dataclasses.field(default=default, metadata={"help": help_text})
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The resolved configuration of a meta-training; see the fields' metadata, or `meta_train.py --help`."""
+
+    preset: str = _field("paper", "Whose defaults: 'paper' or 'original' (the released program).")
+    problem: str = _field("mnist", "What the optimizer is trained on; `python -m problems --list` has the names.")
+    optimizer: str = _field("L2O-DM", "Architecture of the learned optimizer.")
+    data: str = _field("auto", "Where images come from: 'auto' (TFDS, Keras cache, else embedded), 'tfds', 'embedded'.")
+    data_dir: str = _field("", "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default.")
+    split: str = _field("original", "Images to use: 'original' (as the original program), 'train' or 'test'.")
+    seed: int = _field(0, "Decides everything that is drawn: weights, optimizees, minibatches, validation.")
+    num_epochs: int = _field(5000, "Meta-epochs at most; one meta-epoch is one run of the optimizee.")
+    num_steps: int = _field(100, "Horizon: steps per run. A curriculum sets its own.")
+    unroll_length: int = _field(20, "Truncation: steps per window of backpropagation.")
+    learning_rate: float = _field(1e-3, "Learning rate of the meta-optimizer, keras.optimizers.Adam.")
+    objective: str = _field("sum", "Meta-loss of a window: 'sum', 'mean' or 'final' of its T+1 losses.")
+    second_derivatives: bool = _field(False, "Differentiate through the optimizee's gradients too.")
+    clip_norm: float = _field(0.0, "Clip the meta-gradient to this global norm; 0: never (paper and program).")
+    evaluation_period: int = _field(100, "Meta-epochs per period; each period ends with a validation.")
+    num_runs_validation: int = _field(20, "Runs per validation.")
+    validation_seeds: str = _field("fixed", "'fixed': the same runs every time; 'fresh': new ones (original).")
+    validation_window: int = _field(1, "Losses at the end of each run that are averaged into the validation cost.")
+    curriculum: bool = _field(False, "Lengthen the horizon by Algorithm 1.")
+    curriculum_steps: str = _field("100,200,500,1000,1500,2000,2500,3000", "Horizons of the curriculum.")
+    min_periods: int = _field(3, "Periods that a stage of the curriculum lasts at least (N_period).")
+    patience: int = _field(1, "Leave a stage after so many periods in a row without improvement; 1: Algorithm 1.")
+    reset_slots: bool = _field(False, "Clear the meta-optimizers' slots when a stage begins with restored weights.")
+    imitation: bool = _field(False, "Imitate analytic optimizers in some meta-epochs (Algorithm 2).")
+    imitation_ratio: float = _field(0.3, "Share of meta-epochs spent on imitation (r).")
+    imitation_ratios: str = _field("0.3", "The same per stage of a curriculum; the last entry serves all later stages.")
+    imitation_distance: str = _field("sum", "Student loss: 'sum' of squares (Eq. 1) or 'half_mean' (original).")
+    teachers: str = _field("adam,sgd,adagrad", "Analytic optimizers to imitate, or to share trajectories with.")
+    teacher_choice: str = _field("random", "Next teacher: 'random' (Algorithm 2) or 'cycle' (original).")
+    teacher_learning_rate: float = _field(0.01, "Learning rate of every teacher.")
+    teacher_steps: int = _field(1, "Teacher updates per label (k).")
+    self_improving: bool = _field(False, "Share trajectories with the teachers, less and less (section 4.2).")
+    self_improving_epochs: int = _field(100, "Meta-epochs until only the student acts.")
+    random_scaling: bool = _field(False, "Scale every coordinate by exp(U(-b, b)) (RNNprop's trick).")
+    random_scaling_bound: float = _field(3.0, "b of random scaling.")
+    max_skips: int = _field(10, "Diverged meta-epochs in a row after which the last good weights return.")
+
+    def __post_init__(self):
+        for message in (*_out_of_range(self), *_mismatches(self)):
+            raise ValueError(message)
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Horizons of the curriculum as integers."""
+        return tuple(int(steps) for steps in self.curriculum_steps.split(","))
+
+    def ratio(self, stage: int) -> float:
+        """Share of imitation at a stage."""
+        if not self.imitation:
+            return 0.0
+        if not self.curriculum:
+            return self.imitation_ratio
+        ratios = [float(ratio) for ratio in self.imitation_ratios.split(",")]
+        return ratios[min(stage, len(ratios) - 1)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "original": {
+        "num_epochs": 10_000,
+        "validation_seeds": "fresh",
+        "imitation_ratios": "0.0,0.1,0.3,0.3,0.3,0.3,0.3,0.3",
+        "imitation_distance": "half_mean",
+        "teachers": "adam",
+        "teacher_choice": "cycle",
+    },
+}
+"""What differs from the defaults above; where from: the released program's scripts and README."""
+
+REQUIRES = {
+    "curriculum_steps": ("curriculum",),
+    "min_periods": ("curriculum",),
+    "patience": ("curriculum",),
+    "reset_slots": ("curriculum",),
+    "imitation_ratio": ("imitation",),
+    "imitation_ratios": ("imitation",),
+    "imitation_distance": ("imitation",),
+    "teacher_choice": ("imitation",),
+    "teacher_steps": ("imitation",),
+    "teachers": ("imitation", "self_improving"),
+    "teacher_learning_rate": ("imitation", "self_improving"),
+    "self_improving_epochs": ("self_improving",),
+    "random_scaling_bound": ("random_scaling",),
+}
+"""An option on the left does something only with one of the switches on the right."""
+
+CHOICES = {
+    "data": ("auto", "tfds", "embedded"),
+    "split": ("original", "train", "test"),
+    "objective": ("sum", "mean", "final"),
+    "validation_seeds": ("fixed", "fresh"),
+    "imitation_distance": ("sum", "half_mean"),
+    "teacher_choice": ("random", "cycle"),
+}
+
+
+def resolve(overrides: Mapping[str, Any]) -> Config:
+    """The configuration for explicitly given options: preset first, then what was given.
+
+    Args:
+        overrides: option name -> value, only those that the user gave.
+
+    Raises:
+        ValueError: for unknown presets, contradictory options, and values out of range.
+    """
+    preset = overrides.get("preset", "paper")
+    if preset not in PRESETS:
+        raise ValueError(f"Received --preset={preset}, expected one of {sorted(PRESETS)}.")
+    given = {**PRESETS[preset], **overrides}
+    for option, switches in REQUIRES.items():
+        if option in overrides and not any(given.get(switch) for switch in switches):
+            needed = " or ".join(f"--{switch}" for switch in switches)
+            raise ValueError(f"Received --{option} without {needed}, where it does nothing. Add {needed}, or drop it.")
+    if given.get("curriculum"):
+        for option, instead in (("num_steps", "curriculum_steps"), ("imitation_ratio", "imitation_ratios")):
+            if option in overrides:
+                raise ValueError(
+                    f"Received --curriculum with --{option}, which contradict each other: a curriculum has a value per "
+                    f"stage. Use --{instead}, or drop one of the two."
+                )
+    elif "imitation_ratios" in overrides:
+        raise ValueError("Received --imitation_ratios without --curriculum. Use --imitation_ratio, or add --curriculum.")
+    return Config(**given)
+
+
+def _out_of_range(config: Config):
+    for name, choices in CHOICES.items():
+        if getattr(config, name) not in choices:
+            yield f"Received --{name}={getattr(config, name)}, expected one of {list(choices)}."
+    positive = "num_epochs num_steps unroll_length learning_rate evaluation_period num_runs_validation min_periods"
+    positive += " validation_window patience teacher_learning_rate teacher_steps self_improving_epochs max_skips"
+    for name in (*positive.split(), "random_scaling_bound"):
+        if not getattr(config, name) > 0:
+            yield f"Received --{name}={getattr(config, name)}, expected a value above 0."
+    if config.clip_norm < 0:
+        yield f"Received --clip_norm={config.clip_norm}, expected 0 (no clipping) or a positive norm."
+    for name, cast, low, high in (
+        ("curriculum_steps", int, 1, float("inf")),
+        ("imitation_ratios", float, 0, 1),
+        ("imitation_ratio", float, 0, 1),
+    ):
+        text = str(getattr(config, name))
+        try:
+            good = all(low <= cast(value) <= high for value in text.split(","))
+        except ValueError:
+            good = False
+        if not good:
+            yield f"Received --{name}={text}, expected comma-separated {cast.__name__}s from {low} to {high}."
+
+
+def _mismatches(config: Config):
+    horizons = config.stages if config.curriculum else (config.num_steps,)
+    name = "curriculum_steps" if config.curriculum else "num_steps"
+    for horizon in horizons:
+        if horizon % config.unroll_length:
+            lower = max(1, horizon // config.unroll_length) * config.unroll_length
+            yield (
+                f"Received --{name} with {horizon}, which is not a multiple of --unroll_length={config.unroll_length}. "
+                f"Use {lower} or {lower + config.unroll_length}, or another --unroll_length."
+            )
+    if config.curriculum and (len(horizons) < 2 or list(horizons) != sorted(set(horizons))):
+        yield f"Received --curriculum_steps={config.curriculum_steps}, expected at least two rising horizons."

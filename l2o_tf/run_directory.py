@@ -1,0 +1,119 @@
+"""The folder of one meta-training: what it was asked for, where it stands, and what came out.
+
+======================  ====================================================================================
+`config.json`           the resolved configuration and the data that it was started with
+`checkpoints/`          everything that a resumed run needs; `tf.train.CheckpointManager`, the last two
+`records.jsonl`         one line per meta-epoch and event
+`tensorboard/`          the same to look at
+`weights.npz`           the best weights so far
+`optimizer.json`        what they are: architecture, provenance, validation history
+======================  ====================================================================================
+
+A checkpoint is complete or not there: TensorFlow writes it under a temporary name, and the manager's index is renamed into
+place last. Killing the process at any moment costs the time since the last one.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from l2o_tf import checkpoint
+from l2o_tf.config import Config
+from l2o_tf.meta_trainer import MetaTrainer
+from problems.base import DataInfo
+
+CONFIG = "config.json"
+IRRELEVANT = ("data_dir", "num_epochs")
+"""Options that may differ between the sessions of a run: they change nothing that was already done."""
+
+
+def open_run(output_dir: str | os.PathLike, config: Config, data: DataInfo | None, *, resume: bool) -> Path:
+    """Makes the folder of a new run, or checks that an existing one is of the same run.
+
+    Args:
+        output_dir: the folder.
+        config: the resolved configuration.
+        data: the data that the problem really uses.
+        resume: whether an existing run is to be continued.
+
+    Raises:
+        ValueError: if the folder holds a run and `resume` is off, or a run of another configuration or other data.
+        OSError: if the folder cannot be written.
+    """
+    folder = Path(output_dir)
+    asked = {"config": config.to_dict(), "data": data._asdict() if data else None}
+    path = folder / CONFIG
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_atomically(path, json.dumps(asked, indent=2).encode())
+        return folder
+    if not resume:
+        raise ValueError(f"Received --noresume with --output_dir={folder}, which holds a run. Use another folder.")
+    found = _read(path)
+    differences = [
+        f"{name}: {found['config'].get(name)!r} there, {value!r} now"
+        for name, value in asked["config"].items()
+        if name not in IRRELEVANT and found["config"].get(name) != value
+    ]
+    if found["data"] != asked["data"]:
+        differences.append(f"data: {_say(found['data'])} there, {_say(asked['data'])} now")
+    if differences:
+        raise ValueError(
+            f"Received --output_dir={folder}, which holds a run of another configuration ({'; '.join(differences)}). "
+            "Use the same options to continue it, or another folder for a new run."
+        )
+    return folder
+
+
+def checkpoint_manager(folder: Path, trainer: MetaTrainer) -> tf.train.CheckpointManager:
+    """The checkpoints of a trainer. The trainer is restored from the newest, if there is one.
+
+    Raises:
+        ValueError: if the newest checkpoint cannot be read.
+    """
+    contents = tf.train.Checkpoint(**trainer.checkpointables())
+    manager = tf.train.CheckpointManager(contents, str(folder / "checkpoints"), max_to_keep=2)
+    for path in reversed(manager.checkpoints):
+        try:
+            contents.restore(path).assert_consumed()
+            return manager
+        except (tf.errors.OpError, AssertionError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"Received a damaged checkpoint, {path} ({reason}). Delete its files and the entry in "
+                f"{folder / 'checkpoints' / 'checkpoint'} to continue from the one before, or start in another folder."
+            ) from error
+    return manager
+
+
+def export(folder: Path, trainer: MetaTrainer, data: DataInfo | None, wall_seconds: float) -> None:
+    """Writes the best weights so far, and the card that says what they are."""
+    progress = trainer.progress
+    card: dict[str, Any] = {
+        "optimizer": trainer.config.optimizer,
+        "architecture": trainer.student.cell.get_config(),
+        "config": trainer.config.to_dict(),
+        "data": data._asdict() if data else None,
+        "meta_epochs": progress.epoch,
+        "inner_steps": progress.inner_steps,
+        "diverged_meta_epochs": progress.skips,
+        "stopped": progress.stopped,
+        "wall_seconds": round(wall_seconds, 1),
+        "validation": progress.history,
+        "provenance": checkpoint.provenance(),
+    }
+    checkpoint.save_weights(folder, trainer.best_weights(), card)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"Received a damaged {path} ({error}). Start in another folder.") from error
+
+
+def _say(data: dict[str, Any] | None) -> str:
+    return str(DataInfo(**data)) if data else "none"

@@ -1,0 +1,88 @@
+"""Imitation: the student learns to do what an analytic optimizer would have done (paper, section 4.1, Algorithm 2).
+
+A teacher `O` runs on the optimizee and leaves a trajectory of gradients and updates, `(g_t, Δθ_t^O)`. The student sees the
+same gradients and is judged by the distance of its updates from the teacher's, Eq. (1)::
+
+    L_O(φ) = Σ_t ω_t (Δθ_t^O - Δθ_t^φ)²
+
+It never influences the trajectory ("off-policy"): the teacher's gradients are played to it as the linear problem
+`f_t(θ) = ⟨g_t, θ⟩`, which has the gradient `g_t` wherever the student goes. So the one unroll serves here too.
+
+With `teacher_steps = k > 1` the label is the sum of k teacher updates, each on a fresh minibatch, and the input is the
+gradient of the first of them: the student learns to see k steps ahead.
+"""
+
+import tensorflow as tf
+
+from l2o_tf import unroll
+from l2o_tf.optimizers.base import Optimizer
+from l2o_tf.techniques.lesson import Lesson, Outcome
+from problems.base import Problem
+
+
+def squared_error(labels: tf.Tensor, updates: tf.Tensor) -> tf.Tensor:
+    """Eq. (1) of the paper with `ω_t = 1`: the sum of squares over steps and coordinates. Both `[T, N]`."""
+    return tf.reduce_sum(tf.square(labels - updates))
+
+
+def half_mean_squared_error(labels: tf.Tensor, updates: tf.Tensor) -> tf.Tensor:
+    """The original program's: `Σ_t 1/2 Σ_n (label - update)² / N`."""
+    return 0.5 * tf.reduce_sum(tf.reduce_mean(tf.square(labels - updates), axis=1))
+
+
+DISTANCES = {"sum": squared_error, "half_mean": half_mean_squared_error}
+
+
+def imitation(
+    problem: Problem,
+    student: Optimizer,
+    teacher: Optimizer,
+    *,
+    unroll_length: int = 20,
+    teacher_steps: int = 1,
+    distance=squared_error,
+    jit_compile: bool = False,
+) -> Lesson:
+    """The lesson in which `student` imitates `teacher`.
+
+    Args:
+        problem: what the teacher optimizes.
+        student: the optimizer that learns.
+        teacher: any optimizer; analytic in the paper.
+        unroll_length: T, student steps per truncation window. Default 20.
+        teacher_steps: k, teacher updates per label. Default 1, as in the original program.
+        distance: `(labels, updates) -> scalar`, both `[T, N]`.
+        jit_compile: whether XLA compiles the window.
+    """
+    k = teacher_steps
+
+    def start(seed, meta_epoch):
+        del meta_epoch
+        params, constants = problem.init(seed)
+        return unroll.initial_state(teacher, params), student.initial_state(params), constants
+
+    @tf.function(jit_compile=jit_compile, autograph=False)
+    def compiled(state, student_state, constants, batches):
+        params = state.params
+        state, lecture = unroll.unroll(
+            lambda params, batch: problem.loss(params, constants, batch), teacher, state, batches, record=True
+        )
+        labels = tf.reduce_sum(tf.reshape(lecture.updates, [unroll_length, k, -1]), axis=1)
+        played = tf.concat([lecture.grads[::k], tf.zeros_like(lecture.grads[:1])], axis=0)
+        imitation_loss, gradients, after, _ = unroll.meta_gradient(
+            unroll.replayed,
+            student,
+            unroll.UnrollState(params, student_state),
+            played,
+            lambda trajectory: distance(labels, trajectory.updates),
+            record=True,
+        )
+        return state, after.optimizer, Outcome(imitation_loss, gradients, lecture.losses)
+
+    def window(carry, seed):
+        state, student_state, constants = carry
+        batches = problem.sample(seed, unroll_length * k + 1)
+        state, student_state, outcome = compiled(state, student_state, constants, batches)
+        return (state, student_state, constants), outcome
+
+    return Lesson(f"imitation/{teacher.name}", start, window)
