@@ -56,9 +56,9 @@ $(VENV)/.made:
 
 $(RUN): requirements.txt $(VENV)/.made
 	@echo "Installing TensorFlow and what goes with it into $(VENV), about 700 MB to download, 2.5 GB on disk."
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 -r requirements.txt
 	@touch $@
 
 $(DEV): requirements-dev.txt requirements.txt $(VENV)/.made
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 -r requirements-dev.txt
 	@touch $@ $(RUN)

@@ -26,8 +26,8 @@ RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (5, ("l2o_tf.unroll", "l2o_tf.objectives")),
     (6, ("l2o_tf.techniques", "l2o_tf.techniques.*")),
     (7, ("l2o_tf.meta_epoch", "l2o_tf.meta_trainer", "l2o_tf.evaluation")),
-    (8, ("l2o_tf.checkpoint", "l2o_tf.config", "l2o_tf.keras_optimizer", "l2o_tf.records", "l2o_tf.progress")),
-    (8, ("l2o_tf.plots", "l2o_tf.plots.*")),
+    (8, ("l2o_tf.checkpoint", "l2o_tf.config", "l2o_tf.keras_optimizer", "l2o_tf.plots", "l2o_tf.plots.*")),
+    (8, ("l2o_tf.progress", "l2o_tf.records", "l2o_tf.reporting", "l2o_tf.run_directory")),
     (9, ("meta_train", "evaluate", "reproduce", "benchmarks", "benchmarks.*")),
 )
 OURS = ("l2o_tf", "problems", "meta_train", "evaluate", "reproduce", "benchmarks")

@@ -1,0 +1,77 @@
+"""The documents name only what exists: files behind links, flags, make targets. Nothing here imports TensorFlow."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "experiments").glob("*.md")])
+FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9_]*)")
+OTHERS = {"flagfile", "help", "helpfull", "logdir", "dist"}  # of absl, TensorBoard and pytest
+
+
+def links(text: str) -> list[str]:
+    """Targets of relative links, without their anchors."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [t.split("#")[0] for t in targets if not t.startswith(("http", "#", "mailto:"))]
+
+
+def headings(text: str) -> set[str]:
+    """Anchors as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def defined_flags(source: str) -> set[str]:
+    """Names given to `flags.DEFINE_*`, and the options of `l2o_tf.config.Config`, from which flags are made."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and "DEFINE_" in ast.unparse(node.func) and node.args:
+            names |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
+        if isinstance(node, ast.ClassDef) and node.name == "Config":
+            names |= {field.target.id for field in node.body if isinstance(field, ast.AnnAssign)}
+    return names
+
+
+def all_flags() -> set[str]:
+    sources = [*ROOT.glob("*.py"), *(ROOT / "l2o_tf").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+    return OTHERS.union(*(defined_flags(path.read_text()) for path in sources))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document):
+    text = document.read_text()
+    assert not [link for link in links(text) if not (document.parent / link).exists()]
+    anchored = re.findall(r"\]\(([^)\s#:]*)#([^)\s]+)\)", text)
+    targets = [((document.parent / file) if file else document, anchor) for file, anchor in anchored]
+    assert not [anchor for target, anchor in targets if anchor not in headings(target.read_text())]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_flags_exist(document):
+    assert not set(FLAG.findall(document.read_text())) - all_flags()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_make_targets_and_scripts_exist(document):
+    code = document.read_text()
+    targets = set(re.findall(r"(?:^|`)make ([a-z]+)", code, re.MULTILINE))
+    assert targets <= set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    used = re.findall(r"\w*python3? ([\w/]+\.py)", code) + re.findall(r"--flagfile=([\w/]+\.flags)", code)
+    assert not [path for path in used if not (ROOT / path).exists()]
+
+
+def test_every_option_is_in_the_glossary():
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    options = defined_flags((ROOT / "l2o_tf" / "config.py").read_text())
+    assert "unroll_length" in options
+    assert not options - set(FLAG.findall(text))
+
+
+def test_the_readers_read():
+    assert links("[a](b.md) [c](https://d) [e](f.md#g) [h](#i)") == ["b.md", "f.md"]
+    assert headings("# A, b: `c`\n\n## From x to y") == {"a-b-c", "from-x-to-y"}
+    assert defined_flags("flags.DEFINE_integer('steps', 1, '')\nclass Config:\n    seed: int = 0") == {"steps", "seed"}
+    assert FLAG.findall("`--seed=3`, --no-go, a--b") == ["seed", "no"]
