@@ -26,12 +26,13 @@ RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (5, ("l2o_tf.unroll", "l2o_tf.objectives")),
     (6, ("l2o_tf.techniques", "l2o_tf.techniques.*")),
     (7, ("l2o_tf.meta_epoch", "l2o_tf.meta_trainer", "l2o_tf.evaluation")),
-    (8, ("l2o_tf.checkpoint", "l2o_tf.config", "l2o_tf.keras_optimizer", "l2o_tf.plots", "l2o_tf.plots.*")),
-    (8, ("l2o_tf.progress", "l2o_tf.records", "l2o_tf.reporting", "l2o_tf.run_directory")),
+    (8, ("l2o_tf.checkpoint", "l2o_tf.checkpoint.*", "l2o_tf.plots", "l2o_tf.plots.*")),
+    (8, ("l2o_tf.config", "l2o_tf.keras_optimizer")),
+    (8, ("l2o_tf.progress", "l2o_tf.records", "l2o_tf.reporting", "l2o_tf.run_directory", "l2o_tf.trained")),
     (9, ("meta_train", "evaluate", "reproduce", "benchmarks", "benchmarks.*")),
 )
 OURS = ("l2o_tf", "problems", "meta_train", "evaluate", "reproduce", "benchmarks")
-MAY_UNPICKLE = ("l2o_tf.checkpoint",)  # the restricted importer of original weights
+MAY_UNPICKLE = ("l2o_tf.checkpoint.original",)  # the restricted importer of original weights
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 50  # without the docstring
 
@@ -217,9 +218,9 @@ def test_a_machine_path_is_found(folder):
         ("l2o_tf.records", "np.load(path, allow_pickle=True)", False),
         ("l2o_tf.records", "np.load(path, allow_pickle=False)", True),
         ("l2o_tf.records", "json.load(file)", True),
-        ("l2o_tf.checkpoint", "import pickle\nclass Plain(pickle.Unpickler): ...", True),
-        ("l2o_tf.checkpoint", "import pickle\npickle.load(file)", False),
-        ("l2o_tf.checkpoint", "from pickle import loads", False),
+        ("l2o_tf.checkpoint.original", "import pickle\nclass Plain(pickle.Unpickler): ...", True),
+        ("l2o_tf.checkpoint.original", "import pickle\npickle.load(file)", False),
+        ("l2o_tf.checkpoint.original", "from pickle import loads", False),
         ("tests.test_evil", "import pickle\npickle.dumps(1)", True),
         ("tests.test_evil", "import pickle\npickle.loads(b'')", False),
     ],
