@@ -1,0 +1,75 @@
+"""Optimizees: what an optimizer is trained on and compared on.
+
+A `Problem` (problems/base.py) is three pure functions and a name. `PROBLEMS` has a factory for each name;
+`make_problem` calls it and explains what is wrong with its arguments. A new problem is a function that returns a
+`Problem`, and a line in `PROBLEMS`.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+
+from problems import analytic, networks
+from problems.base import DataInfo, Problem
+from problems.datasets import DataError, DataOptions
+
+__all__ = ["PROBLEMS", "DataError", "DataInfo", "DataOptions", "Problem", "make_problem"]
+
+PROBLEMS: dict[str, Callable[..., Problem]] = {
+    "simple": analytic.simple,
+    "simple_multi_optimizer": analytic.simple_multi_optimizer,
+    "quadratic": analytic.quadratic,
+    "mnist": networks.mnist,
+    "mnist_relu": networks.mnist_relu,
+    "mnist_deeper": networks.mnist_deeper,
+    "digits": networks.digits,
+}
+"""Name -> factory. A factory with the parameters `mode` and `data_options` is one that has data."""
+
+
+def make_problem(
+    name: str,
+    *,
+    mode: str = "train",
+    data: str = "auto",
+    data_dir: str | None = None,
+    split: str = "original",
+    **options,
+) -> Problem:
+    """Makes a registered problem.
+
+    The four named options are for any problem, so that a caller can pass on `--data`, `--data_dir` and `--split`
+    whatever the problem is; problems without data take no notice of them.
+
+    Args:
+        name: a key of `PROBLEMS`.
+        mode: `"train"` (default) for meta-training, `"test"` for evaluation.
+        data: `"auto"` (default), `"tfds"` or `"embedded"`; see `DataOptions`.
+        data_dir: folder of TFDS; see `DataOptions`.
+        split: `"original"` (default), `"train"` or `"test"`; see `DataOptions`.
+        **options: options of that problem's factory, e.g. `batch_size=64`.
+
+    Raises:
+        ValueError: on an unknown name or option (with the names that are close), or a value that its factory refuses.
+        DataError: a ValueError; if the data cannot be had.
+    """
+    if name not in PROBLEMS:
+        raise ValueError(f"Received problem {name!r}, expected {_suggest(name, PROBLEMS)}.")
+    factory = PROBLEMS[name]
+    accepted = set(inspect.signature(factory).parameters)
+    has_data = "data_options" in accepted
+    own = accepted - {"mode", "data_options"}
+    for option in options:
+        if option not in own:
+            raise ValueError(f"Received option {option!r} for problem {name!r}, expected {_suggest(option, own)}.")
+    if has_data:
+        options |= {"mode": mode, "data_options": DataOptions(data, data_dir, split)}
+    return factory(**options)
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    """`one of a, b (did you mean a?)`."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names)
+    listed = f"one of {', '.join(names)}" if names else "none"
+    return listed + (f" (did you mean {' or '.join(close)}?)" if close else "")

@@ -1,0 +1,144 @@
+"""Small classifiers as optimizees: the networks of the paper on MNIST, and one on the embedded digits.
+
+All of them are `classification` around a pure function `network(params, images) -> logits`. The loss is the mean sparse
+softmax cross-entropy (natural logarithm) over a minibatch whose indices are drawn uniformly with replacement, pixels
+are in [0, 1]. Images and labels stay on the device and are captured by the loss, so that they are inputs of a compiled
+graph and never constants in it.
+
+Names, keyword arguments and defaults are those of DeepMind's learning-to-learn program and its successor, the program
+of *Training Stronger Baselines for Learning to Optimize*; `data_options` is ours.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from problems.base import Batch, Batches, Constants, Params, Problem, Seed, fold
+from problems.datasets import DataOptions, Dataset, load
+
+Network = Callable[[Params, tf.Tensor], tf.Tensor]
+"""`(params, images [B, height, width, channels] in [0, 1]) -> logits [B, classes]`."""
+
+INITIAL_STDDEV = 0.01
+"""Standard deviation of weights and biases at the start (paper, section 5)."""
+
+NUM_CLASSES = 10
+
+ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {"sigmoid": tf.sigmoid, "relu": tf.nn.relu}
+
+
+def mnist(
+    layers: Sequence[int] = (20,),
+    activation: str = "sigmoid",
+    batch_size: int = 128,
+    mode: str = "train",
+    data_options: DataOptions | None = None,
+) -> Problem:
+    """A multilayer perceptron on MNIST: 784-20-10 with sigmoid by default (the paper's MLP-orig, 15,910 coordinates).
+
+    Weights and biases ~ N(0, 0.01²), so that the loss starts near ln 10 = 2.3026.
+
+    Args:
+        layers: hidden units of each hidden layer; default (20,).
+        activation: `"sigmoid"` (default) or `"relu"`, after each hidden layer.
+        batch_size: examples per minibatch; default 128.
+        mode: `"train"` (default) for meta-training, `"test"` for evaluation; see `DataOptions.split`.
+        data_options: where the images come from; default `DataOptions()`.
+
+    Raises:
+        ValueError: on an unknown activation or sizes that are not positive.
+        DataError: if the data cannot be had.
+    """
+    return _perceptron("mnist", load("mnist", mode, data_options), layers, activation, batch_size)
+
+
+def mnist_relu(batch_size: int = 128, mode: str = "train", data_options: DataOptions | None = None) -> Problem:
+    """784-20-10 with ReLU on MNIST (the paper's MLP-ReLU, 15,910 coordinates); arguments as in `mnist`."""
+    return _perceptron("mnist_relu", load("mnist", mode, data_options), (20,), "relu", batch_size)
+
+
+def mnist_deeper(batch_size: int = 128, mode: str = "train", data_options: DataOptions | None = None) -> Problem:
+    """784-20-20-10 with sigmoid on MNIST (the paper's MLP-deeper, 16,330 coordinates); arguments as in `mnist`."""
+    return _perceptron("mnist_deeper", load("mnist", mode, data_options), (20, 20), "sigmoid", batch_size)
+
+
+def digits(
+    layers: Sequence[int] = (20,),
+    activation: str = "sigmoid",
+    batch_size: int = 128,
+    mode: str = "train",
+    data_options: DataOptions | None = None,
+) -> Problem:
+    """64-20-10 with sigmoid on the embedded 8x8 digits (1,510 coordinates): needs no download, for trying things out.
+
+    Arguments as in `mnist`. Of `data_options` only the split counts.
+    """
+    return _perceptron("digits", load("digits", mode, data_options), layers, activation, batch_size)
+
+
+def classification(name: str, dataset: Dataset, init: Callable, network: Network, batch_size: int = 128) -> Problem:
+    """Any classifier on any data set as a `Problem`.
+
+    Args:
+        name: name of the problem.
+        dataset: uint8 images and int32 labels on the device.
+        init: `seed -> params`.
+        network: see `Network`; computes in the floating-point type of the parameters.
+        batch_size: examples per minibatch, drawn uniformly with replacement.
+
+    Raises:
+        ValueError: if `batch_size` is not positive.
+    """
+    if batch_size < 1:
+        raise ValueError(f"Received batch_size={batch_size}, expected a positive integer.")
+    images, labels, info = dataset
+
+    def logits(params: Params, pixels: tf.Tensor) -> tf.Tensor:
+        dtype = next(iter(params.values())).dtype
+        return network(params, tf.cast(pixels, dtype) / 255)
+
+    def sample(seed: Seed, num_steps: int) -> Batches:
+        return tf.random.stateless_uniform([num_steps, batch_size], seed, 0, info.size, tf.int32, alg="philox")
+
+    def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
+        del constants
+        return _cross_entropy(logits(params, tf.gather(images, batch)), tf.gather(labels, batch))
+
+    def evaluate(params: Params, constants: Constants) -> dict[str, tf.Tensor]:
+        del constants
+        scores = logits(params, images)
+        correct = tf.argmax(scores, axis=-1, output_type=tf.int32) == labels
+        return {"loss": _cross_entropy(scores, labels), "accuracy": tf.reduce_mean(tf.cast(correct, scores.dtype))}
+
+    return Problem(name, lambda seed: (init(seed), ()), sample, loss, info, evaluate)
+
+
+def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+
+
+def _perceptron(name: str, dataset: Dataset, layers: Sequence[int], activation: str, batch_size: int) -> Problem:
+    """Dense layers `x W + b`, the activation between them; parameters `layer_0/w, layer_0/b, layer_1/w, ...`."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"Received activation={activation!r}, expected one of {', '.join(ACTIVATIONS)}.")
+    if any(units < 1 for units in layers):
+        raise ValueError(f"Received layers={tuple(layers)}, expected positive numbers of units.")
+    sizes = (dataset.images.shape[1:].num_elements(), *layers, NUM_CLASSES)
+    shapes: dict[str, list[int]] = {}
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        shapes |= {f"layer_{i}/w": [inputs, outputs], f"layer_{i}/b": [outputs]}
+
+    def init(seed: Seed) -> Params:
+        return {
+            key: INITIAL_STDDEV * tf.random.stateless_normal(shape, fold(seed, k), alg="philox")
+            for k, (key, shape) in enumerate(shapes.items())
+        }
+
+    def network(params: Params, images: tf.Tensor) -> tf.Tensor:
+        hidden = tf.reshape(images, [-1, sizes[0]])
+        for i in range(len(layers)):
+            hidden = ACTIVATIONS[activation](hidden @ params[f"layer_{i}/w"] + params[f"layer_{i}/b"])
+        return hidden @ params[f"layer_{len(layers)}/w"] + params[f"layer_{len(layers)}/b"]
+
+    return classification(name, dataset, init, network, batch_size)
