@@ -1,0 +1,38 @@
+"""Weights of learned optimizers on disk: written atomically, checked when read, and never a general pickle.
+
+A trained optimizer is a folder with two files::
+
+    weights.npz       name -> array, e.g. "lstm_1/w_gates" [22, 80]; NumPy's own format, no pickle inside
+    optimizer.json    the card: architecture, provenance, and what exactly weights.npz holds (shapes, dtypes, SHA-256)
+
+The names are those of the original program, so its released weights need no translation, only an importer that reads
+its pickles without running what they say::
+
+    python -m l2o_tf.checkpoint import dm_cl/cw.l2l-0 --optimizer=L2O-DM --output=weights/dm_cl
+
+`weights` writes and reads such folders, `original` imports, `provenance` says by which program they were made.
+"""
+
+from l2o_tf.checkpoint.original import import_original
+from l2o_tf.checkpoint.provenance import provenance
+from l2o_tf.checkpoint.weights import (
+    CARD,
+    WEIGHTS,
+    assign_weights,
+    load_weights,
+    named_weights,
+    save_weights,
+    write_atomically,
+)
+
+__all__ = [
+    "CARD",
+    "WEIGHTS",
+    "assign_weights",
+    "import_original",
+    "load_weights",
+    "named_weights",
+    "provenance",
+    "save_weights",
+    "write_atomically",
+]

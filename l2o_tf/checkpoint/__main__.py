@@ -1,0 +1,65 @@
+"""Brings weights of the original program into the form of this one::
+
+python -m l2o_tf.checkpoint import dm_cl/cw.l2l-0 --optimizer=L2O-DM --output=weights/dm_cl
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+from l2o_tf.checkpoint import assign_weights, import_original, named_weights, provenance, save_weights
+
+
+def import_file(file: str, optimizer: str, output: str) -> dict:
+    """Reads weights of the original program, checks that they are this optimizer's, and saves them.
+
+    Returns:
+        Name -> shape of what was saved.
+
+    Raises:
+        ValueError: if the file, or the architecture, is not right.
+        OSError: if the file cannot be read or the output cannot be written.
+    """
+    weights = import_original(file)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from l2o_tf.optimizers import make_learned_optimizer  # Only now: it loads TensorFlow.
+
+    learned = make_learned_optimizer(optimizer)
+    assign_weights(learned, weights)
+    path = Path(file)
+    card = {
+        "optimizer": optimizer,
+        "architecture": learned.cell.get_config(),
+        "imported": {
+            "from": "weights of the original program",
+            "file": str(Path(path.parent.name, path.name)),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        },
+        "provenance": provenance(),
+    }
+    save_weights(output, named_weights(learned), card)
+    return {name: value.shape for name, value in weights.items()}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command; bad input is one line on stderr and exit code 2."""
+    parser = argparse.ArgumentParser("python -m l2o_tf.checkpoint", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("import", help="import weights of the original program")
+    command.add_argument("file", help="a pickle such as cw.l2l-0, or an .npz file with keys module/variable")
+    command.add_argument("--optimizer", default="L2O-DM", help="architecture; default: %(default)s")
+    command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
+    arguments = parser.parse_args(argv)
+    try:
+        shapes = import_file(arguments.file, arguments.optimizer, arguments.output)
+    except (ValueError, OSError) as error:
+        print(f"l2o_tf.checkpoint: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(f"{len(shapes)} variables of {arguments.optimizer} in {arguments.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
