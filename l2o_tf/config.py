@@ -144,7 +144,9 @@ def resolve(overrides: Mapping[str, Any]) -> Config:
                     f"stage. Use --{instead}, or drop one of the two."
                 )
     elif "imitation_ratios" in overrides:
-        raise ValueError("Received --imitation_ratios without --curriculum. Use --imitation_ratio, or add --curriculum.")
+        raise ValueError(
+            "Received --imitation_ratios without --curriculum. Use --imitation_ratio, or add --curriculum."
+        )
     return Config(**given)
 
 

@@ -12,6 +12,7 @@ that of the parameters after it. `recorded_losses` turns them into one curve per
 * `"before"`: entry i is the loss before update i+1, on the minibatch that this update uses.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -116,3 +117,68 @@ def recorded_losses(losses: np.ndarray, record: str = "after") -> np.ndarray:
     if record not in slices:
         raise ValueError(f"Received record={record!r}, expected 'after' or 'before'.")
     return losses[:, :, slices[record]].reshape(len(losses), -1)
+
+
+class Evaluation(NamedTuple):
+    """The runs of one optimizer on one problem.
+
+    Attributes:
+        losses: `[R, num_steps]`, as `recorded_losses` defines them.
+        seconds: wall time of all runs together, without compilation.
+        full: `{"step": [M], "loss": [R, M], "accuracy": [R, M]}` over the whole data set; None unless asked for.
+    """
+
+    losses: np.ndarray
+    seconds: float
+    full: dict[str, np.ndarray] | None = None
+
+
+def evaluate(
+    problem: Problem,
+    optimizer: Optimizer,
+    seed: Seed,
+    *,
+    num_runs: int = 10,
+    num_steps: int = 10_000,
+    record: str = "after",
+    full_period: int = 0,
+    window: int = 100,
+    on_progress: Callable[[int, float], None] = lambda steps, loss: None,
+) -> Evaluation:
+    """Runs `optimizer` on `problem` from `num_runs` starting points.
+
+    Args:
+        problem: what is optimized.
+        optimizer: what optimizes it, learned or not.
+        seed: root seed; decides starting points and minibatches whatever the optimizer.
+        num_runs: R. Default 10, as in the paper.
+        num_steps: steps per run. Default 10,000, as in the paper.
+        record: `"after"` (default, as the original program) or `"before"`.
+        full_period: measure loss and accuracy over the whole data set every so many steps, a multiple of `window`; 0: never.
+        window: steps per window.
+        on_progress: called as `(steps done, mean loss)` several times a run.
+
+    Raises:
+        ValueError: if `full_period` does not fit, or the problem has no data set to measure on.
+    """
+    compiled = rollouts(problem, optimizer, window=window)
+    if full_period and (full_period % window or compiled.measure is None):
+        reason = f"a multiple of {window}" if compiled.measure else f"0: {problem.name} has no data set"
+        raise ValueError(f"Received full_period={full_period}, expected {reason}.")
+    seeds = run_seeds(seed, num_runs)
+    carry = compiled.start(seeds)
+    compiled.advance(carry, seeds, tf.constant(0), tf.constant(1))  # compiles; pure, so nothing has happened
+    total, chunk = -(-num_steps // window), full_period // window or 5
+    pieces, full, seconds = [], [], 0.0
+    for first in range(0, total, chunk):
+        started = time.perf_counter()
+        carry, losses = compiled.advance(carry, seeds, tf.constant(first), tf.constant(min(chunk, total - first)))
+        pieces.append(losses.numpy())
+        seconds += time.perf_counter() - started
+        done = min((first + chunk) * window, num_steps)
+        on_progress(done, float(pieces[-1][:, -1, -1].mean()))
+        if full_period:
+            full.append({"step": done, **{name: x.numpy() for name, x in compiled.measure(carry).items()}})
+    losses = recorded_losses(np.concatenate(pieces, axis=1), record)[:, :num_steps]
+    measured = {name: np.stack([entry[name] for entry in full], axis=-1) for name in full[0]} if full else None
+    return Evaluation(losses, seconds, measured)

@@ -13,13 +13,15 @@ bit for bit as if it had never stopped.
 
 import dataclasses
 import json
+import math
+import time
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import evaluation
+from l2o_tf import evaluation, nest, unroll
 from l2o_tf.config import Config
 from l2o_tf.meta_epoch import Report, compile_meta_epoch
 from l2o_tf.objectives import OBJECTIVES
@@ -32,7 +34,7 @@ from l2o_tf.techniques.self_improving import self_improving
 from problems.base import Problem, fold, make_seed
 from problems.transforms import random_scaling
 
-_TRAINING, _VALIDATION, _CHOICE = 0, 1, 2
+_TRAINING, _VALIDATION, _CHOICE, _INSPECTION = 0, 1, 2, 3
 
 
 @dataclasses.dataclass
@@ -47,6 +49,7 @@ class Progress:
         curriculum: state of the curriculum; its first stage serves runs without a curriculum.
         history: one dict per validation.
         stopped: why meta-training ended before its last meta-epoch, or "".
+        wall_seconds: time spent in training and validation, over all sessions.
     """
 
     epoch: int = 0
@@ -57,6 +60,7 @@ class Progress:
     curriculum: cl.CurriculumState = dataclasses.field(default_factory=cl.initial_state)
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     stopped: str = ""
+    wall_seconds: float = 0.0
 
     def to_json(self) -> str:
         """JSON that `from_json` restores exactly."""
@@ -86,6 +90,7 @@ class Event(NamedTuple):
         lesson: name of the lesson.
         stage, horizon: of the curriculum, and steps per run.
         report: of the meta-epoch, as Python numbers.
+        steps_per_second: optimizee steps per second, without validation.
         validations: of the end of a period: none, one, or two where a new stage got its baseline.
         messages: what a person should be told.
     """
@@ -95,6 +100,7 @@ class Event(NamedTuple):
     stage: int
     horizon: int
     report: Report
+    steps_per_second: float
     validations: list[Validation]
     messages: list[str]
 
@@ -117,6 +123,7 @@ class MetaTrainer:
             for lesson in lessons
         }
         self._fresh_slots = {name: [v.numpy() for v in o.variables] for name, o in self._meta_optimizers.items()}
+        self._inspect = _inspection(problem, student, config.unroll_length)
         self._rollouts = evaluation.rollouts(problem, student, window=config.unroll_length)
 
     @property
@@ -139,20 +146,29 @@ class MetaTrainer:
         """The result: φ of the lowest validation cost (with a curriculum: of the last stage that improved)."""
         return {name: best.numpy() for name, best in zip(self.student.named_variables, self._best, strict=True)}
 
+    def histograms(self) -> dict[str, np.ndarray]:
+        """Weights, the updates of one run's first window, and the states' saturation there."""
+        weights = {f"weights/{name}": v.numpy() for name, v in self.student.named_variables.items()}
+        inspected = self._inspect(fold(self._seed, _INSPECTION))
+        return weights | {name: value.numpy() for name, value in inspected.items()}
+
     def advance(self) -> Event:
         """Runs one meta-epoch, and the validation if a period ends with it."""
         progress, config = self.progress, self.config
         epoch, stage, horizon = progress.epoch, progress.curriculum.stage, self.horizon
-        lesson = self._choose_lesson()
+        lesson, started = self._choose_lesson(), time.monotonic()
         report = self._meta_epochs[lesson](
             fold(self._seed, _TRAINING, epoch), tf.constant(epoch), tf.constant(horizon // config.unroll_length)
         )
         report = Report(*(value.numpy().item() for value in report))
+        seconds = time.monotonic() - started
         messages = self._count(report, lesson)
         validations = []
         if progress.epoch % config.evaluation_period == 0:
             validations = self._end_period(messages)
-        return Event(epoch, lesson, stage, horizon, report, validations, messages)
+        progress.wall_seconds += time.monotonic() - started
+        speed = report.num_windows * config.unroll_length / seconds
+        return Event(epoch, lesson, stage, horizon, report, speed, validations, messages)
 
     def _choose_lesson(self) -> str:
         config, progress = self.config, self.progress
@@ -177,7 +193,9 @@ class MetaTrainer:
         messages = [f"meta-epoch {progress.epoch - 1} ({lesson}) diverged in window {report.num_windows}; skipped"]
         if progress.skips_in_a_row >= self.config.max_skips:
             self._restore_best(clear_slots=True)
-            messages.append(f"{progress.skips_in_a_row} diverged in a row; back to the last good weights, slots cleared")
+            messages.append(
+                f"{progress.skips_in_a_row} diverged in a row; back to the last good weights, slots cleared"
+            )
             progress.skips_in_a_row = 0
         return messages
 
@@ -274,3 +292,26 @@ def _lessons(config: Config, problem: Problem, student: Optimizer) -> list[Lesso
         shape = {"unroll_length": config.unroll_length, "teacher_steps": config.teacher_steps, "distance": distance}
         lessons += [imitation(problem, student, teacher, **shape) for teacher in teachers]
     return lessons
+
+
+def _inspection(problem: Problem, student: Optimizer, unroll_length: int):
+    """Compiles `seed -> {name: values}`: what the student does in one window from the start of a run."""
+
+    @tf.function(autograph=False)
+    def inspect(seed):
+        params, constants = problem.init(seed)
+        state, trajectory = unroll.unroll(
+            lambda params, batch: problem.loss(params, constants, batch),
+            student,
+            unroll.initial_state(student, params),
+            problem.sample(seed, unroll_length + 1),
+            record=True,
+        )
+        grads = nest.unflatten(trajectory.grads[-1], like=params)
+        return {"updates/log10_size": _log10(trajectory.updates), **student.diagnose(grads, state.optimizer)}
+
+    return inspect
+
+
+def _log10(values):
+    return tf.math.log(tf.abs(values) + 1e-12) / math.log(10.0)

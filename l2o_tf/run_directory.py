@@ -21,7 +21,7 @@ from typing import Any
 import tensorflow as tf
 
 from l2o_tf import checkpoint
-from l2o_tf.config import Config
+from l2o_tf.config import FIELDS, Config
 from l2o_tf.meta_trainer import MetaTrainer
 from problems.base import DataInfo
 
@@ -54,9 +54,9 @@ def open_run(output_dir: str | os.PathLike, config: Config, data: DataInfo | Non
         raise ValueError(f"Received --noresume with --output_dir={folder}, which holds a run. Use another folder.")
     found = _read(path)
     differences = [
-        f"{name}: {found['config'].get(name)!r} there, {value!r} now"
+        f"{name}: {found['config'].get(name, FIELDS[name].default)!r} there, {value!r} now"
         for name, value in asked["config"].items()
-        if name not in IRRELEVANT and found["config"].get(name) != value
+        if name not in IRRELEVANT and found["config"].get(name, FIELDS[name].default) != value
     ]
     if found["data"] != asked["data"]:
         differences.append(f"data: {_say(found['data'])} there, {_say(asked['data'])} now")
@@ -89,7 +89,7 @@ def checkpoint_manager(folder: Path, trainer: MetaTrainer) -> tf.train.Checkpoin
     return manager
 
 
-def export(folder: Path, trainer: MetaTrainer, data: DataInfo | None, wall_seconds: float) -> None:
+def export(folder: Path, trainer: MetaTrainer, data: DataInfo | None) -> None:
     """Writes the best weights so far, and the card that says what they are."""
     progress = trainer.progress
     card: dict[str, Any] = {
@@ -101,7 +101,7 @@ def export(folder: Path, trainer: MetaTrainer, data: DataInfo | None, wall_secon
         "inner_steps": progress.inner_steps,
         "diverged_meta_epochs": progress.skips,
         "stopped": progress.stopped,
-        "wall_seconds": round(wall_seconds, 1),
+        "wall_seconds": round(progress.wall_seconds, 1),
         "validation": progress.history,
         "provenance": checkpoint.provenance(),
     }

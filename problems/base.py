@@ -57,8 +57,8 @@ class Problem(NamedTuple):
             Minibatches travel as int32 indices. Problems without minibatches return `tf.zeros([num_steps], tf.int32)`.
         loss: `(params, constants, batch) -> scalar`, where `batch` is `batches` without its leading axis.
         data: which data is used; None for problems without data.
-        evaluate: `(params, constants) -> {"loss": scalar, "accuracy": scalar}` over the whole data set; None where there
-            is no such thing.
+        evaluate: `(params, constants) -> {"loss": scalar, "accuracy": scalar}` over the whole data set; None where
+            there is no such thing.
     """
 
     name: str

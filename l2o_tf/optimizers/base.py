@@ -46,6 +46,11 @@ class Optimizer(abc.ABC):
             `(Δθ_t, state)` with `θ_{t+1} = θ_t + Δθ_t`.
         """
 
+    def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
+        """Inner quantities worth a histogram, e.g. gate activations; none by default."""
+        del grads, state
+        return {}
+
     @property
     def named_variables(self) -> dict[str, keras.Variable]:
         """Meta-parameters φ by name; empty for analytic optimizers."""
@@ -104,6 +109,9 @@ class LearnedOptimizer(Optimizer):
     def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
         outputs, state = self.cell(nest.flatten(grads)[:, None], state)
         return nest.unflatten(outputs[:, 0], like=params), state
+
+    def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
+        return self.cell.diagnose(nest.flatten(grads)[:, None], state)
 
     @property
     def named_variables(self) -> dict[str, keras.Variable]:

@@ -17,6 +17,11 @@ import tensorflow as tf
 from l2o_tf.optimizers import preprocess as preprocessing
 
 
+def gates(inputs, h, w_gates, b_gates):
+    """`[i, j, f, o] = [x, h] W + b`, each `[N, H]`, before their nonlinearities."""
+    return tf.split(tf.matmul(tf.concat([inputs, h], axis=1), w_gates) + b_gates, 4, axis=1)
+
+
 def lstm(inputs, h, c, w_gates, b_gates):
     """One step of an LSTM (Zaremba et al., 2014) with forget bias 1::
 
@@ -36,8 +41,7 @@ def lstm(inputs, h, c, w_gates, b_gates):
     Returns:
         `(h', c')`, `[N, H]` each.
     """
-    gates = tf.matmul(tf.concat([inputs, h], axis=1), w_gates) + b_gates
-    i, j, f, o = tf.split(gates, 4, axis=1)
+    i, j, f, o = gates(inputs, h, w_gates, b_gates)
     c = tf.sigmoid(f + 1.0) * c + tf.sigmoid(i) * tf.tanh(j)
     return tf.sigmoid(o) * tf.tanh(c), c
 
@@ -133,6 +137,19 @@ class DMCell(keras.layers.Layer):
             new_states += [outputs, c]
         updates = self.scale * (tf.matmul(outputs, weights["linear/w"]) + weights["linear/b"])
         return updates, new_states
+
+    def diagnose(self, inputs, states):
+        """Activations of the gates, in (0, 1): a gate that sits at either end is saturated and learns nothing."""
+        outputs, found = self._preprocess(inputs), {}
+        for index in range(len(self.layers)):
+            h, c = states[2 * index : 2 * index + 2]
+            layer = f"lstm_{index + 1}"
+            w_gates, b_gates = self.named_weights[f"{layer}/w_gates"], self.named_weights[f"{layer}/b_gates"]
+            i, _, f, o = gates(outputs, h, w_gates, b_gates)
+            for name, gate in {"input": i, "forget": f + 1.0, "output": o}.items():
+                found[f"gates/{layer}/{name}"] = tf.sigmoid(gate)
+            outputs, _ = lstm(outputs, h, c, w_gates, b_gates)
+        return found
 
     def get_config(self):
         return {

@@ -89,7 +89,9 @@ def self_improving(
     count = len(auxiliaries)
     if initial_probability is not None and not 0 <= initial_probability * count <= 1:
         raise ValueError(f"Received initial_probability={initial_probability}, expected one in [0, 1/{count}].")
-    alone = own_trajectory(problem, Mixture(student, auxiliaries, unroll_length), unroll_length=unroll_length, **options)
+    alone = own_trajectory(
+        problem, Mixture(student, auxiliaries, unroll_length), unroll_length=unroll_length, **options
+    )
 
     def start(seed, meta_epoch):
         return alone.start(seed, meta_epoch), probabilities(meta_epoch, count, decay_epochs, initial_probability)

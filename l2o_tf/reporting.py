@@ -1,0 +1,93 @@
+"""What a person sees of a meta-training: trainer events -> records, TensorBoard, progress bar, pictures."""
+
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from l2o_tf import plots
+from l2o_tf.meta_trainer import Event, MetaTrainer, Validation
+from l2o_tf.records import Recorder, markdown_table
+from problems.base import DataInfo
+
+
+class Reporter:
+    """Writes down the events of a trainer; use it as a context manager.
+
+    Args:
+        folder: folder of the run.
+        trainer: the trainer, already restored where the run is a resumed one.
+        data: the data of its problem.
+    """
+
+    def __init__(self, folder: Path, trainer: MetaTrainer, data: DataInfo | None):
+        self._trainer = trainer
+        self._data = str(data) if data else None
+        self._recorder = Recorder(
+            folder,
+            progress_total=trainer.config.num_epochs,
+            resume_from_step=trainer.progress.epoch,
+            description=trainer.config.optimizer,
+        )
+        self._recorder.text("configuration", markdown_table({**trainer.config.to_dict(), "data": self._data}))
+
+    def report(self, event: Event) -> None:
+        """Records one meta-epoch, its validations and its messages."""
+        self._recorder.scalars(event.epoch, _scalars(event) | {"meta_gradient/skipped": self._trainer.progress.skips})
+        for validation in event.validations:
+            self._draw(event.epoch, validation)
+        if event.validations:
+            self._recorder.histograms(event.epoch, self._trainer.histograms())
+        for message in event.messages:
+            self._recorder.event(event.epoch, message)
+        self._recorder.progress(
+            event.epoch + 1,
+            loss=event.report.final_loss,
+            stage=event.stage if self._trainer.config.curriculum else None,
+            horizon=event.horizon,
+            steps_per_second=event.steps_per_second,
+        )
+
+    def _draw(self, epoch: int, validation: Validation) -> None:
+        figure = plots.validation_figure(
+            validation.losses,
+            horizon_train=validation.horizon_train,
+            meta_epoch=epoch + 1,
+            stage=validation.stage if self._trainer.config.curriculum else None,
+            data=self._data,
+        )
+        self._recorder.figure(epoch, f"validation/stage_{validation.stage}", figure)
+
+    def flush(self) -> None:
+        """Hands everything to the operating system; call it before a checkpoint is written."""
+        self._recorder.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._recorder.close()
+
+
+def _scalars(event: Event) -> dict[str, float]:
+    """The numbers of one meta-epoch under their names in TensorBoard."""
+    values = {
+        "curriculum/stage": event.stage,
+        "curriculum/horizon": event.horizon,
+        "meta_gradient/norm": event.report.gradient_norm,
+        "speed/steps_per_second": event.steps_per_second,
+    }
+    if event.lesson == "train":
+        values |= {"train/meta_loss": event.report.meta_loss, "train/final_loss": event.report.final_loss}
+    else:
+        values |= {event.lesson: event.report.meta_loss}
+    for name, validation in zip(("validation/loss", "validation/baseline"), event.validations, strict=False):
+        at_training_horizon = float(validation.losses[:, validation.horizon_train - 1].mean())
+        values |= {
+            name: validation.cost,
+            f"{name}_at_training_horizon": at_training_horizon,
+            f"{name}_spread": float(validation.losses[:, -1].std() / math.sqrt(len(validation.losses))),
+        }
+    return values
