@@ -1,0 +1,224 @@
+"""The L2O-DM cell: against NumPy, against the original program's recorded steps, and as a citizen of Keras."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf.optimizers.base import LearnedOptimizer
+from l2o_tf.optimizers.dm import DMCell
+from tests.l2o_tf import numpy_reference as reference
+from tests.l2o_tf import tiny
+
+RELEASED = ("dm", "dm_aug", "dm_cl", "dm_cl_il")
+STATES = ("h1", "c1", "h2", "c2")
+TRUNCATED_STD = 0.8796  # of a unit normal cut at two standard deviations
+
+
+def gradients(steps=30, seed=0):
+    """`[steps, 48]`: magnitudes 1e-12 ... 1e3 of either sign, of fixed sign, zeros, a spike, growing, decaying."""
+    rng = np.random.default_rng(seed)
+    sizes = np.logspace(-12, 3, 16)
+    groups = [
+        sizes * rng.choice([-1, 1], size=[steps, 16]),
+        np.tile(-sizes, [steps, 1]),
+        np.exp(rng.uniform(np.log(1e-12), np.log(1e3), size=[steps, 8])) * rng.choice([-1, 0, 1], size=[steps, 8]),
+        np.zeros([steps, 2]),
+        np.where(np.arange(steps)[:, None] == 5, [1e3, -1e3], 0.0),
+        1e-3 * 1.4 ** np.arange(steps)[:, None] * [1, -1],
+        1e3 * 0.5 ** np.arange(steps)[:, None] * [1, -1],
+    ]
+    return np.concatenate(groups, axis=1).astype(np.float32)
+
+
+def run(cell, inputs):
+    """Deltas `[T, N]` and final states of a plain loop over `inputs [T, N]`."""
+    state, deltas = cell.get_initial_state(batch_size=inputs.shape[1]), []
+    for g in inputs:
+        delta, state = cell(tf.constant(g[:, None]), state)
+        deltas.append(delta[:, 0].numpy())
+    return np.stack(deltas), [value.numpy() for value in state]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-6), ("float64", 1e-13)])
+def test_follows_the_equations(dtype, tolerance):
+    student, weights = tiny.random_student(1, spread=2.0, dtype=dtype)
+    inputs = gradients().astype(dtype)
+    deltas, state = run(student.cell, inputs)
+    expected, expected_state, _ = reference.play(
+        tiny.in_float64(weights), np.float64(inputs), reference.zero_state(tiny.in_float64(weights), inputs.shape[1])
+    )
+    assert deltas.dtype == dtype
+    assert np.abs(expected).max() > 0.01, "the updates are too small to tell"
+    np.testing.assert_allclose(deltas, expected, rtol=0, atol=tolerance)
+    for ours, theirs in zip(state, expected_state, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=100 * tolerance)
+
+
+@pytest.mark.parametrize(
+    ("options", "features", "preprocess", "scale"),
+    [
+        ({"preprocess": "identity", "scale": 1.0, "layers": (3,)}, 1, reference.identity, 1.0),
+        ({"preprocess": "Clamp", "layers": (4, 3, 2)}, 1, reference.clamp, 0.01),
+        ({"k": 10.0, "layers": (3, 5)}, 2, lambda g: reference.log_and_sign(g, 10.0), 0.01),
+        ({"preprocess": "identity", "layers": ()}, 1, reference.identity, 0.01),
+    ],
+    ids=["identity", "clamp", "k=10", "no layers"],
+)
+def test_other_members_of_the_family(options, features, preprocess, scale):
+    weights = reference.random_weights(np.random.default_rng(2), options.get("layers"), features, dtype=np.float64)
+    inputs = np.float64(gradients(4))
+    deltas, _ = run(tiny.student(weights, dtype="float64", **options).cell, inputs)
+    state = reference.zero_state(weights, inputs.shape[1])
+    expected, _, _ = reference.play(weights, inputs, state, scale=scale, preprocess=preprocess)
+    np.testing.assert_allclose(deltas, expected, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_original_program(shared_dir, name):
+    """50 steps of the untouched original on 320 coordinates, with each released file that is there."""
+    golden, weights = np.load(shared_dir / "dm_golden.npz"), dict(np.load(shared_dir / "weights" / f"{name}.npz"))
+    assert tuple(golden["names"]) == RELEASED
+    order = reference.random_weights(np.random.default_rng(0))
+    student = tiny.student({key: weights[key] for key in order})
+    deltas, state = run(student.cell, golden["grads"])
+    np.testing.assert_allclose(deltas, golden[f"{name}/deltas"], rtol=0, atol=1e-5)
+    for key, value in zip(STATES, state, strict=True):
+        np.testing.assert_allclose(value, golden[f"{name}/final_{key}"], rtol=0, atol=2e-4, err_msg=key)
+
+
+def test_the_numpy_reference_follows_the_original_program(shared_dir):
+    golden, weights = np.load(shared_dir / "dm_golden.npz"), dict(np.load(shared_dir / "weights" / "dm.npz"))
+    weights = tiny.in_float64(weights)
+    deltas, _, _ = reference.play(weights, np.float64(golden["grads"]), reference.zero_state(weights, 320))
+    np.testing.assert_allclose(deltas, golden["dm/deltas"], rtol=0, atol=5e-6)
+
+
+def test_first_update_for_a_zero_gradient_by_hand():
+    """With zero weights but for `b_gates = 0.5` and `linear/w = 1`, every number can be worked out on paper."""
+    cell = tiny.student(
+        {
+            "lstm_1/w_gates": np.zeros([3, 4]),
+            "lstm_1/b_gates": np.full([4], 0.5),
+            "linear/w": [[1.0]],
+            "linear/b": [2.0],
+        },
+        layers=(1,),
+    ).cell
+    delta, state = cell(tf.zeros([1, 1]), cell.get_initial_state(batch_size=1))
+    c = 1 / (1 + np.exp(-0.5)) * np.tanh(0.5)
+    np.testing.assert_allclose(state[1], [[c]], rtol=1e-6)
+    np.testing.assert_allclose(delta, [[0.01 * (1 / (1 + np.exp(-0.5)) * np.tanh(c) + 2.0)]], rtol=1e-6)
+
+
+def test_gates_can_be_looked_at():
+    student, weights = tiny.random_student(3)
+    inputs, states = gradients(1)[0], reference.zero_state(weights, 48)
+    states = [value + 0.1 for value in states]
+    found = student.cell.diagnose(tf.constant(inputs)[:, None], [tf.constant(value) for value in states])
+    _, _, (_, caches, _) = reference.dm_step(weights, inputs, states)
+    for layer, (_, i, _, f, o, _, _) in enumerate(caches, start=1):
+        for name, gate in {"input": i, "forget": f, "output": o}.items():
+            np.testing.assert_allclose(found.pop(f"gates/lstm_{layer}/{name}"), gate, atol=1e-5)
+    assert not found
+
+
+class TestKeras:
+    def test_runs_in_a_keras_rnn_unchanged(self):
+        """A sequence of gradients through `keras.layers.RNN` is the same as the loop of an unroll."""
+        student, _ = tiny.random_student(4)
+        inputs = gradients(6)
+        deltas, state = run(student.cell, inputs)
+        layer = keras.layers.RNN(student.cell, return_sequences=True, return_state=True)
+        outputs, *final = layer(tf.constant(inputs.T[:, :, None]))
+        np.testing.assert_allclose(outputs[:, :, 0], deltas.T, rtol=0, atol=1e-7)
+        for ours, theirs in zip(final, state, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+        assert len(layer.trainable_variables) == 6
+
+    def test_config_round_trip(self):
+        options = {"layers": (3, 2), "preprocess": "Clamp", "k": 7.0, "scale": 0.5, "initializer": "zeros", "seed": 8}
+        cell = DMCell(**options, name="mine", dtype="float64")
+        config = cell.get_config()
+        assert options.items() <= config.items()
+        again = DMCell.from_config(config)
+        assert again.get_config() == config
+        assert (again.name, again.compute_dtype, again.state_size) == ("mine", "float64", [3, 3, 2, 2])
+
+    def test_serialization_through_json(self):
+        layer = keras.layers.RNN(DMCell(layers=(3,), scale=0.25))
+        text = json.dumps(keras.saving.serialize_keras_object(layer))
+        again = keras.saving.deserialize_keras_object(json.loads(text))
+        assert again.cell.get_config() == layer.cell.get_config()
+
+    def test_a_model_with_the_cell_is_saved_and_loaded(self, tmp_path):
+        model = keras.Sequential([keras.Input([None, 1]), keras.layers.RNN(DMCell(layers=(3,)), return_sequences=True)])
+        inputs = gradients(4)[:, :8].T[:, :, None]
+        model.save(tmp_path / "model.keras")
+        again = keras.models.load_model(tmp_path / "model.keras")
+        np.testing.assert_array_equal(again(inputs), model(inputs))
+
+
+class TestWeights:
+    def test_names_shapes_and_number_are_those_of_the_released_files(self):
+        weights = LearnedOptimizer(DMCell()).named_variables
+        expected = {key: value.shape for key, value in reference.random_weights(np.random.default_rng(0)).items()}
+        assert {name: tuple(variable.shape) for name, variable in weights.items()} == expected
+        assert list(weights) == list(expected)
+        assert sum(np.prod(variable.shape) for variable in weights.values()) == 5_141
+        assert all(variable.trainable for variable in weights.values())
+
+    def test_initial_distribution(self):
+        """Truncated normal of 1/sqrt(fan_in) for matrices and gate biases, zero for the last bias."""
+        drawn = [LearnedOptimizer(DMCell(seed=seed)).named_variables for seed in range(25)]
+        fan_in = {"lstm_1": 22, "lstm_2": 40, "linear": 20}
+        for name in drawn[0]:
+            values = np.concatenate([weights[name].numpy().ravel() for weights in drawn])
+            if name == "linear/b":
+                assert not values.any()
+                continue
+            stddev = fan_in[name.split("/")[0]] ** -0.5
+            assert np.abs(values).max() <= 2 * stddev * (1 + 1e-6)
+            tolerance = 3 / np.sqrt(values.size)
+            np.testing.assert_allclose(values.std(), TRUNCATED_STD * stddev, rtol=tolerance, err_msg=name)
+            assert abs(values.mean()) < tolerance * stddev
+
+    def test_seeds(self):
+        first, same, other = (LearnedOptimizer(DMCell(seed=seed)).named_variables for seed in (1, 1, 2))
+        for name in first:
+            np.testing.assert_array_equal(first[name], same[name])
+            assert name == "linear/b" or not np.array_equal(first[name], other[name])
+        a, b = first["lstm_1/b_gates"].numpy(), first["lstm_2/b_gates"].numpy()
+        assert not np.allclose(a * 22**0.5, b * 40**0.5), "two tensors got the same numbers"
+        unseeded = [LearnedOptimizer(DMCell()).named_variables["linear/w"].numpy() for _ in range(2)]
+        assert not np.array_equal(*unseeded)
+
+    @pytest.mark.parametrize("seed", [0, 2**31 - 1])
+    def test_any_seed_that_a_flag_can_give(self, seed):
+        weights = LearnedOptimizer(DMCell(layers=(2,), seed=seed)).named_variables
+        assert np.isfinite(weights["linear/w"].numpy()).all()
+
+    def test_zeros(self):
+        weights = LearnedOptimizer(DMCell(initializer="zeros")).named_variables
+        assert not any(variable.numpy().any() for variable in weights.values())
+
+    def test_initial_state_is_zero_for_every_coordinate(self):
+        student = LearnedOptimizer(DMCell(dtype="float64"))
+        state = student.initial_state({"a": tf.ones([2, 3]), "b": tf.ones([])})
+        assert [(value.shape, value.dtype) for value in state] == 4 * [((7, 20), tf.float64)]
+        assert not any(value.numpy().any() for value in state)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preprocess": "log"}, r"Received preprocess='log', expected one of \['identity', 'Clamp', 'LogAndSign'\]"),
+        ({"initializer": "ones"}, "Received initializer='ones', expected 'default' or 'zeros'"),
+        ({"layers": (20, 0)}, r"Received layers=\(20, 0\), expected positive hidden sizes"),
+    ],
+)
+def test_wrong_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        DMCell(**options)
