@@ -24,14 +24,14 @@ def import_file(file: str, optimizer: str, output: str) -> dict:
     """
     weights = import_original(file)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from l2o_tf.optimizers import make_learned_optimizer  # Only now: it loads TensorFlow.
+    from l2o_tf.optimizers import make_optimizer  # Only now: it loads TensorFlow.
 
-    learned = make_learned_optimizer(optimizer)
+    learned = make_optimizer(optimizer)
     assign_weights(learned, weights)
     path = Path(file)
     card = {
         "optimizer": optimizer,
-        "architecture": learned.cell.get_config(),
+        "architecture": learned.architecture,
         "imported": {
             "from": "weights of the original program",
             "file": str(Path(path.parent.name, path.name)),

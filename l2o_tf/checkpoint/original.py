@@ -140,12 +140,6 @@ class _Array:
         return self._array
 
 
-class _Module(str):
-    """Stand-in of a module that dill imports before it takes a function from it."""
-
-    __slots__ = ()
-
-
 def _make_array(make: Callable, args: tuple, state: tuple, attributes: None = None) -> _Array:
     """How dill writes an array."""
     if attributes:
@@ -169,12 +163,6 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def _take(module: _Module, name: str) -> Any:
-    if not isinstance(module, _Module):
-        raise ValueError(f"it asks for the attribute {name!r} of something that is no module")
-    return _stand_in(str(module), name)
-
-
 _STAND_INS: dict[tuple[str, str], Any] = {
     ("builtins", "dict"): dict,
     ("collections", "defaultdict"): _Function(lambda factory=None: {}),
@@ -188,6 +176,7 @@ _STAND_INS: dict[tuple[str, str], Any] = {
     ),
     ("dill._dill", "_create_array"): _Function(_make_array),
     ("dill._dill", "_load_type"): _Function(_make_type),
-    ("dill._dill", "_import_module"): _Function(lambda name, safe=False: _Module(name)),
-    ("dill._dill", "_get_attr"): _Function(_take),
+    # A module is nothing but its name here, and its attributes are those of this table.
+    ("dill._dill", "_import_module"): _Function(lambda name, safe=False: name),
+    ("dill._dill", "_get_attr"): _Function(lambda module, name: _stand_in(str(module), name)),
 }

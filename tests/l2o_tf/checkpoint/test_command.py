@@ -1,0 +1,79 @@
+"""The importer as a command, and what results say about the program that made them."""
+
+import json
+import pickle
+import subprocess
+
+import numpy as np
+import pytest
+
+from l2o_tf import checkpoint
+from l2o_tf.checkpoint.__main__ import main
+from l2o_tf.optimizers import make_optimizer
+from tests.l2o_tf.checkpoint.samples import assert_equal, original_tree, some_weights
+
+
+class TestCommand:
+    def test_import(self, tmp_path, capsys):
+        weights = checkpoint.named_weights(make_optimizer("L2O-DM"))
+        (tmp_path / "dm").mkdir()
+        source = tmp_path / "dm" / "cw.l2l-0"
+        source.write_bytes(pickle.dumps(original_tree(weights), 4))
+        assert main(["import", str(source), "--optimizer=L2O-DM", f"--output={tmp_path / 'out'}"]) == 0
+        assert "6 variables" in capsys.readouterr().out
+        card, imported = checkpoint.load_weights(tmp_path / "out")
+        assert_equal(imported, weights)
+        assert card["optimizer"] == "L2O-DM"
+        assert card["architecture"]["layers"] == [20, 20]
+        assert card["imported"]["file"] == "dm/cw.l2l-0"
+        assert str(tmp_path) not in (tmp_path / "out" / "optimizer.json").read_text()
+
+    @pytest.mark.parametrize("case", ["missing", "garbage", "architecture", "unknown_optimizer"])
+    def test_bad_input_is_one_line_and_exit_code_2(self, tmp_path, capsys, case):
+        source = tmp_path / "w.npz"
+        if case == "garbage":
+            source.write_bytes(b"not weights\n" * 3)
+        elif case != "missing":
+            np.savez(source, **some_weights())
+        optimizer = "L2O-DN" if case == "unknown_optimizer" else "L2O-DM"
+        assert main(["import", str(source), f"--optimizer={optimizer}", f"--output={tmp_path / 'out'}"]) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith("l2o_tf.checkpoint: ")
+        assert captured.err.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+
+class TestProvenance:
+    @pytest.fixture
+    def checkout(self, tmp_path):
+        (tmp_path / "program.py").write_text("x = 1\n")
+        for command in ("init -q", "add program.py", "-c user.name=n -c user.email=e@x commit -q -m first"):
+            subprocess.run(["git", "-C", str(tmp_path), *command.split()], check=True)
+        return tmp_path
+
+    def test_clean_checkout(self, checkout):
+        record = checkpoint.provenance(checkout)
+        assert len(record["commit"]) == 40
+        assert record["dirty"] is False
+        assert record["date"].endswith("+00:00")
+        assert set(record["versions"]) == {"l2o_tf", "python", "tensorflow", "keras", "numpy"}
+        assert record["versions"]["numpy"] == np.__version__
+        json.dumps(record)
+
+    def test_results_do_not_make_it_dirty_but_program_files_do(self, checkout):
+        (checkout / "result.json").touch()
+        assert checkpoint.provenance(checkout)["dirty"] is False
+        (checkout / "new.py").touch()
+        assert checkpoint.provenance(checkout)["dirty"] is True
+        (checkout / "new.py").unlink()
+        (checkout / "program.py").write_text("x = 2\n")
+        assert checkpoint.provenance(checkout)["dirty"] is True
+
+    def test_no_commit_of_somebody_elses_checkout(self, checkout):
+        (checkout / "site-packages").mkdir()
+        record = checkpoint.provenance(checkout / "site-packages")
+        assert (record["commit"], record["dirty"]) == (None, None)
+
+    def test_without_git(self, checkout, monkeypatch):
+        monkeypatch.setenv("PATH", "")
+        assert checkpoint.provenance(checkout)["commit"] is None
