@@ -46,23 +46,22 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
     Returns:
         The exit code: 0 when finished, 128 + n when stopped by signal n.
     """
+    from l2o_tf.assembly import make_student
     from l2o_tf.meta_trainer import MetaTrainer
-    from l2o_tf.optimizers import make_learned_optimizer
     from l2o_tf.reporting import Reporter
     from l2o_tf.run_directory import checkpoint_manager, export, open_run
     from problems import make_problem
 
     problem = make_problem(config.problem, data=config.data, data_dir=config.data_dir or None, split=config.split)
-    student = make_learned_optimizer(config.optimizer, seed=config.seed)
+    trainer = MetaTrainer(config, problem, make_student(config))
     folder = open_run(output_dir, config, problem.data, resume=resume)
-    trainer = MetaTrainer(config, problem, student)
     manager = checkpoint_manager(folder, trainer)
     stopping = _StopSignal()
     with Reporter(folder, trainer, problem.data) as reporter:
 
         def save():
             reporter.flush()
-            manager.save(trainer.progress.epoch)
+            manager.save(trainer.standing.epoch)
 
         saved = time.monotonic()
         while not trainer.finished and not stopping.received:
@@ -75,8 +74,8 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
                 saved = time.monotonic()
         save()
     export(folder, trainer, problem.data)
-    outcome = trainer.progress.stopped or "all meta-epochs are done" if trainer.finished else "stopped"
-    print(f"{outcome}; {trainer.progress.epoch:,} meta-epochs. Weights: {folder / 'weights.npz'}")
+    outcome = trainer.standing.stopped or "all meta-epochs are done" if trainer.finished else "stopped"
+    print(f"{outcome}; {trainer.standing.epoch:,} meta-epochs. Weights: {folder / 'weights.npz'}")
     if not trainer.finished:
         print("The same command continues.")
     return 128 + stopping.received if stopping.received and not trainer.finished else 0

@@ -1,7 +1,7 @@
 """Everything that decides a meta-training, in one frozen record.
 
-A `Config` is what flags are turned into and what is stored with a run. Defaults are those of the paper; `PRESETS` lists what
-the original program does differently. A field's metadata is its help text, the only place where it is written.
+A `Config` is what flags are turned into and what is stored with a run. Defaults are those of the paper; `PRESETS` lists
+what the original program does differently. A field's metadata is its help text, the only place where it is written.
 """
 
 import dataclasses
@@ -20,6 +20,12 @@ class Config:
     preset: str = _field("paper", "Whose defaults: 'paper' or 'original' (the released program).")
     problem: str = _field("mnist", "What the optimizer is trained on; `python -m problems --list` has the names.")
     optimizer: str = _field("L2O-DM", "Architecture of the learned optimizer.")
+    layers: str = _field("20,20", "Hidden sizes of L2O-DM; empty: a linear map of the preprocessed gradient.")
+    preprocess: str = _field("LogAndSign", "Input of L2O-DM: 'LogAndSign', 'Clamp' or 'identity' (DeepMind's toys).")
+    output_scale: float = _field(0.01, "Output scale of L2O-DM; 1.0 for DeepMind's toy problems.")
+    net_assignments: str = _field(
+        "", "Optimizers by parameter name: 'conv*=L2O-DM,fc*=L2O-DM,*=adam'; first match wins."
+    )
     data: str = _field("auto", "Where images come from: 'auto' (TFDS, Keras cache, else embedded), 'tfds', 'embedded'.")
     data_dir: str = _field("", "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default.")
     split: str = _field("original", "Images to use: 'original' (as the original program), 'train' or 'test'.")

@@ -1,14 +1,15 @@
 """How good is an optimizer? Many runs, long horizons, the same call for Adam and for a learned optimizer.
 
-Run r starts from the same parameters and sees the same minibatches whatever optimizer is evaluated, since both are derived
-from the run's seed alone: comparisons are paired. All runs of an optimizer advance in one compiled call; long horizons are
-cut into calls of some hundred steps each, so that progress can be shown. States stay on the device between calls.
+Run r starts from the same parameters and sees the same minibatches whatever optimizer is evaluated, since both are
+derived from the run's seed alone: comparisons are paired. All runs of an optimizer advance in one compiled call; long
+horizons are cut into calls of some hundred steps each, so that progress can be shown. States stay on the device between
+calls.
 
-A run is recorded window by window: `losses[r, w, t]` is the loss before update t of window w, and the last of a window is
-that of the parameters after it. `recorded_losses` turns them into one curve per run:
+A run is recorded window by window: `losses[r, w, t]` is the loss before update t of window w, and the last of a window
+is that of the parameters after it. `recorded_losses` turns them into one curve per run:
 
-* `"after"` (as the original program records): entry i is the loss after update i+1, on a fresh minibatch that had no part
-  in that update;
+* `"after"` (as the original program records): entry i is the loss after update i+1, on a fresh minibatch that had no
+  part in that update;
 * `"before"`: entry i is the loss before update i+1, on the minibatch that this update uses.
 """
 
@@ -31,8 +32,8 @@ class Rollouts(NamedTuple):
 
     Attributes:
         start: `seeds [R, 2] -> carry`: parameters, constants and optimizer states of R runs.
-        advance: `(carry, seeds, first_window, num_windows) -> (carry, losses [R, num_windows, T+1])`; the two numbers are
-            int32 scalars, so that any of them is served by one trace.
+        advance: `(carry, seeds, first_window, num_windows) -> (carry, losses [R, num_windows, T+1])`; the two numbers
+            are int32 scalars, so that any of them is served by one trace.
         measure: `carry -> {"loss": [R], "accuracy": [R]}` over the whole data set, or None.
         window: T.
     """
@@ -103,7 +104,7 @@ def rollouts(problem: Problem, optimizer: Optimizer, *, window: int = 100, jit_c
 
 
 def _each_run(function, inputs, signature):
-    """`tf.map_fn` over the leading axis, one run after the other: one run's states fit the cache, all of them do not."""
+    """`tf.map_fn` over the leading axis, run after run: the states of one run fit the cache, those of all do not."""
     return tf.map_fn(function, inputs, fn_output_signature=signature, parallel_iterations=1)
 
 
@@ -154,8 +155,8 @@ def evaluate(
         num_runs: R. Default 10, as in the paper.
         num_steps: steps per run. Default 10,000, as in the paper.
         record: `"after"` (default, as the original program) or `"before"`.
-        full_period: measure loss and accuracy over the whole data set every so many steps, a multiple of `window`; 0: never.
-        window: steps per window.
+        full_period: measure loss and accuracy over the whole data set every so many steps, a multiple of `window`; 0:
+        never. window: steps per window.
         on_progress: called as `(steps done, mean loss)` several times a run.
 
     Raises:

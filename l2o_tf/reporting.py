@@ -26,14 +26,14 @@ class Reporter:
         self._recorder = Recorder(
             folder,
             progress_total=trainer.config.num_epochs,
-            resume_from_step=trainer.progress.epoch,
+            resume_from_step=trainer.standing.epoch,
             description=trainer.config.optimizer,
         )
         self._recorder.text("configuration", markdown_table({**trainer.config.to_dict(), "data": self._data}))
 
     def report(self, event: Event) -> None:
         """Records one meta-epoch, its validations and its messages."""
-        self._recorder.scalars(event.epoch, _scalars(event) | {"meta_gradient/skipped": self._trainer.progress.skips})
+        self._recorder.scalars(event.epoch, _scalars(event) | {"meta_gradient/skipped": self._trainer.standing.skips})
         for validation in event.validations:
             self._draw(event.epoch, validation)
         if event.validations:

@@ -9,8 +9,8 @@
 `optimizer.json`        what they are: architecture, provenance, validation history
 ======================  ====================================================================================
 
-A checkpoint is complete or not there: TensorFlow writes it under a temporary name, and the manager's index is renamed into
-place last. Killing the process at any moment costs the time since the last one.
+A checkpoint is complete or not there: TensorFlow writes it under a temporary name, and the manager's index is renamed
+into place last. Killing the process at any moment costs the time since the last one.
 """
 
 import json
@@ -91,18 +91,18 @@ def checkpoint_manager(folder: Path, trainer: MetaTrainer) -> tf.train.Checkpoin
 
 def export(folder: Path, trainer: MetaTrainer, data: DataInfo | None) -> None:
     """Writes the best weights so far, and the card that says what they are."""
-    progress = trainer.progress
+    standing = trainer.standing
     card: dict[str, Any] = {
-        "optimizer": trainer.config.optimizer,
-        "architecture": trainer.student.cell.get_config(),
+        "optimizer": trainer.student.kind,
+        "architecture": trainer.student.architecture,
         "config": trainer.config.to_dict(),
         "data": data._asdict() if data else None,
-        "meta_epochs": progress.epoch,
-        "inner_steps": progress.inner_steps,
-        "diverged_meta_epochs": progress.skips,
-        "stopped": progress.stopped,
-        "wall_seconds": round(progress.wall_seconds, 1),
-        "validation": progress.history,
+        "meta_epochs": standing.epoch,
+        "inner_steps": standing.inner_steps,
+        "diverged_meta_epochs": standing.skips,
+        "stopped": standing.stopped,
+        "wall_seconds": round(standing.wall_seconds, 1),
+        "validation": standing.history,
         "provenance": checkpoint.provenance(),
     }
     checkpoint.save_weights(folder, trainer.best_weights(), card)

@@ -6,7 +6,7 @@ from typing import Any
 
 from l2o_tf import checkpoint
 from l2o_tf.checkpoint.weights import WEIGHTS
-from l2o_tf.optimizers import ANALYTIC, CELLS, LearnedOptimizer, Optimizer, make_learned_optimizer
+from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, make_optimizer
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -20,8 +20,8 @@ def load_optimizer(name: str, learning_rate: float | None = None) -> tuple[Optim
     """Finds an optimizer.
 
     Args:
-        name: a shipped name (`"L2O-DM"`), an analytic one in any case (`"Adam"`), a folder with `weights.npz`, or a weight
-            file of the original program (`cw.l2l-0`, or the same as `.npz`).
+        name: a shipped name (`"L2O-DM"`), an analytic one in any case (`"Adam"`), a folder with `weights.npz`, or a
+            weight file of the original program (`cw.l2l-0`, or the same as `.npz`).
         learning_rate: of an analytic optimizer; default (None): its own.
 
     Returns:
@@ -32,7 +32,9 @@ def load_optimizer(name: str, learning_rate: float | None = None) -> tuple[Optim
     """
     if name.lower() in ANALYTIC:
         options = {} if learning_rate is None else {"learning_rate": learning_rate}
-        return ANALYTIC[name.lower()](**options), {"optimizer": name, **options}
+        optimizer = make_optimizer(name.lower(), options)
+        optimizer.name = name
+        return optimizer, {"optimizer": name.lower(), "architecture": options}
     for folder in (PRETRAINED / name, Path(name)):
         if (folder / WEIGHTS).exists():
             return _from_folder(folder, name)
@@ -47,17 +49,18 @@ def load_optimizer(name: str, learning_rate: float | None = None) -> tuple[Optim
     )
 
 
-def _from_folder(folder: Path, name: str) -> tuple[LearnedOptimizer, dict[str, Any]]:
+def _from_folder(folder: Path, name: str) -> tuple[Optimizer, dict[str, Any]]:
     card, weights = checkpoint.load_weights(folder)
-    optimizer = LearnedOptimizer(CELLS[card["optimizer"]].from_config(card["architecture"]), name=name)
+    optimizer = make_optimizer(card["optimizer"], card["architecture"])
+    optimizer.name = name
     checkpoint.assign_weights(optimizer, weights)
     return optimizer, card
 
 
-def _from_original(path: Path) -> tuple[LearnedOptimizer, dict[str, Any]]:
+def _from_original(path: Path) -> tuple[Optimizer, dict[str, Any]]:
     weights = checkpoint.import_original(path)
     for architecture in CELLS:
-        optimizer = make_learned_optimizer(architecture)
+        optimizer = make_optimizer(architecture)
         shapes = {key: tuple(variable.shape) for key, variable in optimizer.named_variables.items()}
         if shapes == {key: value.shape for key, value in weights.items()}:
             checkpoint.assign_weights(optimizer, weights)

@@ -99,7 +99,8 @@ def unroll(
         optimizer: any `Optimizer`.
         state: from `initial_state`, or what the last window returned.
         batches: nest of tensors with a leading axis of T+1; the last one is for `f(θ_T)`.
-        second_derivatives: whether the losses and gradients are differentiated truly (default: linearised, first order).
+        second_derivatives: whether the losses and gradients are differentiated truly; default: linearised, first
+            order.
         record: whether the trajectory keeps gradients and updates.
 
     Returns:
@@ -159,7 +160,8 @@ def meta_gradient(
 def replayed(params: Params, grads: tf.Tensor) -> tf.Tensor:
     """`f_t(θ) = ⟨g_t, θ⟩`: the linear problem whose gradient is the recorded `g_t [N]`, wherever θ is.
 
-    Unrolling an optimizer on it plays recorded gradients to the optimizer; imitation learning does that with a teacher's.
+    Unrolling an optimizer on it plays recorded gradients to the optimizer; imitation learning does that with a
+    teacher's.
     """
     return tf.reduce_sum(nest.flatten(params) * grads)
 

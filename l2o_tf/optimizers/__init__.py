@@ -1,32 +1,45 @@
-"""All optimizers by name: architectures that learn, and rules designed by hand."""
+"""All optimizers by name: architectures that learn, rules designed by hand, and assignments of both."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 
 from l2o_tf.optimizers.analytic import ANALYTIC
+from l2o_tf.optimizers.assigned import Assigned
 from l2o_tf.optimizers.base import Analytic, LearnedOptimizer, Optimizer
 from l2o_tf.optimizers.dm import DMCell
 
-CELLS: dict[str, Callable[..., keras.layers.Layer]] = {"L2O-DM": DMCell}
+CELLS: dict[str, type[keras.layers.Layer]] = {"L2O-DM": DMCell}
 """Architectures of learned optimizers: Keras RNN cells."""
 
-__all__ = ["ANALYTIC", "CELLS", "Analytic", "LearnedOptimizer", "Optimizer", "make_learned_optimizer"]
+__all__ = ["ANALYTIC", "CELLS", "Analytic", "Assigned", "LearnedOptimizer", "Optimizer", "make_optimizer"]
 
 
-def make_learned_optimizer(architecture: str, **options) -> LearnedOptimizer:
-    """A new learned optimizer with initial weights.
+def make_optimizer(kind: str, architecture: Mapping[str, Any] | None = None) -> Optimizer:
+    """Makes an optimizer; a learned one has initial weights.
+
+    `make_optimizer(optimizer.kind, optimizer.architecture)` makes another one like `optimizer`.
 
     Args:
-        architecture: a name in `CELLS`, e.g. `"L2O-DM"`.
-        **options: arguments of the cell.
+        kind: an architecture (`"L2O-DM"`), a rule (`"adam"`) or `"assigned"`.
+        architecture: arguments of the cell, of the rule, or `{"assignments": [[pattern, kind, architecture], ...]}`.
+            Default: none.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown kind.
     """
-    if architecture not in CELLS:
-        close = difflib.get_close_matches(architecture, CELLS, n=3, cutoff=0.3)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        raise ValueError(f"Received optimizer={architecture!r}, expected one of {sorted(CELLS)}.{hint}")
-    return LearnedOptimizer(CELLS[architecture](**options), name=architecture)
+    architecture = dict(architecture or {})
+    if kind == "assigned":
+        return Assigned([(pattern, make_optimizer(*entry)) for pattern, *entry in architecture["assignments"]])
+    if kind in CELLS:
+        return LearnedOptimizer(CELLS[kind].from_config(architecture), kind)
+    if kind in ANALYTIC:
+        optimizer = ANALYTIC[kind](**architecture)
+        optimizer.architecture = architecture
+        return optimizer
+    known = [*CELLS, *ANALYTIC]
+    close = difflib.get_close_matches(kind, known, n=3, cutoff=0.3)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise ValueError(f"Received optimizer {kind!r}, expected one of {known}.{hint}")

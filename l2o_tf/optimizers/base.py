@@ -1,6 +1,7 @@
 """What every optimizer is: `initial_state(params)` and `update(grads, state, params)`.
 
-Student, teacher and baseline share this one interface, which is why there is one unroll, one trainer and one evaluator::
+Student, teacher and baseline share this one interface, which is why there is one unroll, one trainer and one
+evaluator::
 
     state = optimizer.initial_state(params)
     updates, state = optimizer.update(grads, state, params)
@@ -25,9 +26,17 @@ State = Any
 
 
 class Optimizer(abc.ABC):
-    """An update rule without variables of its own; state goes in and comes out."""
+    """An update rule whose state goes in and comes out.
+
+    Attributes:
+        name: name in records, tables and plots.
+        kind: under which name `l2o_tf.optimizers.make_optimizer` makes it, e.g. `"adam"` or `"L2O-DM"`.
+        architecture: what it is made of besides its meta-parameters, as JSON types.
+    """
 
     name: str
+    kind: str
+    architecture: dict[str, Any]
 
     @abc.abstractmethod
     def initial_state(self, params: Params) -> State:
@@ -77,7 +86,8 @@ class Analytic(Optimizer):
         init: Callable[[Params], State],
         update: Callable[[Params, State, Params], tuple[Params, State]],
     ):
-        self.name = name
+        self.name = self.kind = name
+        self.architecture = {}
         self._init = init
         self._update = update
 
@@ -94,12 +104,13 @@ class LearnedOptimizer(Optimizer):
     Args:
         cell: a layer that obeys the RNN-cell contract: inputs `[N, 1]` (the gradient) and states in, outputs `[N, 1]`
             (the update) and states out.
-        name: name in records; default: the cell's.
+        kind: name of the architecture; default: the cell's class.
     """
 
-    def __init__(self, cell: keras.layers.Layer, name: str | None = None):
+    def __init__(self, cell: keras.layers.Layer, kind: str | None = None):
         self.cell = cell
-        self.name = name or cell.name
+        self.name = self.kind = kind or type(cell).__name__
+        self.architecture = cell.get_config()
         if not cell.built:
             cell.build((None, 1))
 

@@ -1,7 +1,7 @@
 """What a coordinate-wise network sees instead of the raw gradient: `[N, 1] -> [N, F]`.
 
-Gradients of neural networks span many orders of magnitude. Each function here is pure; the table `PREPROCESS` holds them
-under the names that DeepMind's program gives them.
+Gradients of neural networks span many orders of magnitude. Each function here is pure; the table `PREPROCESS` holds
+them under the names that DeepMind's program gives them.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Imitation: the student learns to do what an analytic optimizer would have done (paper, section 4.1, Algorithm 2).
 
-A teacher `O` runs on the optimizee and leaves a trajectory of gradients and updates, `(g_t, Δθ_t^O)`. The student sees the
-same gradients and is judged by the distance of its updates from the teacher's, Eq. (1)::
+A teacher `O` runs on the optimizee and leaves a trajectory of gradients and updates, `(g_t, Δθ_t^O)`. The student sees
+the same gradients and is judged by the distance of its updates from the teacher's, Eq. (1)::
 
     L_O(φ) = Σ_t ω_t (Δθ_t^O - Δθ_t^φ)²
 

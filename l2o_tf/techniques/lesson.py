@@ -1,13 +1,13 @@
 """A lesson is one way to learn something from one run of an optimizee.
 
-Every training technique of the paper changes *which trajectory* the student sees, or *what it is judged by*, and nothing
-else. So each is a pair of pure functions, and the one trainer does not know which it is running::
+Every training technique of the paper changes *which trajectory* the student sees, or *what it is judged by*, and
+nothing else. So each is a pair of pure functions, and the one trainer does not know which it is running::
 
     carry = lesson.start(seed, meta_epoch)             # draw an optimizee, clear all states
     carry, outcome = lesson.window(carry, seed)        # one truncation window: loss, and its gradient in φ
 
-The ordinary lesson is here: the student runs on its own trajectory and is judged by the optimizee's losses. Imitation and
-self-improving are in the modules of those names.
+The ordinary lesson is here: the student runs on its own trajectory and is judged by the optimizee's losses. Imitation
+and self-improving are in the modules of those names.
 """
 
 from collections.abc import Callable

@@ -1,13 +1,14 @@
 """Self-improving: student and analytic optimizers take turns on one trajectory (paper, section 4.2).
 
-At every step one optimizer of the pool `{O_0 = student, O_1, ..., O_k}` is drawn, and its update is applied. At the start of
-meta-training all are equally likely; the auxiliary ones then fade out linearly::
+At every step one optimizer of the pool `{O_0 = student, O_1, ..., O_k}` is drawn, and its update is applied. At the
+start of meta-training all are equally likely; the auxiliary ones then fade out linearly::
 
     p_i(e) = p_i(0) max(0, 1 - e / E),   i = 1 ... k          p_i(0) = 1 / (k + 1)
     p_0(e) = 1 - Σ_i p_i(e)
 
-with meta-epoch e and E = 100 in the paper. The student is judged by the losses as always. Every optimizer of the pool sees
-every gradient, so its state is up to date when its turn comes; the meta-gradient flows through the student's turns only.
+with meta-epoch e and E = 100 in the paper. The student is judged by the losses as always. Every optimizer of the pool
+sees every gradient, so its state is up to date when its turn comes; the meta-gradient flows through the student's turns
+only.
 
 The paper gives 1/(k + 1) in its text and 0.33 for k = 3 in its experiment; `initial_probability` takes either.
 """
@@ -24,7 +25,7 @@ from problems.base import Problem, fold
 
 
 class MixtureState(NamedTuple):
-    """The states of the whole pool, and whose turn it is: `turns [T]` (0 is the student) and the step t in the window."""
+    """The states of the pool, whose turn it is, `turns [T]` (0: the student), and the step t in the window."""
 
     pool: list[Any]
     turns: tf.Tensor

@@ -1,0 +1,80 @@
+"""A configuration -> the objects of a meta-training."""
+
+import keras
+
+from l2o_tf.config import Config
+from l2o_tf.objectives import OBJECTIVES
+from l2o_tf.optimizers import CELLS, Optimizer, make_optimizer
+from l2o_tf.techniques import curriculum as cl
+from l2o_tf.techniques.imitation import DISTANCES, imitation
+from l2o_tf.techniques.lesson import Lesson, own_trajectory
+from l2o_tf.techniques.self_improving import self_improving
+from problems.base import Problem
+from problems.transforms import random_scaling
+
+
+def make_student(config: Config) -> Optimizer:
+    """The optimizer that is to be trained, with initial weights.
+
+    Raises:
+        ValueError: for an unknown optimizer, or assignments of which none learns.
+    """
+    if not config.net_assignments:
+        return make_optimizer(config.optimizer, _architecture(config, config.optimizer, config.seed))
+    entries = [entry.rpartition("=")[::2] for entry in config.net_assignments.split(",")]
+    student = make_optimizer(
+        "assigned",
+        {
+            "assignments": [
+                [pattern, kind, _architecture(config, kind, config.seed + index)]
+                for index, (pattern, kind) in enumerate(entries)
+            ]
+        },
+    )
+    if not student.trainable_variables:
+        raise ValueError(
+            f"Received --net_assignments={config.net_assignments}, where nothing learns; name one of {list(CELLS)}."
+        )
+    return student
+
+
+def _architecture(config: Config, kind: str, seed: int = 0) -> dict:
+    """Arguments of an optimizer of this kind; the analytic ones get the teachers' learning rate."""
+    if kind not in CELLS:
+        return {"learning_rate": config.teacher_learning_rate}
+    layers = [int(units) for units in config.layers.split(",") if units]
+    return {"layers": layers, "preprocess": config.preprocess, "scale": config.output_scale, "seed": seed}
+
+
+def make_curriculum(config: Config) -> cl.Curriculum:
+    """The configured curriculum; without one, a single stage that never ends of itself (N_valid = N_train)."""
+    if config.curriculum:
+        return cl.Curriculum(config.stages, min_periods=config.min_periods, patience=config.patience)
+    return cl.Curriculum((config.num_steps,), (config.num_steps,), min_periods=config.num_epochs + 1)
+
+
+def make_meta_optimizer(config: Config) -> keras.optimizers.Optimizer:
+    """Adam as TensorFlow 1 had it: Keras's, with epsilon 1e-8."""
+    return keras.optimizers.Adam(config.learning_rate, epsilon=1e-8, global_clipnorm=config.clip_norm or None)
+
+
+def make_lessons(config: Config, problem: Problem, student: Optimizer) -> list[Lesson]:
+    """The configured lessons; the first is the ordinary one, the others imitate a teacher each."""
+    if config.random_scaling:
+        problem = random_scaling(problem, config.random_scaling_bound)
+    teachers = [make_optimizer(name, _architecture(config, name)) for name in config.teachers.split(",")]
+    options = {
+        "unroll_length": config.unroll_length,
+        "objective": OBJECTIVES[config.objective],
+        "second_derivatives": config.second_derivatives,
+    }
+    if config.self_improving:
+        decay = config.self_improving_epochs
+        lessons = [self_improving(problem, student, teachers, decay_epochs=decay, **options)]
+    else:
+        lessons = [own_trajectory(problem, student, **options)]
+    if config.imitation:
+        distance = DISTANCES[config.imitation_distance]
+        shape = {"unroll_length": config.unroll_length, "teacher_steps": config.teacher_steps, "distance": distance}
+        lessons += [imitation(problem, student, teacher, **shape) for teacher in teachers]
+    return lessons

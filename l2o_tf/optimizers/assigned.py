@@ -1,0 +1,66 @@
+"""Different optimizers for different parameters: DeepMind's `net_assignments`.
+
+Each parameter goes to the first entry whose pattern matches its name::
+
+    Assigned([("x_0", LearnedOptimizer(DMCell())), ("x_*", adam(0.01))])
+    Assigned([("conv*", learned_for_convolutions), ("*", learned_for_the_rest)])
+
+Every entry has its own state and, if it learns, its own meta-parameters, which are meta-trained together.
+"""
+
+import fnmatch
+from collections.abc import Sequence
+
+from l2o_tf.optimizers.base import Optimizer, Params
+
+
+class Assigned(Optimizer):
+    """Several optimizers, each for the parameters whose names match its pattern.
+
+    Args:
+        assignments: `(pattern, optimizer)` pairs; patterns as in `fnmatch` (`*`, `?`, `[...]`).
+
+    Raises:
+        ValueError: in `initial_state`, if a parameter matches no pattern or a pattern takes no parameter.
+    """
+
+    def __init__(self, assignments: Sequence[tuple[str, Optimizer]]):
+        self.assignments = list(assignments)
+        self.name = self.kind = "assigned"
+        self.architecture = {"assignments": [[pattern, o.kind, o.architecture] for pattern, o in self.assignments]}
+
+    def split(self, params: Params) -> list[Params]:
+        """The parameters of each entry, in the order of the entries."""
+        groups: list[Params] = [{} for _ in self.assignments]
+        for key, value in params.items():
+            for group, (pattern, _) in zip(groups, self.assignments, strict=True):
+                if fnmatch.fnmatchcase(key, pattern):
+                    group[key] = value
+                    break
+            else:
+                patterns = [pattern for pattern, _ in self.assignments]
+                raise ValueError(f"Received parameter {key!r}, which matches none of {patterns}; add an entry for '*'.")
+        for group, (pattern, _) in zip(groups, self.assignments, strict=True):
+            if not group:
+                raise ValueError(f"Received pattern {pattern!r}, which takes none of the parameters {list(params)}.")
+        return groups
+
+    def initial_state(self, params):
+        groups = self.split(params)
+        return [optimizer.initial_state(group) for (_, optimizer), group in zip(self.assignments, groups, strict=True)]
+
+    def update(self, grads, state, params):
+        found, states = {}, []
+        for (_, optimizer), *own in zip(self.assignments, self.split(grads), state, self.split(params), strict=True):
+            updates, after = optimizer.update(*own)
+            found |= updates
+            states.append(after)
+        return {key: found[key] for key in params}, states
+
+    @property
+    def named_variables(self):
+        return {
+            f"{index}/{name}": variable
+            for index, (_, optimizer) in enumerate(self.assignments)
+            for name, variable in optimizer.named_variables.items()
+        }
