@@ -20,6 +20,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+import re
 import textwrap
 import threading
 import urllib.request
@@ -47,7 +48,6 @@ _MNIST_LABELS = {  # SHA-256 of the labels as bytes, in the order of the officia
     "test": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
 }
 _MNIST_SERVER = "https://storage.googleapis.com/cvdf-datasets/mnist/train-labels-idx1-ubyte.gz"  # TFDS's
-_DIGITS = Path(__file__).with_name("data") / "digits.npz"
 _DIGITS_TRAIN = 1_437
 
 
@@ -156,9 +156,6 @@ def _on_device(source: _Source, part: str, start: int) -> Dataset:
         return Dataset(tf.constant(images), tf.constant(labels), info)
 
 
-# --- MNIST: where to look, and what to say when it is not there -------------------------------------------------------
-
-
 @functools.cache
 def _mnist(data: str, folder: str, keras_file: str) -> _Source:
     """Tries what `data` allows, in the order of the module's docstring."""
@@ -169,7 +166,7 @@ def _mnist(data: str, folder: str, keras_file: str) -> _Source:
     tried = []
     for description, attempt in attempts:
         try:
-            return _Source("mnist", attempt())
+            return attempt()
         except DataError as error:
             tried.append(f"{description}: {error}")
     advice = "Set --data_dir or TFDS_DATA_DIR to a folder with MNIST, or see docs/data.md for other ways."
@@ -197,7 +194,9 @@ def _explained(what: str, advice: str = "") -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:  # half a data set, the network, the disk: each library has its own exceptions
-        reason = (str(error).strip().splitlines() or ["no message"])[0]
+        reason = (re.sub(r"\{\{.*?\}\} *", "", str(error)).strip().splitlines() or ["no message"])[
+            0
+        ]  # without graph nodes
         raise DataError(f"{what} ({type(error).__name__}: {reason[:200]}){advice}") from None
 
 
@@ -208,7 +207,8 @@ def _tfds_builder(folder: str) -> Any:
         return tfds.builder("mnist", data_dir=folder)
 
 
-def _read_tfds(folder: str) -> dict[str, _Arrays]:
+@functools.cache
+def _read_tfds(folder: str) -> _Source:
     """Reads what TFDS prepared, in the order of the official files."""
     if not tf.io.gfile.isdir(os.path.join(folder, "mnist")):
         raise DataError("not there")
@@ -220,10 +220,10 @@ def _read_tfds(folder: str) -> dict[str, _Arrays]:
         for part in _MNIST_SIZES:  # one shard each, so the rows come in the order in which they are stored
             stored = builder.as_dataset(split=part, batch_size=-1, as_supervised=True)
             splits[part] = _official_order(part, *(tensor.numpy() for tensor in stored))
-    return splits
+    return _Source("mnist", splits)
 
 
-def _download_tfds(folder: str) -> dict[str, _Arrays]:
+def _download_tfds(folder: str) -> _Source:
     """Downloads and prepares MNIST in `folder`, unless the server does not answer: TFDS itself retries for minutes."""
     builder = _tfds_builder(folder)
     if builder.data_path.exists():
@@ -251,12 +251,14 @@ def _answers(url: str, seconds: float = 5.0) -> bool:
     return answered.is_set()
 
 
-def _read_keras(path: str) -> dict[str, _Arrays]:
+@functools.cache
+def _read_keras(path: str) -> _Source:
     """Reads the file that `keras.datasets.mnist` leaves behind, if it is there and whole."""
     if not os.path.isfile(path):
         raise DataError("not there")
-    with _explained("cannot be read", "; remove it"), np.load(path, allow_pickle=False) as file:
-        return {part: _official_order(part, file[f"x_{part}"], file[f"y_{part}"]) for part in _MNIST_SIZES}
+    with _explained("cannot be read", "; remove it"), open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+        rows = {part: _official_order(part, file[f"x_{part}"], file[f"y_{part}"]) for part in _MNIST_SIZES}
+    return _Source("mnist", rows)
 
 
 def _official_order(part: str, images: np.ndarray, labels: np.ndarray) -> _Arrays:
@@ -279,13 +281,10 @@ def _official_order(part: str, images: np.ndarray, labels: np.ndarray) -> _Array
     return _Arrays(images, labels, " (not the rows of the official files)")
 
 
-# --- The embedded digits ----------------------------------------------------------------------------------------------
-
-
 @functools.cache
 def _digits() -> _Source:
     """The 8x8 digits that ship with the package; the last 360 of 1,797 are the test split."""
-    with np.load(_DIGITS, allow_pickle=False) as file:
+    with np.load(Path(__file__).with_name("data") / "digits.npz", allow_pickle=False) as file:
         images, labels = file["images"], file["labels"]
     cut = _DIGITS_TRAIN
     return _Source(

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from problems import analytic, make_problem
+from problems.base import make_seed
+
+SEED = make_seed(3)
+
+
+def value_and_gradients(problem, params, constants):
+    batch = problem.sample(SEED, 1)[0]
+    with tf.GradientTape() as tape:
+        tape.watch(params)
+        loss = problem.loss(params, constants, batch)
+    return loss.numpy(), {key: g.numpy() for key, g in tape.gradient(loss, params).items()}
+
+
+def test_simple_is_the_square_from_one():
+    problem = analytic.simple()
+    params, constants = problem.init(SEED)
+    assert list(params) == ["x"] and params["x"].shape == [] and params["x"].numpy() == 1.0
+    loss, gradients = value_and_gradients(problem, {"x": tf.constant(-3.0)}, constants)
+    assert loss == 9.0 and gradients["x"] == -6.0
+
+
+def test_simple_multi_optimizer_is_the_sum_of_squares_of_named_scalars():
+    problem = analytic.simple_multi_optimizer(num_dims=3)
+    params, constants = problem.init(SEED)
+    assert list(params) == ["x_0", "x_1", "x_2"]
+    assert all(x.shape == [] and x.numpy() == 1.0 for x in params.values())
+    loss, gradients = value_and_gradients(
+        problem, {"x_0": tf.constant(1.0), "x_1": tf.constant(2.0), "x_2": tf.constant(-4.0)}, constants
+    )
+    assert loss == 21.0 and gradients == {"x_0": 2.0, "x_1": 4.0, "x_2": -8.0}
+    assert len(analytic.simple_multi_optimizer().init(SEED)[0]) == 2  # DeepMind's default
+
+
+def test_quadratic_against_its_closed_form():
+    problem = analytic.quadratic(batch_size=6, num_dims=4, stddev=0.5, dtype=tf.float64)
+    params, constants = problem.init(SEED)
+    x, w, y = params["x"].numpy(), constants["w"].numpy(), constants["y"].numpy()
+    residual = np.einsum("bij,bj->bi", w, x) - y
+    loss, gradients = value_and_gradients(problem, params, constants)
+    np.testing.assert_allclose(loss, (residual**2).sum() / 6, rtol=1e-12)
+    np.testing.assert_allclose(gradients["x"], 2 / 6 * np.einsum("bij,bi->bj", w, residual), rtol=1e-12)
+
+
+def test_quadratic_draws_as_it_says():
+    problem = analytic.quadratic()
+    params, constants = problem.init(SEED)
+    x, w, y = params["x"].numpy(), constants["w"].numpy(), constants["y"].numpy()
+    assert (x.shape, w.shape, y.shape) == ((128, 10), (128, 10, 10), (128, 10)) and x.dtype == np.float32
+    assert abs(x.mean()) < 0.002 and 0.009 < x.std() < 0.011
+    for uniform in (w, y):
+        assert 0 <= uniform.min() < 0.01 and 0.99 < uniform.max() < 1 and abs(uniform.mean() - 0.5) < 0.03
+    assert abs(np.corrcoef(w[:, 0].ravel(), y.ravel())[0, 1]) < 0.1  # independent of each other
+
+
+@pytest.mark.parametrize("name", ["simple", "simple_multi_optimizer", "quadratic"])
+def test_there_is_no_minibatch_and_no_data(name):
+    problem = make_problem(name, mode="test", data="tfds", split="test")  # no notice is taken of these
+    assert problem.name == name and problem.data is None and problem.evaluate is None
+    batches = problem.sample(SEED, 7)
+    assert batches.shape == [7] and batches.dtype == tf.int32
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("simple_multi_optimizer", {"num_dims": 0}),
+        ("quadratic", {"batch_size": 0}),
+        ("quadratic", {"num_dims": -1}),
+        ("quadratic", {"stddev": -0.1}),
+    ],
+)
+def test_sizes_that_make_no_sense(name, options):
+    (option, value) = next(iter(options.items()))
+    with pytest.raises(ValueError, match=f"Received {option}={value}, expected"):
+        make_problem(name, **options)

@@ -1,0 +1,67 @@
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from problems import PROBLEMS, make_problem
+from problems.base import make_seed
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_every_problem_keeps_the_contract(name):
+    problem = make_problem(name, data="embedded")
+    assert problem.name == name
+    params, constants = problem.init(make_seed(0))
+    assert params and all(value.dtype == tf.float32 and value.shape.is_fully_defined() for value in params.values())
+    batches = problem.sample(make_seed(1), 4)
+    assert all(leaf.shape[0] == 4 for leaf in tf.nest.flatten(batches))
+    batch = tf.nest.map_structure(lambda leaf: leaf[0], batches)
+    loss = tf.function(problem.loss, jit_compile=True)(params, constants, batch)
+    assert loss.shape == [] and loss.dtype == tf.float32
+    tf.debugging.assert_near(loss, problem.loss(params, constants, batch), rtol=1e-5)
+    assert (problem.data is None) == (problem.evaluate is None)
+    assert inspect.getdoc(PROBLEMS[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "close"), [("mnst", "mnist"), ("quadratik", "quadratic"), ("mnist_rleu", "mnist_relu")]
+)
+def test_an_unknown_name_is_answered_with_the_close_ones(name, close):
+    with pytest.raises(ValueError, match=rf"Received problem '{name}', expected one of .*did you mean .*{close}"):
+        make_problem(name)
+
+
+def test_an_unknown_name_that_is_close_to_nothing():
+    with pytest.raises(ValueError, match="expected one of digits, mnist,") as caught:
+        make_problem("zzz")
+    assert "did you mean" not in str(caught.value)
+
+
+def test_an_unknown_option_is_answered_with_the_options_there_are():
+    with pytest.raises(ValueError, match="option 'batchsize' for problem 'quadratic'.*did you mean batch_size"):
+        make_problem("quadratic", batchsize=3)
+    with pytest.raises(ValueError, match="Received option 'x' for problem 'simple', expected none"):
+        make_problem("simple", x=1)
+    with pytest.raises(
+        ValueError, match="Received option 'layers' for problem 'mnist_relu', expected one of batch_size"
+    ):
+        make_problem("mnist_relu", data="embedded", layers=(5,))
+
+
+def test_importing_is_light_and_the_fallback_is_loud(tmp_path):
+    program = (
+        "import sys; import problems; assert 'tensorflow_datasets' not in sys.modules;"
+        "problems.datasets._answers = lambda url: False;"
+        "print(problems.make_problem('mnist', data_dir=sys.argv[1]).data)"
+    )
+    environment = {"KERAS_HOME": str(tmp_path), "HOME": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    command = [sys.executable, "-c", program, str(tmp_path / "tfds")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("digits-28x28/train (1,437 examples")
+    assert done.stderr.count("NOT MNIST: this run uses the embedded 8x8 digits") == 1 and "#" * 100 in done.stderr
