@@ -3,7 +3,8 @@
 Nothing here knows TensorFlow or the code under test. Precision is that of the arrays that go in. The backward pass is
 written out by hand. It is "first order": gradients of the optimizee count as constants.
 
-Weights are a dict with the names of the released files: `lstm_1/w_gates`, `lstm_1/b_gates`, ..., `linear/b`. A state is a list `[h_1, c_1, h_2, c_2, ...]`, each `[N, H]`.
+Weights are a dict with the names of the released files: `lstm_1/w_gates`, `lstm_1/b_gates`, ..., `linear/b`. A state is
+a list `[h_1, c_1, h_2, c_2, ...]`, each `[N, H]`.
 """
 
 from collections.abc import Callable

@@ -25,10 +25,10 @@ def perceptron(batch_size=0, dtype=tf.float32) -> Problem:
 
     def init(seed):
         params = {
-            name: 0.5 * tf.random.stateless_normal(shape, fold(seed, index), dtype, alg="philox")
+            name: 0.5 * tf.random.stateless_normal(shape, fold(seed, index), dtype=dtype, alg="philox")
             for index, (name, shape) in enumerate(SHAPES.items())
         }
-        return params, {"shift": 0.1 * tf.random.stateless_normal([6], fold(seed, 99), dtype, alg="philox")}
+        return params, {"shift": 0.1 * tf.random.stateless_normal([6], fold(seed, 99), dtype=dtype, alg="philox")}
 
     def sample(seed, num_steps):
         if not batch_size:
@@ -69,7 +69,7 @@ def flat(params) -> np.ndarray:
 
 def student(weights, **options) -> LearnedOptimizer:
     """L2O-DM with these weights."""
-    optimizer = LearnedOptimizer(DMCell(**options), name="student")
+    optimizer = LearnedOptimizer(DMCell(**options))
     assign(optimizer, weights)
     return optimizer
 
