@@ -262,10 +262,7 @@ def _read_keras(path: str) -> _Source:
 
 
 def _official_order(part: str, images: np.ndarray, labels: np.ndarray) -> _Arrays:
-    """Puts rows into the order of the official files; where they are other rows, says so in the note.
-
-    TFDS sorts its examples by the MD5 of split name and key, and MNIST's keys are the rows of the official files.
-    """
+    """Puts rows into the official order (TFDS sorts by the MD5 of split and row). Other rows get a note."""
     size = _MNIST_SIZES[part]
     if images.shape[:3] != (size, 28, 28) or labels.shape != (size,) or images.dtype != np.uint8:
         raise DataError(
