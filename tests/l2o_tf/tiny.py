@@ -80,10 +80,10 @@ def assign(optimizer, weights) -> None:
         variable.assign(weights[name])
 
 
-def random_student(seed=0, layers=(20, 20), spread=1.0, dtype="float32"):
+def random_student(seed=0, layers=(20, 20), spread=1.0, scale=0.01, dtype="float32"):
     """`(optimizer, its weights)`, random ones."""
     weights = reference.random_weights(np.random.default_rng(seed), layers, spread=spread, dtype=np.dtype(dtype))
-    return student(weights, layers=layers, dtype=dtype), weights
+    return student(weights, layers=layers, scale=scale, dtype=dtype), weights
 
 
 def in_float64(weights):

@@ -1,0 +1,232 @@
+"""The meta-gradient: against hand-written backpropagation, plain autodiff, and finite differences.
+
+All in float64 unless said otherwise, on a student small enough to be differentiated numerically, which takes large
+steps: there the gradients of the optimizee really depend on the meta-parameters.
+"""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import nest, unroll
+from l2o_tf.objectives import OBJECTIVES, total
+from l2o_tf.optimizers.analytic import sgd
+from l2o_tf.techniques.imitation import half_mean_squared_error
+from problems.base import make_seed
+from tests.l2o_tf import numpy_reference as reference
+from tests.l2o_tf import tiny
+
+SEED = make_seed(5)
+STEPS = 8
+SCALE = 0.3
+H = 1e-5  # step of the finite differences
+
+
+class Run:
+    """A student of random weights at the start of a run on the tiny problem."""
+
+    def __init__(self, layers=(4, 3), dtype="float64", steps=STEPS, scale=SCALE):
+        self.student, self.weights = tiny.random_student(1, layers, spread=3.0, scale=scale, dtype=dtype)
+        problem = tiny.perceptron(4, tf.as_dtype(dtype))
+        params, self.constants = problem.init(SEED)
+        self.state = unroll.initial_state(self.student, params)
+        self.batches = problem.sample(SEED, 2 * steps + 1)
+        self.loss_fn = lambda params, batch: problem.loss(params, self.constants, batch)
+
+    def window(self, state, batches, objective=total, **options):
+        return unroll.meta_gradient(
+            self.loss_fn, self.student, state, batches, lambda t: objective(t.losses), **options
+        )
+
+    def compiled(self, jit_compile=False, **options):
+        return tf.function(
+            lambda state, batches: self.window(state, batches, **options), jit_compile=jit_compile, autograph=False
+        )
+
+    def numpy(self, theta, state, batches, weights=None):
+        """The same run by `numpy_reference`, by default with the student's weights."""
+        loss = tiny.numpy_loss(self.constants, batches)
+        return reference.unroll(loss, weights or self.weights, theta, state, len(batches) - 1, scale=SCALE)
+
+    def named(self, gradients):
+        return dict(zip(self.student.named_variables, gradients, strict=True))
+
+
+def directions(weights, seed=0):
+    """One random direction within each tensor of φ."""
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=value.shape) for name, value in weights.items()}
+
+
+def slopes(function, weights):
+    """Central differences of `function(weights)` along each direction, and the size to compare them with."""
+    found = {}
+    for name, direction in directions(weights).items():
+        ends = [function(weights | {name: weights[name] + sign * H * direction}) for sign in (1, -1)]
+        found[name] = (ends[0] - ends[1]) / (2 * H)
+    return found
+
+
+def projections(gradients, weights):
+    return {name: np.sum(gradients[name] * direction) for name, direction in directions(weights).items()}
+
+
+def assert_slopes(gradients, function, weights):
+    numeric, analytic = slopes(function, weights), projections(gradients, weights)
+    for name in weights:
+        assert abs(numeric[name]) > 1e-4, f"{name}: too flat to compare"
+        np.testing.assert_allclose(analytic[name], numeric[name], rtol=1e-5, err_msg=name)
+
+
+class TestFirstOrder:
+    @pytest.mark.parametrize("layers", [(4, 3), (5,), ()])
+    def test_follows_hand_written_backpropagation_in_both_windows(self, layers):
+        """The second window starts from states that are not zero and count as constants."""
+        run = Run(layers)
+        window = run.compiled()
+        theta, state = tiny.flat(run.state.params), reference.zero_state(run.weights, tiny.SIZE)
+        ours = run.state
+        for first in (0, STEPS):
+            batches = run.batches[first : first + STEPS + 1]
+            expected = run.numpy(theta, state, batches)
+            meta_loss, gradients, ours, trajectory = window(ours, batches)
+            np.testing.assert_allclose(trajectory.losses, expected["losses"], rtol=1e-10)
+            np.testing.assert_allclose(meta_loss, expected["losses"].sum(), rtol=1e-10)
+            tiny.assert_gradients(gradients, reference.meta_gradient(run.weights, expected, state), rtol=1e-9)
+            theta, state = expected["thetas"][-1], expected["state"]
+
+    def test_float32_at_full_size(self):
+        run = Run(layers=(20, 20), dtype="float32", steps=20)
+        batches, weights = run.batches[:21], tiny.in_float64(run.weights)
+        _, gradients, _, _ = run.compiled()(run.state, batches)
+        state = reference.zero_state(weights, tiny.SIZE)
+        expected = run.numpy(tiny.flat(run.state.params), state, batches, weights)
+        tiny.assert_gradients(gradients, reference.meta_gradient(weights, expected, state), rtol=2e-3)
+
+    def test_is_the_slope_of_the_run_with_its_gradients_frozen(self):
+        """Finite differences of `Σ_t ⟨θ_t(φ), g_t⟩`, with the recorded `g_t` played to the student."""
+        run = Run()
+        batches = run.batches[: STEPS + 1]
+        _, gradients, after, trajectory = run.window(run.state, batches, record=True)
+        _, last = unroll.value_and_grad(run.loss_fn)(after.params, batches[STEPS])
+        played = np.concatenate([trajectory.grads, tiny.flat(last)[None]])
+        state = reference.zero_state(run.weights, tiny.SIZE)
+
+        def surrogate(weights):
+            deltas, _, _ = reference.play(weights, played[:-1], state, scale=SCALE)
+            return np.sum(np.cumsum(deltas, axis=0) * played[1:])
+
+        assert_slopes({k: v.numpy() for k, v in run.named(gradients).items()}, surrogate, run.weights)
+
+    def test_is_plain_autodiff_with_the_gradients_held_constant(self):
+        """The linearised loss, which never differentiates the optimizee, against the true one; for every objective."""
+        run = Run()
+        batches = run.batches[: STEPS + 1]
+
+        with tf.GradientTape(persistent=True) as tape:
+            params, state, losses = *run.state, []
+            for t in range(STEPS + 1):
+                loss, grads = unroll.value_and_grad(run.loss_fn)(params, batches[t])
+                losses.append(loss)
+                grads = {name: tf.stop_gradient(g) for name, g in grads.items()}
+                updates, state = run.student.update(grads, state, params)
+                params = nest.add(params, updates)
+            judged = {name: objective(tf.stack(losses)) for name, objective in OBJECTIVES.items()}
+        variables = [variable.value for variable in run.student.trainable_variables]
+        for name, objective in OBJECTIVES.items():
+            expected = run.named(tape.gradient(judged[name], variables))
+            _, gradients, _, _ = run.window(run.state, batches, objective)
+            tiny.assert_gradients(gradients, expected, rtol=1e-10)
+
+    def test_of_imitation(self):
+        """Recorded gradients played to the student, judged by its distance from given labels."""
+        run = Run()
+        rng = np.random.default_rng(8)
+        inputs, labels = (0.1 * rng.normal(size=[STEPS, tiny.SIZE]) for _ in range(2))
+        state = [0.1 * rng.normal(size=s.shape) for s in reference.zero_state(run.weights, tiny.SIZE)]
+        expected_loss, expected, after = reference.imitation(run.weights, inputs, labels, state, scale=SCALE)
+        loss, gradients, ours, _ = unroll.meta_gradient(
+            unroll.replayed,
+            run.student,
+            unroll.UnrollState(run.state.params, [tf.constant(value) for value in state]),
+            tf.constant(np.concatenate([inputs, inputs[:1]])),
+            lambda trajectory: half_mean_squared_error(tf.constant(labels), trajectory.updates),
+            record=True,
+        )
+        np.testing.assert_allclose(loss, expected_loss, rtol=1e-10)
+        tiny.assert_gradients(gradients, expected, rtol=1e-9)
+        for value, theirs in zip(ours.optimizer, after, strict=True):
+            np.testing.assert_allclose(value, theirs, rtol=1e-9, atol=1e-12)
+
+
+class TestSecondDerivatives:
+    @pytest.mark.parametrize("objective", OBJECTIVES)
+    def test_is_the_slope_of_the_whole_run(self, objective):
+        """Finite differences of the true losses, in which everything moves with φ, the gradients too."""
+        run = Run()
+        batches = run.batches[: STEPS + 1]
+        _, gradients, _, _ = run.compiled(objective=OBJECTIVES[objective], second_derivatives=True)(run.state, batches)
+        theta, state = tiny.flat(run.state.params), reference.zero_state(run.weights, tiny.SIZE)
+        judge = {"sum": np.sum, "mean": np.mean, "final": lambda losses: losses[-1]}[objective]
+
+        def true(weights):
+            return judge(run.numpy(theta, state, batches, weights)["losses"])
+
+        assert_slopes({k: v.numpy() for k, v in run.named(gradients).items()}, true, run.weights)
+
+    def test_differs_from_the_first_order(self):
+        run = Run()
+        batches = run.batches[: STEPS + 1]
+        losses, gradients = zip(
+            *[run.window(run.state, batches, second_derivatives=second)[:2] for second in (False, True)], strict=True
+        )
+        np.testing.assert_allclose(*losses, rtol=1e-12)
+        norms = [tf.linalg.global_norm(g) for g in gradients]
+        difference = tf.linalg.global_norm([a - b for a, b in zip(*gradients, strict=True)])
+        assert difference > 0.01 * norms[0]
+
+
+@pytest.mark.parametrize("second_derivatives", [False, True])
+def test_xla_agrees(second_derivatives):
+    """At full size, and in float32: so with steps of the usual length, since long ones amplify round-off."""
+    run = Run(layers=(20, 20), dtype="float32", steps=20, scale=0.01)
+    batches, options = run.batches[:21], {"second_derivatives": second_derivatives}
+    loss, gradients, state, trajectory = run.window(run.state, batches, **options)
+    xla_loss, xla_gradients, xla_state, xla_trajectory = run.compiled(jit_compile=True, **options)(run.state, batches)
+    np.testing.assert_allclose(xla_loss, loss, rtol=1e-5)
+    np.testing.assert_allclose(xla_trajectory.losses, trajectory.losses, rtol=1e-5)
+    tiny.assert_gradients(xla_gradients, run.named(gradients), rtol=1e-5)
+    for ours, theirs in zip(tf.nest.flatten(xla_state), tf.nest.flatten(state), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_one_trace_serves_all_windows_and_lengths():
+    run = Run(layers=(3,))
+    signature = tf.nest.map_structure(tf.TensorSpec.from_tensor, run.state), tf.TensorSpec([None, 4], tf.int32)
+    window = tf.function(run.window, signature, autograph=False)
+    for steps in (2, STEPS):
+        batches = run.batches[: steps + 1]
+        _, gradients, state, _ = window(run.state, batches)
+        tiny.assert_gradients(gradients, run.named(run.window(run.state, batches)[1]), rtol=1e-12)
+        window(state, batches)
+    assert window.experimental_get_tracing_count() == 1
+
+
+def test_meta_parameters_that_play_no_part_have_a_zero_gradient():
+    run = Run(layers=(3,))
+    meta_loss, gradients, _, _ = unroll.meta_gradient(
+        run.loss_fn, run.student, run.state, run.batches[:3], lambda trajectory: tf.reduce_sum(trajectory.losses[:1])
+    )
+    assert np.isfinite(meta_loss)
+    assert [g.shape for g in gradients] == [variable.shape for variable in run.student.trainable_variables]
+    assert not any(np.any(g) for g in gradients)
+
+
+def test_an_analytic_optimizer_has_no_meta_gradient():
+    run, optimizer = Run(), sgd()
+    state = unroll.initial_state(optimizer, run.state.params)
+    meta_loss, gradients, _, _ = unroll.meta_gradient(
+        run.loss_fn, optimizer, state, run.batches[:3], lambda trajectory: total(trajectory.losses)
+    )
+    assert gradients == []
+    assert meta_loss > 0
