@@ -1,0 +1,101 @@
+"""From a case to something that can be run again and again.
+
+`prepare` loads the data and makes the optimizer, but compiles nothing: that is left to the first repetition, so that it
+can be timed. A repetition is `num_steps` optimizee steps from a fresh start, and returns once the result is there.
+"""
+
+import functools
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from benchmarks import plain
+from benchmarks.plan import Case, Settings
+from l2o_tf import evaluation, objectives
+from l2o_tf.meta_epoch import compile_meta_epoch
+from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, make_optimizer
+from l2o_tf.techniques.lesson import own_trajectory
+from problems import make_problem
+from problems.base import Problem, make_seed
+
+Repetition = Callable[[], float]
+"""Does the work once and returns a loss: the mean meta-loss of meta-training, the last loss of an evaluation."""
+
+_ours = functools.partial(own_trajectory, objective=objectives.total)
+
+LESSONS = {
+    "plain": plain.own_trajectory,
+    "plain-xla": functools.partial(plain.own_trajectory, jit_compile=True),
+    "ours": _ours,
+    "ours-xla": functools.partial(_ours, jit_compile=True),
+    "second": functools.partial(_ours, second_derivatives=True),
+    "second-xla": functools.partial(_ours, second_derivatives=True, jit_compile=True),
+}
+"""Method of meta-training -> `(problem, student, unroll_length=) -> Lesson`."""
+
+
+def prepare(case: Case, settings: Settings) -> tuple[Repetition, Problem]:
+    """Makes what `case` needs.
+
+    Returns:
+        The repetition, and the problem.
+
+    Raises:
+        ValueError: on an unknown problem or optimizer, or if the data cannot be had.
+    """
+    mode = {"training": "train", "evaluation": "test"}[case.phase]
+    problem = make_problem(case.problem, mode=mode, data=settings.data, data_dir=settings.data_dir)
+    if case.optimizer not in CELLS:
+        raise ValueError(f"Received --optimizer={case.optimizer}, expected some of {', '.join(CELLS)}.")
+    keras.utils.set_random_seed(0)
+    learned = make_optimizer(case.optimizer)
+    if case.phase == "training":
+        return _training(case.method, problem, learned, settings), problem
+    return EVALUATIONS[case.method](problem, learned, settings.num_steps), problem
+
+
+def _training(method: str, problem: Problem, student: Optimizer, settings: Settings) -> Repetition:
+    """One meta-epoch, as the trainer compiles it, whatever the lesson. φ is updated: it differs between repetitions."""
+    lesson = LESSONS[method](problem, student, unroll_length=settings.unroll_length)
+    meta_epoch = compile_meta_epoch(lesson, student.trainable_variables, keras.optimizers.Adam(1e-3))
+    seed, epoch = make_seed(0), tf.constant(0)
+    num_windows = settings.num_steps // settings.unroll_length
+
+    def repetition() -> float:
+        report = meta_epoch(seed, epoch, tf.constant(num_windows))
+        if report.diverged.numpy():
+            raise ValueError(f"Received {problem.name}, on which meta-training diverged: nothing to measure.")
+        return float(report.meta_loss)
+
+    return repetition
+
+
+def _rollout(problem: Problem, optimizer: Optimizer, num_steps: int, jit_compile: bool = False) -> Repetition:
+    """One run of one window, by the compiled calls of evaluate.py."""
+    compiled = evaluation.rollouts(problem, optimizer, window=num_steps, jit_compile=jit_compile)
+    seeds = evaluation.run_seeds(make_seed(0), 1)
+    first, one = tf.constant(0), tf.constant(1)
+    return lambda: float(compiled.advance(compiled.start(seeds), seeds, first, one)[1].numpy()[0, 0, -1])
+
+
+def _plain_rollout(problem: Problem, optimizer: Optimizer, num_steps: int, jit_compile: bool = False) -> Repetition:
+    evaluate = plain.evaluation(problem, optimizer, num_steps=num_steps, jit_compile=jit_compile)
+    seed = make_seed(0)
+    return lambda: float(evaluate(seed).numpy()[-1])
+
+
+def _adam(problem: Problem, learned: Optimizer, num_steps: int, jit_compile: bool = False) -> Repetition:
+    del learned
+    return _rollout(problem, ANALYTIC["adam"](), num_steps, jit_compile)
+
+
+EVALUATIONS = {
+    "plain": _plain_rollout,
+    "plain-xla": functools.partial(_plain_rollout, jit_compile=True),
+    "ours": _rollout,
+    "ours-xla": functools.partial(_rollout, jit_compile=True),
+    "adam": _adam,
+    "adam-xla": functools.partial(_adam, jit_compile=True),
+}
+"""Method of evaluation -> `(problem, learned optimizer, num_steps) -> Repetition`."""

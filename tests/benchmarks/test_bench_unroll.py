@@ -1,0 +1,170 @@
+"""The benchmark measures what it says, and compares like with like. No time is asserted anywhere."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import cases, history, measure, plain, plan
+from l2o_tf import objectives
+from l2o_tf.optimizers import make_optimizer
+from l2o_tf.techniques.lesson import own_trajectory
+from problems import make_problem
+from problems.base import make_seed
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = plan.Settings(num_steps=4, unroll_length=2, data="embedded")
+ROW = {"problem": "mnist", "optimizer": "L2O-DM", "phase": "training", "method": "ours", "data": None}
+TIMES = {"ms_median": 2.0, "ms_min": 1.0, "ratio": 0.5, "first_call_s": 3.0, "peak_mib": 12.3456}
+
+
+def bench(*arguments):
+    command = [sys.executable, "-m", "benchmarks.bench_unroll", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_a_quick_run_from_end_to_end(tmp_path):
+    path = tmp_path / "history.jsonl"
+    few = ("--problem=quadratic", "--phase=training", "--method=plain,ours", f"--history={path}")
+    done = bench("--quick", *few)
+    assert done.returncode == 0, done.stderr
+    (line,) = history.read(path)
+    assert line["arguments"].items() >= {"num_steps": 4, "unroll_length": 2, "repetitions": 2}.items()
+    assert line.keys() >= {"date", "commit", "dirty", "versions", "machine", "load"}
+    plain_row, ours = line["results"]
+    assert (plain_row["method"], ours["method"]) == ("plain", "ours")
+    assert plain_row["ratio"] == 1
+    for row in line["results"]:
+        assert row["coordinates"] == 1280
+        assert 0 < row["ms_min"] <= row["ms_median"]
+        assert min(row["ratio"], row["first_call_s"], row["peak_mib"]) > 0
+    assert done.stdout.strip() == history.table(line, None)
+    assert history.last_comparable([line], line) == line
+
+
+def test_a_mistake_is_one_line_and_exit_code_2():
+    done = bench("--method=our")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("bench_unroll: Received --method=our, expected")
+    assert done.stderr.endswith("Did you mean ours?\n")
+
+
+def test_what_a_worker_says_against_a_case_comes_back():
+    with (
+        measure.Worker(plan.Case("quadratick", "L2O-DM", "training", "ours"), SETTINGS) as worker,
+        pytest.raises(ValueError, match=r"quadratick.*did you mean quadratic"),
+    ):
+        worker.start()
+
+
+def test_a_dead_worker_is_reported_with_what_it_said():
+    with (
+        measure.Worker(("one", "name too few", "training"), SETTINGS) as worker,
+        pytest.raises(RuntimeError, match=r"one / name too few / training died:[\s\S]*TypeError"),
+    ):
+        worker.start()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((["mnist"], ["L2O-DM"], ["training"], ["adam"]), "nothing to measure"),
+        ((["mnist"], ["L2O-DM"], ["train"], ["ours"]), "Received --phase=train, .* Did you mean training"),
+    ],
+)
+def test_groups_that_cannot_be(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        plan.groups(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"), [((30, 20, 1), "a multiple of --unroll_length=20"), ((20, 20, 0), "Received --repetitions=0")]
+)
+def test_sizes_that_cannot_be(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        plan.check_sizes(*sizes)
+
+
+def test_groups_compare_the_same_work():
+    groups = plan.groups(["simple", "mnist"], ["L2O-DM"], ["training", "evaluation"], ["plain", "ours", "adam"])
+    assert [[case.method for case in group] for group in groups] == 2 * [["plain", "ours"], ["plain", "ours", "adam"]]
+    assert {len({case[:3] for case in group}) for group in groups} == {1}
+
+
+def test_every_case_has_every_place_in_a_round():
+    order = np.reshape(list(plan.turns(3, 6)), [6, 3])
+    assert {tuple(np.bincount(place, minlength=3)) for place in order.T} == {(2, 2, 2)}
+    assert {tuple(sorted(turn)) for turn in order} == {(0, 1, 2)}
+
+
+def test_every_method_can_be_made():
+    assert list(cases.LESSONS) == list(plan.METHODS["training"])
+    assert list(cases.EVALUATIONS) == list(plan.METHODS["evaluation"])
+
+
+@pytest.mark.parametrize("method", ["plain-xla", "adam"])
+def test_an_evaluation_does_the_same_every_time(method):
+    repetition, _ = cases.prepare(plan.Case("quadratic", "L2O-DM", "evaluation", method), SETTINGS)
+    assert np.isfinite(repetition())
+    assert repetition() == repetition()
+
+
+def test_a_training_trains():
+    repetition, _ = cases.prepare(plan.Case("quadratic", "L2O-DM", "training", "plain-xla"), SETTINGS)
+    assert repetition() > repetition() > repetition()
+
+
+def test_the_baseline_computes_the_same_as_ours():
+    problem, student = make_problem("quadratic", batch_size=4, num_dims=3), make_optimizer("L2O-DM")
+    lessons = (
+        plain.own_trajectory(problem, student, unroll_length=3),
+        own_trajectory(problem, student, unroll_length=3, objective=objectives.total),
+    )
+    theirs, ours = (lesson.window(lesson.start(make_seed(1), 0), make_seed(2))[1] for lesson in lessons)
+    np.testing.assert_allclose(theirs.losses, ours.losses, rtol=1e-6)
+    np.testing.assert_allclose(theirs.meta_loss, ours.meta_loss, rtol=1e-6)
+    for their, our in zip(theirs.gradients, ours.gradients, strict=True):
+        assert np.abs(our).max() > 0
+        np.testing.assert_allclose(their, our, rtol=0, atol=1e-5 * np.abs(our).max())
+
+
+def test_times_per_step_and_ratios_within_a_round():
+    summary = measure.summarize(["plain", "ours"], [[0.1, 0.4, 0.2], [0.2, 0.2, 0.3]], num_steps=100)
+    assert summary[0] == pytest.approx({"ms_median": 2.0, "ms_min": 1.0, "ratio": 1.0})
+    assert summary[1] == pytest.approx({"ms_median": 2.0, "ms_min": 2.0, "ratio": 1.5})
+    assert measure.summarize(["ours"], [[0.1]], num_steps=1)[0]["ratio"] is None
+
+
+def run(median=2.0, **changes):
+    made_by = {"date": "2025-01-31", "commit": "0123456789abcdef", "dirty": True, "versions": {"tensorflow": "2.21.0"}}
+    where = {"cpu": "a cpu", "cores": 2, "device": "cpu"}
+    asked = {"num_steps": 100, "unroll_length": 20, "repetitions": 5}
+    line = history.make_run(made_by, where, asked, 0.01, [{**ROW, **TIMES, "ms_median": median}])
+    return {**line, **changes}
+
+
+def test_comparable_is_the_same_machine_settings_and_rows(tmp_path):
+    other_machine = run(machine={"cpu": "another", "cores": 2, "device": "cpu"})
+    other_settings = run(arguments={"num_steps": 200, "unroll_length": 20})
+    other_row = run(results=[{**ROW, **TIMES, "data": "digits"}])
+    old, older = run(3.0), run(4.0)
+    assert history.last_comparable([older, old, other_machine, other_settings, other_row], run()) == old
+    assert history.last_comparable([other_machine, other_settings, other_row], run()) is None
+    for line in (older, old):
+        history.append(tmp_path / "h.jsonl", line)
+    assert history.read(tmp_path / "h.jsonl") == [older, old]
+    with (tmp_path / "h.jsonl").open("a") as file:
+        file.write('{"date": ')
+    with pytest.raises(ValueError, match="damaged line 3"):
+        history.read(tmp_path / "h.jsonl")
+
+
+def test_the_table_shows_the_change_in_aligned_columns():
+    lines = history.table(run(), run(2.5)).splitlines()
+    assert lines[1] == "this run: 2025-01-31, commit 0123456789 (dirty), tensorflow 2.21.0"
+    heading, row = lines[-2:]
+    assert row.split()[-3:] == ["2.500", "-20.0", "%"]
+    assert row.index("12.3") + len("12.3") == heading.index("peak MiB") + len("peak MiB")
+    assert history.table(run(), None).splitlines()[-1].split()[-2:] == ["-", "-"]
