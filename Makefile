@@ -36,8 +36,8 @@ format: $(DEV)  ## put style and format right where a machine can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(RUN)  ## time and memory of the unroll, appended to benchmarks/history.jsonl
-	$(PY) -m benchmarks.bench_unroll
+bench: $(RUN)  ## time and memory of the unroll, appended to benchmarks/history.jsonl; BENCH_ARGS="--problem=mnist"
+	$(PY) -m benchmarks.bench_unroll $(BENCH_ARGS)
 
 clean:  ## remove the environment and tool caches; runs/ stays
 	rm -rf $(VENV) .pytest_cache .ruff_cache build dist *.egg-info
