@@ -101,7 +101,7 @@ class TestFirstOrder:
         _, gradients, _, _ = run.compiled()(run.state, batches)
         state = reference.zero_state(weights, tiny.SIZE)
         expected = run.numpy(tiny.flat(run.state.params), state, batches, weights)
-        tiny.assert_gradients(gradients, reference.meta_gradient(weights, expected, state), rtol=2e-3)
+        tiny.assert_gradients(gradients, reference.meta_gradient(weights, expected, state), rtol=1e-4)
 
     def test_is_the_slope_of_the_run_with_its_gradients_frozen(self):
         """Finite differences of `Σ_t ⟨θ_t(φ), g_t⟩`, with the recorded `g_t` played to the student."""
@@ -197,7 +197,7 @@ def test_xla_agrees(second_derivatives):
     np.testing.assert_allclose(xla_trajectory.losses, trajectory.losses, rtol=1e-5)
     tiny.assert_gradients(xla_gradients, run.named(gradients), rtol=1e-5)
     for ours, theirs in zip(tf.nest.flatten(xla_state), tf.nest.flatten(state), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
 def test_one_trace_serves_all_windows_and_lengths():
