@@ -126,7 +126,8 @@ class Evaluation(NamedTuple):
     Attributes:
         losses: `[R, num_steps]`, as `recorded_losses` defines them.
         seconds: wall time of all runs together, without compilation.
-        full: `{"step": [M], "loss": [R, M], "accuracy": [R, M]}` over the whole data set; None unless asked for.
+        full: `{"step": [M], "loss": [R, M], "accuracy": [R, M]}` over the whole data set; None unless asked for. The
+            last step is the end of the last whole window.
     """
 
     losses: np.ndarray
@@ -173,11 +174,12 @@ def evaluate(
     pieces, full, seconds = [], [], 0.0
     for first in range(0, total, chunk):
         started = time.perf_counter()
-        carry, losses = compiled.advance(carry, seeds, tf.constant(first), tf.constant(min(chunk, total - first)))
+        last = min(first + chunk, total)
+        carry, losses = compiled.advance(carry, seeds, tf.constant(first), tf.constant(last - first))
         pieces.append(losses.numpy())
         seconds += time.perf_counter() - started
-        done = min((first + chunk) * window, num_steps)
-        on_progress(done, float(pieces[-1][:, -1, -1].mean()))
+        done = last * window  # may be past `num_steps`, which need not be a multiple of the window
+        on_progress(min(done, num_steps), float(pieces[-1][:, -1, -1].mean()))
         if full_period:
             full.append({"step": done, **{name: x.numpy() for name, x in compiled.measure(carry).items()}})
     losses = recorded_losses(np.concatenate(pieces, axis=1), record)[:, :num_steps]
