@@ -1,0 +1,149 @@
+"""Evaluates optimizers as the paper does, and writes the tables of docs/reproduction.md.
+
+    python reproduce.py --optimizer=L2O-DM,L2O-DM-CL-IL,Adam
+    python reproduce.py --optimizer=path/to/dm_cl.npz          # the original's released weights
+    python reproduce.py                                        # only writes the tables anew
+
+10,000 steps, 10 runs, on the paper's three multilayer perceptrons. Every optimizer and problem has a result file of its
+own in --results; those that exist are not run again, so an interrupted reproduction goes on where it was.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import app, flags
+
+_FLAGS = flags.FLAGS
+flags.DEFINE_list("optimizer", [], "What to evaluate, as for evaluate.py; results that exist are kept.")
+flags.DEFINE_list("problem", ["mnist", "mnist_relu", "mnist_deeper"], "On what.")
+flags.DEFINE_integer("num_runs", 10, "Runs per optimizer and problem.", lower_bound=1)
+flags.DEFINE_integer("num_steps", 10_000, "Steps per run.", lower_bound=1)
+flags.DEFINE_string("results", "experiments/results", "Folder of the result files.")
+flags.DEFINE_string("document", "docs/reproduction.md", "Document whose tables are written.")
+flags.DEFINE_string("data_dir", None, "TFDS directory; MNIST is needed, nothing takes its place.")
+
+STEPS = (100, 1000, 2000, 5000, 10_000)
+BEGIN, END = "<!-- tables: python reproduce.py -->", "<!-- end of tables -->"
+
+PAPER = {
+    "mnist": {
+        "L2O-DM": (-0.71, -0.2, 0.08),
+        "L2O-DM-CL": (-4.17, None, -5.65),
+        "L2O-DM-CL-IL": (-3.24, -7.02, -10.95),
+    },
+    "mnist_relu": {
+        "L2O-DM": (0.41, 0.69, 1.5),
+        "L2O-DM-CL": (-3.64, -3.34, -4.01),
+        "L2O-DM-CL-IL": (-3.76, -6.45, -7.03),
+    },
+    "mnist_deeper": {
+        "L2O-DM": (-1.22, -0.58, 0.08),
+        "L2O-DM-CL": (-2.21, -3.48, -3.99),
+        "L2O-DM-CL-IL": (-2.94, -5.91, -7.13),
+    },
+}
+"""ln loss at 2,000, 5,000 and 10,000 steps, read off figures 2 and 5 of the paper by pixel (about ±0.1)."""
+
+
+def evaluate_missing(values: flags.FlagValues) -> None:
+    """Evaluates what has no result file yet."""
+    from l2o_tf import summary
+    from l2o_tf.checkpoint import provenance, write_atomically
+    from l2o_tf.evaluation import evaluate
+    from l2o_tf.progress import Progress
+    from l2o_tf.trained import load_optimizer
+    from problems import make_problem
+    from problems.base import make_seed
+
+    for name in values.optimizer:
+        optimizer, card = load_optimizer(name)
+        for problem_name in values.problem:
+            path = Path(values.results) / f"{problem_name}--{optimizer.name.replace(' ', '_').replace('/', '_')}.json"
+            if path.exists():
+                continue
+            problem = make_problem(problem_name, mode="test", data="tfds", data_dir=values.data_dir)
+            progress = Progress(values.num_steps, description=f"{problem_name}: {optimizer.name}")
+            evaluation = evaluate(
+                problem,
+                optimizer,
+                make_seed(0),
+                num_runs=values.num_runs,
+                num_steps=values.num_steps,
+                on_progress=lambda done, loss, progress=progress: progress.update(done, f"loss {loss:.4g}"),
+            )
+            progress.close()
+            result = {
+                "problem": problem_name,
+                "optimizer": optimizer.name,
+                "data": str(problem.data),
+                "summary": summary.summarize(evaluation.losses, STEPS, seconds=evaluation.seconds),
+                "meta_training": {key: card.get(key) for key in ("config", "validation", "provenance")},
+                "provenance": provenance(),
+            }
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(result, indent=1).encode())
+
+
+def tables(results: list[dict]) -> str:
+    """The result files as Markdown, one table per problem."""
+    parts = []
+    for problem in dict.fromkeys(result["problem"] for result in results):
+        own = [result for result in results if result["problem"] == problem]
+        parts.append(f"### {problem}\n\nData: {own[0]['data']}.\n")
+        parts.append("| optimizer | runs | " + " | ".join(f"{step:,}" for step in STEPS) + " | diverged |")
+        parts.append("|---" * (len(STEPS) + 3) + "|")
+        parts += [_row(result) for result in own]
+        parts += [_paper_row(name, at) for name, at in PAPER.get(problem, {}).items()]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _row(result: dict) -> str:
+    at = {entry["step"]: entry for entry in result["summary"]["at"]}
+    cells = [_cell(at.get(step)) for step in STEPS]
+    diverged = f"{at[max(at)]['diverged']:.0%}"
+    return f"| {result['optimizer']} | {result['summary']['runs']} | " + " | ".join([*cells, diverged]) + " |"
+
+
+def _cell(entry: dict | None) -> str:
+    if entry is None or entry["mean"] is None:
+        return ""
+    return f"{entry['mean']:.2f} ± {entry['std'] or 0:.2f}"
+
+
+def _paper_row(name: str, at: tuple) -> str:
+    known = dict(zip((2000, 5000, 10_000), at, strict=True))
+    cells = ["" if known.get(step) is None else f"{known[step]:.2f}" for step in STEPS]
+    return f"| *paper: {name}* | 10 | " + " | ".join(cells) + " | |"
+
+
+def write_document(results: list[dict], document: Path) -> None:
+    """Puts the tables between the two marks of the document."""
+    before, _, rest = document.read_text().partition(BEGIN)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise ValueError(f"Received --document={document}, expected the lines {BEGIN!r} and {END!r} in it.")
+    document.write_text(f"{before}{BEGIN}\n{tables(results)}{END}{after}")
+
+
+def main(argv: list[str]) -> int:
+    """Evaluates what is missing, then writes the tables; errors of the user end with exit code 2."""
+    del argv
+    try:
+        evaluate_missing(_FLAGS)
+        paths = sorted(Path(_FLAGS.results).glob("*.json"))
+        results = sorted((json.loads(path.read_text()) for path in paths), key=lambda r: r["problem"])
+        write_document(results, Path(_FLAGS.document))
+    except (ValueError, OSError) as error:
+        print(f"reproduce.py: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(results)} results in {_FLAGS.document}")
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main)
