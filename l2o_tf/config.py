@@ -5,8 +5,12 @@ what the original program does differently. A field's metadata is its help text,
 """
 
 import dataclasses
-from collections.abc import Mapping
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from l2o_tf import names
 
 
 def _field(default, help_text: str):
@@ -61,8 +65,20 @@ class Config:
     max_skips: int = _field(10, "Diverged meta-epochs in a row after which the last good weights return.")
 
     def __post_init__(self):
-        for message in (*_out_of_range(self), *_mismatches(self)):
-            raise ValueError(message)
+        wrong = next(itertools.chain(_out_of_range(self), _mismatches(self)), None)
+        if wrong:
+            raise ValueError(wrong)
+
+    @property
+    def hidden_sizes(self) -> tuple[int, ...]:
+        """Hidden sizes of L2O-DM as integers."""
+        return tuple(int(units) for units in self.layers.split(",") if units)
+
+    @property
+    def assignments(self) -> list[tuple[str, str]]:
+        """`(pattern, optimizer)` of each entry of `net_assignments`."""
+        entries = self.net_assignments.split(",") if self.net_assignments else []
+        return [tuple(entry.rpartition("=")[::2]) for entry in entries]
 
     @property
     def stages(self) -> tuple[int, ...]:
@@ -109,7 +125,7 @@ REQUIRES = {
     "teacher_choice": ("imitation",),
     "teacher_steps": ("imitation",),
     "teachers": ("imitation", "self_improving"),
-    "teacher_learning_rate": ("imitation", "self_improving"),
+    "teacher_learning_rate": ("imitation", "self_improving", "net_assignments"),
     "self_improving_epochs": ("self_improving",),
     "random_scaling_bound": ("random_scaling",),
 }
@@ -136,12 +152,14 @@ def resolve(overrides: Mapping[str, Any]) -> Config:
     """
     preset = overrides.get("preset", "paper")
     if preset not in PRESETS:
-        raise ValueError(f"Received --preset={preset}, expected one of {sorted(PRESETS)}.")
+        raise ValueError(f"Received --preset={preset}, expected one of {sorted(PRESETS)}.{names.hint(preset, PRESETS)}")
     given = {**PRESETS[preset], **overrides}
     for option, switches in REQUIRES.items():
         if option in overrides and not any(given.get(switch) for switch in switches):
             needed = " or ".join(f"--{switch}" for switch in switches)
             raise ValueError(f"Received --{option} without {needed}, where it does nothing. Add {needed}, or drop it.")
+    if "optimizer" in overrides and given.get("net_assignments"):
+        raise ValueError("Received --optimizer with --net_assignments, which names the optimizers. Drop one of them.")
     if given.get("curriculum"):
         for option, instead in (("num_steps", "curriculum_steps"), ("imitation_ratio", "imitation_ratios")):
             if option in overrides:
@@ -156,32 +174,57 @@ def resolve(overrides: Mapping[str, Any]) -> Config:
     return Config(**given)
 
 
-def _out_of_range(config: Config):
+POSITIVE = (
+    *("num_epochs", "num_steps", "unroll_length", "learning_rate", "evaluation_period", "num_runs_validation"),
+    *("validation_window", "min_periods", "patience", "teacher_learning_rate", "teacher_steps"),
+    *("self_improving_epochs", "random_scaling_bound", "max_skips"),
+)
+
+
+def _out_of_range(config: Config) -> Iterator[str]:
+    """What is wrong with single values; one sentence each."""
     for name, choices in CHOICES.items():
-        if getattr(config, name) not in choices:
-            yield f"Received --{name}={getattr(config, name)}, expected one of {list(choices)}."
-    positive = "num_epochs num_steps unroll_length learning_rate evaluation_period num_runs_validation min_periods"
-    positive += " validation_window patience teacher_learning_rate teacher_steps self_improving_epochs max_skips"
-    for name in (*positive.split(), "random_scaling_bound"):
+        value = getattr(config, name)
+        if value not in choices:
+            yield f"Received --{name}={value}, expected one of {list(choices)}.{names.hint(value, choices)}"
+    for name in POSITIVE:
         if not getattr(config, name) > 0:
             yield f"Received --{name}={getattr(config, name)}, expected a value above 0."
+    for name, field in FIELDS.items():
+        if isinstance(field.default, float) and not math.isfinite(getattr(config, name)):
+            yield f"Received --{name}={getattr(config, name)}, expected a finite number."
     if config.clip_norm < 0:
         yield f"Received --clip_norm={config.clip_norm}, expected 0 (no clipping) or a positive norm."
-    for name, cast, low, high in (
-        ("curriculum_steps", int, 1, float("inf")),
-        ("imitation_ratios", float, 0, 1),
-        ("imitation_ratio", float, 0, 1),
-    ):
-        text = str(getattr(config, name))
-        try:
-            good = all(low <= cast(value) <= high for value in text.split(","))
-        except ValueError:
-            good = False
-        if not good:
-            yield f"Received --{name}={text}, expected comma-separated {cast.__name__}s from {low} to {high}."
+    if not 0 <= config.seed < 2**31:
+        yield f"Received --seed={config.seed}, expected a number from 0 to 2^31 - 1."
+    if not 0 <= config.imitation_ratio <= 1:
+        yield f"Received --imitation_ratio={config.imitation_ratio}, expected a share from 0 to 1."
+    for name, (is_good, meant) in LISTS.items():
+        if not _all_good(is_good, getattr(config, name)) and (getattr(config, name) or name not in MAY_BE_EMPTY):
+            yield f"Received --{name}={getattr(config, name)}, expected {meant}, separated by commas."
 
 
-def _mismatches(config: Config):
+def _all_good(is_good: Callable[[str], bool], entries: str) -> bool:
+    try:
+        return all(is_good(entry) for entry in entries.split(","))
+    except ValueError:
+        return False
+
+
+LISTS: dict[str, tuple[Callable[[str], bool], str]] = {
+    "layers": (lambda entry: int(entry) > 0, "hidden sizes above 0"),
+    "curriculum_steps": (lambda entry: int(entry) > 0, "horizons above 0"),
+    "imitation_ratios": (lambda entry: 0 <= float(entry) <= 1, "shares from 0 to 1"),
+    "teachers": (bool, "names of analytic optimizers"),
+    "net_assignments": (lambda entry: all(entry.rpartition("=")), "entries such as conv*=L2O-DM"),
+}
+"""Option -> which entries are good, and what is expected of them."""
+
+MAY_BE_EMPTY = ("layers", "net_assignments")
+
+
+def _mismatches(config: Config) -> Iterator[str]:
+    """Values that are fine by themselves but not together; one sentence each."""
     horizons = config.stages if config.curriculum else (config.num_steps,)
     name = "curriculum_steps" if config.curriculum else "num_steps"
     for horizon in horizons:
@@ -193,3 +236,15 @@ def _mismatches(config: Config):
             )
     if config.curriculum and (len(horizons) < 2 or list(horizons) != sorted(set(horizons))):
         yield f"Received --curriculum_steps={config.curriculum_steps}, expected at least two rising horizons."
+    shortest = horizons[1] if config.curriculum else horizons[0]
+    if config.validation_window > shortest:
+        received = f"--validation_window={config.validation_window}"
+        yield f"Received {received}, expected at most {shortest}, the steps of a validation run."
+    if config.num_epochs < config.evaluation_period:
+        yield (
+            f"Received --num_epochs={config.num_epochs} with --evaluation_period={config.evaluation_period}: the run "
+            f"would end before its first validation, which is what weights are kept by. Use a shorter period."
+        )
+    teachers = config.teachers.split(",")
+    if len(set(teachers)) < len(teachers):
+        yield f"Received --teachers={config.teachers}, where a name comes twice."

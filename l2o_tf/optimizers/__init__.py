@@ -1,11 +1,11 @@
 """All optimizers by name: architectures that learn, rules designed by hand, and assignments of both."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
+from l2o_tf import names
 from l2o_tf.optimizers.analytic import ANALYTIC
 from l2o_tf.optimizers.assigned import Assigned
 from l2o_tf.optimizers.base import Analytic, LearnedOptimizer, Optimizer
@@ -31,7 +31,7 @@ def make_optimizer(kind: str, architecture: Mapping[str, Any] | None = None) -> 
         ValueError: for an unknown kind.
     """
     architecture = dict(architecture or {})
-    if kind == "assigned":
+    if kind == "assigned" and "assignments" in architecture:
         return Assigned([(pattern, make_optimizer(*entry)) for pattern, *entry in architecture["assignments"]])
     if kind in CELLS:
         return LearnedOptimizer(CELLS[kind].from_config(architecture), kind)
@@ -40,6 +40,4 @@ def make_optimizer(kind: str, architecture: Mapping[str, Any] | None = None) -> 
         optimizer.architecture = architecture
         return optimizer
     known = [*CELLS, *ANALYTIC]
-    close = difflib.get_close_matches(kind, known, n=3, cutoff=0.3)
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    raise ValueError(f"Received optimizer {kind!r}, expected one of {known}.{hint}")
+    raise ValueError(f"Received optimizer {kind!r}, expected one of {known}.{names.hint(kind, known)}")

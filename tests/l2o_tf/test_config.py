@@ -1,0 +1,182 @@
+"""Defaults, presets, and everything that is wrong with a configuration before anything heavy is imported."""
+
+import json
+import math
+
+import pytest
+
+from l2o_tf import config, names
+from l2o_tf.config import FIELDS, PRESETS, REQUIRES, Config, resolve
+
+
+class TestDefaults:
+    def test_the_papers(self):
+        paper = resolve({})
+        assert (paper.num_epochs, paper.num_steps, paper.unroll_length, paper.learning_rate) == (5000, 100, 20, 1e-3)
+        assert (paper.imitation_ratio, paper.teachers, paper.teacher_choice) == (0.3, "adam,sgd,adagrad", "random")
+        assert (paper.evaluation_period, paper.min_periods, paper.patience) == (100, 3, 1)
+        assert paper.stages == (100, 200, 500, 1000, 1500, 2000, 2500, 3000)
+        assert (paper.objective, paper.second_derivatives, paper.clip_norm) == ("sum", False, 0.0)
+
+    def test_the_original_programs(self):
+        original = resolve({"preset": "original", "imitation": True, "curriculum": True})
+        assert (original.num_epochs, original.validation_seeds) == (10_000, "fresh")
+        assert (original.teachers, original.teacher_choice) == ("adam", "cycle")
+        assert original.imitation_distance == "half_mean"
+        assert [original.ratio(stage) for stage in range(8)] == [0.0, 0.1, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3]
+
+    @pytest.mark.parametrize("preset", PRESETS)
+    def test_presets_name_fields_and_hold_good_values(self, preset):
+        assert PRESETS[preset].keys() <= FIELDS.keys()
+        resolve({"preset": preset})
+        resolve({"preset": preset, "curriculum": True, "imitation": True, "self_improving": True})
+
+    def test_what_is_given_overrides_the_preset(self):
+        given = resolve({"preset": "original", "num_epochs": 700, "imitation": True, "teachers": "sgd,adam"})
+        assert (given.num_epochs, given.teachers, given.teacher_choice) == (700, "sgd,adam", "cycle")
+
+    def test_json_holds_it_all(self):
+        stored = json.loads(json.dumps(resolve({"preset": "original", "seed": 3}).to_dict()))
+        assert Config(**stored) == resolve({"preset": "original", "seed": 3})
+
+    def test_every_field_has_a_help_text_and_a_flag_type(self):
+        for name, field in FIELDS.items():
+            assert field.metadata["help"].endswith("."), name
+            assert type(field.default) in (bool, int, float, str), name
+
+    def test_every_conditional_option_is_a_field(self):
+        assert REQUIRES.keys() <= FIELDS.keys()
+        assert {switch for switches in REQUIRES.values() for switch in switches} <= FIELDS.keys()
+
+
+class TestDerived:
+    def test_ratio_without_a_curriculum(self):
+        assert resolve({}).ratio(0) == 0
+        assert resolve({"imitation": True, "imitation_ratio": 0.7}).ratio(0) == 0.7
+
+    def test_ratios_of_stages_and_the_last_for_all_later_ones(self):
+        given = resolve({"imitation": True, "curriculum": True, "imitation_ratios": "0.5,0,1"})
+        assert [given.ratio(stage) for stage in range(5)] == [0.5, 0, 1, 1, 1]
+
+    def test_layers_and_assignments(self):
+        assert resolve({"layers": "8,4"}).hidden_sizes == (8, 4)
+        assert resolve({"layers": ""}).hidden_sizes == ()
+        assert resolve({}).assignments == []
+        given = resolve({"net_assignments": "conv*=L2O-DM,fc[0-9]=b=adam"})
+        assert given.assignments == [("conv*", "L2O-DM"), ("fc[0-9]=b", "adam")]
+
+
+def refused(**options) -> str:
+    with pytest.raises(ValueError) as caught:
+        resolve(options)
+    message = str(caught.value)
+    assert message.startswith("Received "), message
+    assert "\n" not in message
+    return message
+
+
+class TestContradictions:
+    def test_curriculum_and_a_fixed_horizon(self):
+        message = refused(curriculum=True, num_steps=100)
+        assert "--curriculum with --num_steps" in message
+        assert "--curriculum_steps" in message
+
+    def test_curriculum_and_one_ratio(self):
+        assert "--imitation_ratios" in refused(curriculum=True, imitation=True, imitation_ratio=0.1)
+        assert "--imitation_ratio, or" in refused(imitation=True, imitation_ratios="0.1,0.2")
+
+    @pytest.mark.parametrize("option", REQUIRES)
+    def test_an_option_without_its_switch(self, option):
+        message = refused(**{option: FIELDS[option].default})
+        assert f"--{option} without --{REQUIRES[option][0]}" in message
+
+    def test_an_option_with_any_of_its_switches(self):
+        for switch in ({"imitation": True}, {"self_improving": True}, {"net_assignments": "w=L2O-DM,*=adam"}):
+            assert resolve({"teacher_learning_rate": 0.1, **switch}).teacher_learning_rate == 0.1
+
+    def test_a_switch_that_is_given_as_off_is_off(self):
+        assert "without --curriculum" in refused(curriculum=False, patience=2)
+        assert resolve({"curriculum": False, "num_steps": 40}).num_steps == 40
+
+    def test_optimizer_and_assignments(self):
+        assert "--optimizer with --net_assignments" in refused(optimizer="L2O-DM", net_assignments="*=L2O-DM")
+
+    def test_horizon_that_windows_do_not_fill(self):
+        message = refused(num_steps=110)
+        assert "110" in message and "--unroll_length=20" in message and "Use 100 or 120" in message
+        assert "Use 20 or 40" in refused(num_steps=7)
+        assert "--curriculum_steps with 150" in refused(curriculum=True, curriculum_steps="100,150")
+
+    @pytest.mark.parametrize("steps", ["100", "200,100", "100,100,200"])
+    def test_horizons_that_do_not_rise(self, steps):
+        assert "at least two rising horizons" in refused(curriculum=True, curriculum_steps=steps)
+
+    def test_a_run_that_would_never_be_validated(self):
+        assert "before its first validation" in refused(num_epochs=99)
+        assert resolve({"num_epochs": 100}).num_epochs == 100
+
+    def test_a_window_longer_than_a_run(self):
+        assert "at most 100" in refused(validation_window=101)
+        assert "at most 40" in refused(validation_window=41, curriculum=True, curriculum_steps="20,40,60")
+        assert resolve({"validation_window": 100}).validation_window == 100
+
+    def test_the_same_teacher_twice(self):
+        assert "comes twice" in refused(imitation=True, teachers="adam,sgd,adam")
+
+
+class TestValues:
+    @pytest.mark.parametrize("name", config.POSITIVE)
+    @pytest.mark.parametrize("value", [0, -1])
+    def test_zero_and_negative(self, name, value):
+        with pytest.raises(ValueError, match=f"--{name}={value}, expected a value above 0"):
+            Config(**{name: value})
+
+    @pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if isinstance(field.default, float)])
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_not_a_number(self, name, value):
+        with pytest.raises(ValueError, match=f"--{name}={value}, expected"):
+            Config(**{name: value})
+
+    @pytest.mark.parametrize("name", config.CHOICES)
+    def test_unknown_choice(self, name):
+        choice = config.CHOICES[name][0]
+        with pytest.raises(ValueError, match=rf"--{name}={choice}s, expected one of .*Did you mean {choice}"):
+            Config(**{name: choice + "s"})
+
+    @pytest.mark.parametrize(
+        ("name", "bad"),
+        [
+            ("layers", ("abc", "20,", "20,,20", "0", "-3", "20.5", "20;20")),
+            ("curriculum_steps", ("", "abc", "100,", "100,0", "-100,100", "100.5,200")),
+            ("imitation_ratios", ("", "x", "0.3,", "-0.1", "1.1", "nan")),
+            ("teachers", ("", "adam,", ",adam")),
+            ("net_assignments", ("adam", "x=", "=adam", "x=adam,", "x=adam,,y=sgd")),
+        ],
+    )
+    def test_lists(self, name, bad):
+        for value in bad:
+            with pytest.raises(ValueError, match=rf"--{name}={value}, expected .* separated by commas"):
+                Config(**{name: value})
+
+    @pytest.mark.parametrize(
+        ("name", "values"),
+        [("seed", (-1, 2**31)), ("clip_norm", (-0.1,)), ("imitation_ratio", (-0.1, 1.1))],
+    )
+    def test_ranges(self, name, values):
+        for value in values:
+            with pytest.raises(ValueError, match=f"--{name}={value}, expected"):
+                Config(**{name: value})
+
+    def test_limits_are_included(self):
+        assert Config(seed=2**31 - 1, imitation_ratio=1.0, clip_norm=0.0, layers="", net_assignments="").seed > 0
+
+    def test_unknown_preset(self):
+        assert "expected one of ['original', 'paper']. Did you mean paper?" in refused(preset="papr")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("adan", " Did you mean adam?"), ("ADAM", " Did you mean adam?"), ("l2o-dm", " Did you mean L2O-DM?"), ("q", "")],
+)
+def test_hint(name, expected):
+    assert names.hint(name, ["adam", "sgd", "L2O-DM"]) == expected
