@@ -8,22 +8,22 @@ Every optimizer starts run r from the same parameters and sees the same minibatc
 `summary.json` and `curves.png` in --output_dir.
 """
 
+import io
 import json
 import os
-import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from absl import flags
 
-from absl import app, flags
+from l2o_tf import console
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_list("optimizer", ["L2O-DM"], "Shipped names, analytic ones (Adam, SGD, ...), run folders, weight files.")
 flags.DEFINE_list("problem", ["mnist"], "Optimizees; `python -m problems --list` has the names.")
-flags.DEFINE_float("learning_rate", None, "Learning rate of the analytic optimizers; default: 0.01.")
+flags.DEFINE_float("learning_rate", None, "Learning rate of the analytic optimizers; default: 0.01.", lower_bound=0.0)
 flags.DEFINE_integer("num_steps", 10_000, "Steps per run.", lower_bound=1)
 flags.DEFINE_integer("num_runs", 10, "Runs per optimizer and problem, from different starting points.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Decides starting points and minibatches.")
+flags.DEFINE_integer("seed", 0, "Decides starting points and minibatches.", 0, 2**31 - 1)
 flags.DEFINE_enum("record", "after", ["after", "before"], "Loss after each update on a fresh minibatch, or before it.")
 flags.DEFINE_integer("full_period", 0, "Loss and accuracy over the whole data set every so many steps; 0: never.", 0)
 flags.DEFINE_string("data", "auto", "Where images come from: 'auto', 'tfds', 'embedded'.")
@@ -35,46 +35,69 @@ flags.DEFINE_enum("x_scale", "linear", ["linear", "log"], "Step axis of the plot
 
 def evaluate_all(values: flags.FlagValues) -> list:
     """Runs every optimizer on every problem; returns `[(problem, optimizer name, card, Evaluation)]`."""
-    from l2o_tf.evaluation import evaluate
+    from l2o_tf import evaluation
     from l2o_tf.progress import Progress
-    from l2o_tf.trained import load_optimizer
-    from problems import make_problem
     from problems.base import make_seed
 
-    names = list(dict.fromkeys(values.optimizer))
-    optimizers = [load_optimizer(name, values.learning_rate) for name in names]
-    problems = [
-        make_problem(name, mode="test", data=values.data, data_dir=values.data_dir, split=values.split)
-        for name in dict.fromkeys(values.problem)
-    ]
+    pairs = [(problem, *optimizer) for problem in _problems(values) for optimizer in _optimizers(values)]
+    for problem, optimizer, _ in pairs:
+        evaluation.check(problem, optimizer, full_period=values.full_period)
     results = []
-    for problem in problems:
-        for name, (optimizer, card) in zip(names, optimizers, strict=True):
-            progress = Progress(values.num_steps, description=f"{problem.name}: {name}")
-            evaluation = evaluate(
-                problem,
-                optimizer,
-                make_seed(values.seed),
-                num_runs=values.num_runs,
-                num_steps=values.num_steps,
-                record=values.record,
-                full_period=values.full_period,
-                on_progress=lambda done, loss, progress=progress: progress.update(done, f"loss {loss:.4g}"),
-            )
-            progress.close()
-            results.append((problem, optimizer.name, card, evaluation))
+    for problem, optimizer, card in pairs:
+        progress = Progress(values.num_steps, description=f"{problem.name}: {optimizer.name}")
+        found = evaluation.evaluate(
+            problem,
+            optimizer,
+            make_seed(values.seed),
+            num_runs=values.num_runs,
+            num_steps=values.num_steps,
+            record=values.record,
+            full_period=values.full_period,
+            on_progress=lambda done, loss, progress=progress: progress.update(done, f"loss {loss:.4g}"),
+        )
+        progress.close()
+        results.append((problem, optimizer.name, card, found))
     return results
 
 
-def write_results(results: list, values: flags.FlagValues) -> str:
+def _optimizers(values: flags.FlagValues) -> list:
+    """`[(optimizer, card)]`."""
+    from l2o_tf.trained import is_analytic, load_optimizer
+
+    names = list(dict.fromkeys(values.optimizer))
+    if values.learning_rate is not None and not any(is_analytic(name) for name in names):
+        raise ValueError(f"Received --learning_rate with {names}, none of which has one. Add Adam, say, or drop it.")
+    return [load_optimizer(name, values.learning_rate) for name in names]
+
+
+def _problems(values: flags.FlagValues) -> list:
+    from problems import make_problem
+
+    names = dict.fromkeys(values.problem)
+    options = {"data": values.data, "data_dir": values.data_dir, "split": values.split}
+    return [make_problem(name, mode="test", **options) for name in names]
+
+
+def make_folder(path: str) -> Path:
+    """The folder of the results.
+
+    Raises:
+        OSError: if it cannot be made or written; now, and not after an hour of evaluation.
+    """
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"Received --output_dir={folder}, which cannot be written. Choose another folder.")
+    return folder
+
+
+def write_results(results: list, values: flags.FlagValues, folder: Path) -> str:
     """Writes curves, summary and plot; returns the table."""
     import numpy as np
 
     from l2o_tf import plots, summary
     from l2o_tf.checkpoint import provenance, write_atomically
 
-    folder = Path(values.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     curves, entries, rows, panels = {}, [], [], {}
     for problem, name, card, evaluation in results:
         data = str(problem.data) if problem.data else None
@@ -86,7 +109,9 @@ def write_results(results: list, values: flags.FlagValues) -> str:
         guess = np.log(10) if problem.data else None
         panel = panels.setdefault(problem.name, plots.Panel(problem.name, {}, data, guess))
         panel.curves[name] = evaluation.losses
-    np.savez_compressed(folder / "curves.npz", **curves)
+    compressed = io.BytesIO()
+    np.savez_compressed(compressed, **curves)
+    write_atomically(folder / "curves.npz", compressed.getvalue())
     given = {name: values[name].value for name in ("num_steps", "num_runs", "seed", "record", "split", "learning_rate")}
     record = {"flags": given, "results": entries, "provenance": provenance()}
     write_atomically(folder / "summary.json", json.dumps(record, indent=2).encode())
@@ -94,31 +119,18 @@ def write_results(results: list, values: flags.FlagValues) -> str:
     return summary.format_table(rows)
 
 
-def main(argv: list[str]) -> int:
-    """Turns flags into evaluations, and errors of the user into exit code 2."""
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"Received unknown arguments {argv[1:]}; options begin with --, see --help.")
-        results = evaluate_all(_FLAGS)
-        print(write_results(results, _FLAGS))
-        print(f"\nCurves, summary and plot: {_FLAGS.output_dir}/curves.npz, summary.json, curves.png")
-        return 0
-    except (ValueError, OSError) as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
-        return 2
+def main() -> int:
+    """Turns flags into evaluations, and those into files and a table."""
+    folder = make_folder(_FLAGS.output_dir)
+    console.import_tensorflow()
+    print(write_results(evaluate_all(_FLAGS), _FLAGS, folder))
+    print(f"\nCurves: {folder / 'curves.npz'}\nSummary: {folder / 'summary.json'}\nPicture: {folder / 'curves.png'}")
+    return 0
 
 
 def run():
     """Entry point of the installed command."""
-    app.run(main, flags_parser=_parse)
-
-
-def _parse(argv: list[str]) -> list[str]:
-    try:
-        return _FLAGS(argv)
-    except flags.Error as error:
-        print(f"evaluate.py: {error}. See --help.", file=sys.stderr)
-        sys.exit(2)
+    console.run(main)
 
 
 if __name__ == "__main__":

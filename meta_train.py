@@ -7,16 +7,16 @@
 The same command continues a run that was stopped or killed. Ctrl-C finishes the present meta-epoch, saves, and exits.
 """
 
+import contextlib
 import os
 import signal
-import sys
 import time
+from collections.abc import Iterator
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-from absl import app, flags
+from absl import flags
 
 from l2o_tf import config as configuration
+from l2o_tf import console
 
 _DEFINE = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 
@@ -46,25 +46,25 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
     Returns:
         The exit code: 0 when finished, 128 + n when stopped by signal n.
     """
+    console.import_tensorflow()
     from l2o_tf.assembly import make_student
     from l2o_tf.meta_trainer import MetaTrainer
     from l2o_tf.reporting import Reporter
-    from l2o_tf.run_directory import checkpoint_manager, export, open_run
+    from l2o_tf.run_directory import Checkpoints, export, open_run
     from problems import make_problem
 
     problem = make_problem(config.problem, data=config.data, data_dir=config.data_dir or None, split=config.split)
     trainer = MetaTrainer(config, problem, make_student(config))
     folder = open_run(output_dir, config, problem.data, resume=resume)
-    manager = checkpoint_manager(folder, trainer)
-    stopping = _StopSignal()
-    with Reporter(folder, trainer, problem.data) as reporter:
+    checkpoints = Checkpoints(folder, trainer)
+    with stop_signals() as received, Reporter(folder, trainer, problem.data) as reporter:
 
         def save():
             reporter.flush()
-            manager.save(trainer.standing.epoch)
+            checkpoints.save()
 
         saved = time.monotonic()
-        while not trainer.finished and not stopping.received:
+        while not trainer.finished and not received:
             event = trainer.advance()
             reporter.report(event)
             if event.validations:
@@ -73,54 +73,46 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
                 save()
                 saved = time.monotonic()
         save()
-    export(folder, trainer, problem.data)
-    outcome = trainer.standing.stopped or "all meta-epochs are done" if trainer.finished else "stopped"
-    print(f"{outcome}; {trainer.standing.epoch:,} meta-epochs. Weights: {folder / 'weights.npz'}")
+        export(folder, trainer, problem.data)
+    outcome = trainer.standing.stopped or "All meta-epochs are done." if trainer.finished else "Stopped."
+    print(f"{outcome} {trainer.standing.epoch:,} meta-epochs, {trainer.standing.skips:,} of them diverged.")
+    print(f"Weights: {folder / 'weights.npz'}")
     if not trainer.finished:
         print("The same command continues.")
-    return 128 + stopping.received if stopping.received and not trainer.finished else 0
+    return 128 + received[0] if received and not trainer.finished else 0
 
 
-class _StopSignal:
-    """Remembers SIGINT and SIGTERM; a second one ends the process at once."""
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of obeying them at once; a second one of a kind ends the process."""
+    received = []
 
-    def __init__(self):
-        self.received = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._receive)
-
-    def _receive(self, number, frame):
+    def receive(number, frame):
         del frame
-        self.received = number
+        received.append(number)
         signal.signal(number, signal.SIG_DFL)
-        print("\nFinishing this meta-epoch, then saving. Once more to stop at once.", file=sys.stderr)
+        # Not `print`, whose buffer may be in use at this moment.
+        os.write(2, b"\nFinishing this meta-epoch, then saving. Once more to stop at once.\n")
 
-
-def main(argv: list[str]) -> int:
-    """Turns flags into a configuration, and errors of the user into exit code 2."""
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if len(argv) > 1:
-            raise ValueError(f"Received unknown arguments {argv[1:]}; options begin with --, see --help.")
-        config = requested(flags.FLAGS)
-        output_dir = flags.FLAGS.output_dir or default_output_dir(config)
-        seconds = flags.FLAGS.checkpoint_seconds
-        return meta_train(config, output_dir, resume=flags.FLAGS.resume, checkpoint_seconds=seconds)
-    except (ValueError, OSError) as error:
-        print(f"meta_train.py: {error}", file=sys.stderr)
-        return 2
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main() -> int:
+    """Turns flags into a configuration, and runs it."""
+    config = requested(flags.FLAGS)
+    output_dir = flags.FLAGS.output_dir or default_output_dir(config)
+    seconds = flags.FLAGS.checkpoint_seconds
+    return meta_train(config, output_dir, resume=flags.FLAGS.resume, checkpoint_seconds=seconds)
 
 
 def run():
     """Entry point of the installed command."""
-    app.run(main, flags_parser=_parse)
-
-
-def _parse(argv: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        print(f"meta_train.py: {error}. See --help.", file=sys.stderr)
-        sys.exit(2)
+    console.run(main)
 
 
 if __name__ == "__main__":

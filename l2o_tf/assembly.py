@@ -2,9 +2,10 @@
 
 import keras
 
+from l2o_tf import names
 from l2o_tf.config import Config
 from l2o_tf.objectives import OBJECTIVES
-from l2o_tf.optimizers import CELLS, Optimizer, make_optimizer
+from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, make_optimizer
 from l2o_tf.techniques import curriculum as cl
 from l2o_tf.techniques.imitation import DISTANCES, imitation
 from l2o_tf.techniques.lesson import Lesson, own_trajectory
@@ -17,24 +18,19 @@ def make_student(config: Config) -> Optimizer:
     """The optimizer that is to be trained, with initial weights.
 
     Raises:
-        ValueError: for an unknown optimizer, or assignments of which none learns.
+        ValueError: for an unknown optimizer, or if there is nothing to learn.
     """
-    if not config.net_assignments:
-        return make_optimizer(config.optimizer, _architecture(config, config.optimizer, config.seed))
-    entries = [entry.rpartition("=")[::2] for entry in config.net_assignments.split(",")]
-    student = make_optimizer(
-        "assigned",
-        {
-            "assignments": [
-                [pattern, kind, _architecture(config, kind, config.seed + index)]
-                for index, (pattern, kind) in enumerate(entries)
-            ]
-        },
-    )
+    assignments = [
+        [pattern, kind, _architecture(config, kind, config.seed + index)]
+        for index, (pattern, kind) in enumerate(config.assignments)
+    ]
+    if assignments:
+        student = make_optimizer("assigned", {"assignments": assignments})
+    else:
+        student = make_optimizer(config.optimizer, _architecture(config, config.optimizer, config.seed))
     if not student.trainable_variables:
-        raise ValueError(
-            f"Received --net_assignments={config.net_assignments}, where nothing learns; name one of {list(CELLS)}."
-        )
+        received = f"net_assignments={config.net_assignments}" if assignments else f"optimizer={config.optimizer}"
+        raise ValueError(f"Received --{received}, where nothing can be trained; expected one of {list(CELLS)}.")
     return student
 
 
@@ -42,8 +38,7 @@ def _architecture(config: Config, kind: str, seed: int = 0) -> dict:
     """Arguments of an optimizer of this kind; the analytic ones get the teachers' learning rate."""
     if kind not in CELLS:
         return {"learning_rate": config.teacher_learning_rate}
-    layers = [int(units) for units in config.layers.split(",") if units]
-    return {"layers": layers, "preprocess": config.preprocess, "scale": config.output_scale, "seed": seed}
+    return {"layers": config.hidden_sizes, "preprocess": config.preprocess, "scale": config.output_scale, "seed": seed}
 
 
 def make_curriculum(config: Config) -> cl.Curriculum:
@@ -58,11 +53,22 @@ def make_meta_optimizer(config: Config) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(config.learning_rate, epsilon=1e-8, global_clipnorm=config.clip_norm or None)
 
 
+def make_teacher(name: str, learning_rate: float) -> Optimizer:
+    """An analytic optimizer to imitate.
+
+    Raises:
+        ValueError: for a name that is none.
+    """
+    if name not in ANALYTIC:
+        raise ValueError(f"Received teacher {name!r}, expected one of {list(ANALYTIC)}.{names.hint(name, ANALYTIC)}")
+    return make_optimizer(name, {"learning_rate": learning_rate})
+
+
 def make_lessons(config: Config, problem: Problem, student: Optimizer) -> list[Lesson]:
     """The configured lessons; the first is the ordinary one, the others imitate a teacher each."""
     if config.random_scaling:
         problem = random_scaling(problem, config.random_scaling_bound)
-    teachers = [make_optimizer(name, _architecture(config, name)) for name in config.teachers.split(",")]
+    teachers = [make_teacher(name, config.teacher_learning_rate) for name in config.teachers.split(",")]
     options = {
         "unroll_length": config.unroll_length,
         "objective": OBJECTIVES[config.objective],

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from l2o_tf import unroll
 from l2o_tf.optimizers.base import Optimizer
-from problems.base import Problem, Seed, fold
+from problems.base import Problem, Seed, fold, make_seed
 
 _INIT, _WINDOW = 0, 1
 
@@ -135,6 +135,19 @@ class Evaluation(NamedTuple):
     full: dict[str, np.ndarray] | None = None
 
 
+def check(problem: Problem, optimizer: Optimizer, *, full_period: int = 0, window: int = 100) -> None:
+    """Refuses what `evaluate` cannot do, before anything is compiled.
+
+    Raises:
+        ValueError: if `full_period` is no multiple of `window`, the problem has no data set to measure on, or the
+            optimizer is not made for the problem's parameters.
+    """
+    if full_period and (full_period % window or problem.evaluate is None):
+        reason = f"a multiple of {window}" if problem.evaluate else f"0: {problem.name} has no data set"
+        raise ValueError(f"Received full_period={full_period}, expected {reason}.")
+    unroll.initial_state(optimizer, problem.init(make_seed(0))[0])
+
+
 def evaluate(
     problem: Problem,
     optimizer: Optimizer,
@@ -157,16 +170,15 @@ def evaluate(
         num_steps: steps per run. Default 10,000, as in the paper.
         record: `"after"` (default, as the original program) or `"before"`.
         full_period: measure loss and accuracy over the whole data set every so many steps, a multiple of `window`; 0:
-        never. window: steps per window.
+            never.
+        window: steps per window.
         on_progress: called as `(steps done, mean loss)` several times a run.
 
     Raises:
-        ValueError: if `full_period` does not fit, or the problem has no data set to measure on.
+        ValueError: as `check` does.
     """
+    check(problem, optimizer, full_period=full_period, window=window)
     compiled = rollouts(problem, optimizer, window=window)
-    if full_period and (full_period % window or compiled.measure is None):
-        reason = f"a multiple of {window}" if compiled.measure else f"0: {problem.name} has no data set"
-        raise ValueError(f"Received full_period={full_period}, expected {reason}.")
     seeds = run_seeds(seed, num_runs)
     carry = compiled.start(seeds)
     compiled.advance(carry, seeds, tf.constant(0), tf.constant(1))  # compiles; pure, so nothing has happened

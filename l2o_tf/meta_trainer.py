@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import evaluation
+from l2o_tf import evaluation, unroll
 from l2o_tf.assembly import make_curriculum, make_lessons, make_meta_optimizer
 from l2o_tf.config import Config
 from l2o_tf.inspection import compile_inspection
@@ -71,6 +71,7 @@ class MetaTrainer:
         self.standing = Standing()
         self.curriculum = make_curriculum(config)
         self._seed = make_seed(config.seed)
+        unroll.initial_state(student, problem.init(self._seed)[0])  # refuses, now, parameters that it has no entry for
         self._variables = student.trainable_variables
         self._best = [tf.Variable(variable.value) for variable in self._variables]
         lessons = make_lessons(config, problem, student)

@@ -10,7 +10,8 @@
 ======================  ====================================================================================
 
 A checkpoint is complete or not there: TensorFlow writes it under a temporary name, and the manager's index is renamed
-into place last. Killing the process at any moment costs the time since the last one.
+into place last. Killing the process at any moment costs the time since the last one. Should a file be damaged later,
+the run goes on from the checkpoint before, which leads to the same weights.
 """
 
 import json
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 from l2o_tf import checkpoint
 from l2o_tf.config import FIELDS, Config
@@ -52,7 +54,7 @@ def open_run(output_dir: str | os.PathLike, config: Config, data: DataInfo | Non
         return folder
     if not resume:
         raise ValueError(f"Received --noresume with --output_dir={folder}, which holds a run. Use another folder.")
-    found = _read(path)
+    found = _read_config(path)
     differences = [
         f"{name}: {found['config'].get(name, FIELDS[name].default)!r} there, {value!r} now"
         for name, value in asked["config"].items()
@@ -68,25 +70,52 @@ def open_run(output_dir: str | os.PathLike, config: Config, data: DataInfo | Non
     return folder
 
 
-def checkpoint_manager(folder: Path, trainer: MetaTrainer) -> tf.train.CheckpointManager:
-    """The checkpoints of a trainer. The trainer is restored from the newest, if there is one.
+class Checkpoints:
+    """The checkpoints of a trainer, which is restored from the newest that can be read, if there is one.
+
+    Args:
+        folder: folder of the run.
+        trainer: the trainer; nothing but its checkpoints may have advanced it.
 
     Raises:
-        ValueError: if the newest checkpoint cannot be read.
+        ValueError: if there are checkpoints and none of them can be read.
     """
-    contents = tf.train.Checkpoint(**trainer.checkpointables())
-    manager = tf.train.CheckpointManager(contents, str(folder / "checkpoints"), max_to_keep=2)
-    for path in reversed(manager.checkpoints):
+
+    def __init__(self, folder: Path, trainer: MetaTrainer):
+        self._trainer = trainer
+        self._contents = tf.train.Checkpoint(**trainer.checkpointables())
+        self._manager = tf.train.CheckpointManager(self._contents, str(folder / "checkpoints"), max_to_keep=2)
+        damaged = []
+        for path in reversed(self._manager.checkpoints):
+            try:
+                self._contents.restore(path).assert_consumed()
+                break
+            except (tf.errors.OpError, AssertionError, ValueError, TypeError) as error:
+                damaged.append(f"{path} ({(str(error).splitlines() or [repr(error)])[0]})")
+        else:
+            if damaged:
+                raise ValueError(
+                    f"Received damaged checkpoints: {'; '.join(damaged)}. None is left to continue from; start the run "
+                    "in another folder."
+                )
+        if damaged:
+            logging.warning("Damaged checkpoint %s; going on from the one before.", damaged[0])
+        self._saved = trainer.standing.epoch if self._manager.checkpoints else None
+
+    def save(self) -> None:
+        """Writes a checkpoint, unless there is one of this meta-epoch: a complete file is never written over.
+
+        Raises:
+            OSError: if the folder cannot be written or the disk is full. Earlier checkpoints are then as they were.
+        """
+        epoch = self._trainer.standing.epoch
+        if epoch == self._saved:
+            return
         try:
-            contents.restore(path).assert_consumed()
-            return manager
-        except (tf.errors.OpError, AssertionError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"Received a damaged checkpoint, {path} ({reason}). Delete its files and the entry in "
-                f"{folder / 'checkpoints' / 'checkpoint'} to continue from the one before, or start in another folder."
-            ) from error
-    return manager
+            self._manager.save(epoch)
+        except tf.errors.OpError as error:
+            raise OSError(f"the checkpoint of meta-epoch {epoch} cannot be written: {error.message}") from error
+        self._saved = epoch
 
 
 def export(folder: Path, trainer: MetaTrainer, data: DataInfo | None) -> None:
@@ -108,11 +137,16 @@ def export(folder: Path, trainer: MetaTrainer, data: DataInfo | None) -> None:
     checkpoint.save_weights(folder, trainer.best_weights(), card)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_config(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"Received a damaged {path} ({error}). Start in another folder.") from error
+        found = json.loads(path.read_bytes())
+        if isinstance(found["config"], dict) and (found["data"] is None or DataInfo(**found["data"])):
+            return found
+        raise ValueError("it holds something else")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"Received {path}, which is damaged or not of a run ({error}). Start the run in another folder."
+        ) from error
 
 
 def _say(data: dict[str, Any] | None) -> str:

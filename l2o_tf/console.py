@@ -1,0 +1,102 @@
+"""What the scripts have in common on a terminal: flags in, one clear line for an error, exit codes, a quiet start.
+
+==========  =======================================================================================================
+exit code
+==========  =======================================================================================================
+0           done; also after `--help`
+2           the user's error: a flag, a name, a file, a full disk. One message on stderr; `--verbosity=1` adds where
+            in the program it arose
+128 + n     ended by signal n: 130 after Ctrl-C
+==========  =======================================================================================================
+
+Nothing here imports TensorFlow before it is needed, so that `--help` and a mistyped flag answer at once.
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import app, flags, logging
+
+LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+
+def run(action: Callable[[], int]) -> None:
+    """Entry point of a script: parses the flags of the command line, does the action, ends the process.
+
+    Args:
+        action: returns the exit code. A `ValueError` or `OSError` counts as the user's error.
+    """
+    app.run(lambda rest: guarded(action, rest), flags_parser=lambda argv: parse(argv, action.__module__))
+
+
+def parse(argv: list[str], module: str = "__main__") -> list[str]:
+    """Parses flags; what is wrong with them is an exit with code 2, `--help` one with code 0.
+
+    Args:
+        argv: the command line.
+        module: whose flags `--help` describes.
+
+    Returns:
+        The program's name, and what is no flag.
+    """
+    if {"-h", "-help", "--h", "--help"} & set(argv[1:]):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` is no error
+        print(f"{(sys.modules[module].__doc__ or '').strip()}\n")
+        print(flags.FLAGS.module_help(sys.argv[0] if module == "__main__" else module))
+        sys.exit(0)
+    try:
+        rest = flags.FLAGS(argv)
+    except (flags.Error, UnicodeDecodeError) as error:
+        _say(f"{error}. See --help.")
+        sys.exit(2)
+    if flags.FLAGS["verbosity"].using_default_value:  # absl would choose INFO, where its users chat about everything
+        flags.FLAGS.verbosity = logging.WARNING
+    return rest
+
+
+def guarded(action: Callable[[], int], rest: list[str]) -> int:
+    """Does the action; returns its exit code, or that of the user's error."""
+    try:
+        if len(rest) > 1:
+            raise ValueError(f"Received {' '.join(rest[1:])!r}, which is no flag. Flags begin with --, see --help.")
+        return action()
+    except (ValueError, OSError) as error:
+        if logging.level_debug():
+            traceback.print_exc()
+        _say(str(error))
+        return 2
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 130
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without its start-up lines.
+
+    Some of them are printed before `TF_CPP_MIN_LOG_LEVEL` takes effect, so stderr is held back for the duration of the
+    import; it is let go if the import fails. A level of 0 in the environment hides nothing.
+    """
+    if os.environ.setdefault(LEVEL, "3") == "0" or "tensorflow" in sys.modules:
+        return
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def _say(message: str) -> None:
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
