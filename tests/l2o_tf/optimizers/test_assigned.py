@@ -1,0 +1,83 @@
+"""Different optimizers for different parameters."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import unroll
+from l2o_tf.objectives import total
+from l2o_tf.optimizers.analytic import adam, sgd
+from l2o_tf.optimizers.assigned import Assigned
+from tests.l2o_tf import tiny
+
+PARAMS = {"conv_w": tf.ones([2, 2]), "fc_w": tf.ones([3]), "conv_b": tf.ones([2]), "fc_b": tf.ones([])}
+
+
+def step(optimizer, params, grads):
+    return optimizer.update(grads, optimizer.initial_state(params), params)
+
+
+def test_each_parameter_goes_to_the_first_pattern_that_matches():
+    optimizer = Assigned([("conv_b", sgd(1.0)), ("conv*", sgd(2.0)), ("*", sgd(3.0))])
+    updates, _ = step(optimizer, PARAMS, PARAMS)
+    assert list(updates) == list(PARAMS)
+    assert {name: np.unique(update).tolist() for name, update in updates.items()} == {
+        "conv_w": [-2.0],
+        "fc_w": [-3.0],
+        "conv_b": [-1.0],
+        "fc_b": [-3.0],
+    }
+
+
+def test_every_entry_does_what_it_would_do_alone():
+    """A learned optimizer and Adam, each on its part, over some steps with states of their own."""
+    student, _ = tiny.random_student(1, layers=(3,))
+    optimizer = Assigned([("conv*", student), ("*", adam(0.1))])
+    parts = [{k: PARAMS[k] for k in ("conv_w", "conv_b")}, {k: PARAMS[k] for k in ("fc_w", "fc_b")}]
+    alone = [(rule, part, rule.initial_state(part)) for rule, part in zip((student, adam(0.1)), parts, strict=True)]
+    state, rng = optimizer.initial_state(PARAMS), np.random.default_rng(0)
+    for _ in range(3):
+        grads = {name: tf.constant(rng.normal(size=p.shape), tf.float32) for name, p in PARAMS.items()}
+        updates, state = optimizer.update(grads, state, PARAMS)
+        for index, (rule, part, own) in enumerate(alone):
+            expected, own = rule.update({name: grads[name] for name in part}, own, part)
+            alone[index] = rule, part, own
+            for name in part:
+                np.testing.assert_array_equal(updates[name], expected[name])
+
+
+def test_entries_learn_together():
+    """Two learned optimizers have meta-parameters of their own, and both get their gradient."""
+    first, second = (tiny.random_student(seed, layers=(3,), spread=3.0, scale=0.1)[0] for seed in (1, 2))
+    optimizer = Assigned([("w*", first), ("b*", second)])
+    assert [name.split("/", 1) for name in optimizer.named_variables] == [
+        [str(index), name] for index, one in enumerate((first, second)) for name in one.named_variables
+    ]
+    problem = tiny.perceptron()
+    params, constants = problem.init(tf.constant([1, 2]))
+    _, gradients, _, _ = unroll.meta_gradient(
+        lambda p, batch: problem.loss(p, constants, batch),
+        optimizer,
+        unroll.initial_state(optimizer, params),
+        tf.zeros([4]),
+        lambda trajectory: total(trajectory.losses),
+    )
+    assert len(gradients) == 8
+    assert all(np.abs(g).max() > 0 for g in gradients)
+
+
+def test_architecture():
+    optimizer = Assigned([("a", sgd()), ("*", adam())])
+    assert optimizer.architecture == {"assignments": [["a", "sgd", {}], ["*", "adam", {}]]}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "message"),
+    [
+        (["conv*"], r"Received parameter 'fc_w', which matches none of \['conv\*'\]; add an entry for '\*'"),
+        (["*", "conv*"], r"Received pattern 'conv\*', which takes none of the parameters"),
+    ],
+)
+def test_patterns_that_do_not_fit(patterns, message):
+    with pytest.raises(ValueError, match=message):
+        Assigned([(pattern, sgd()) for pattern in patterns]).initial_state(PARAMS)
