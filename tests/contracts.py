@@ -1,0 +1,203 @@
+"""What everything of one kind must keep, whoever wrote it: RNN cells, optimizers, problems.
+
+A new architecture, rule or problem is checked by these as soon as it is registered; see `test_contracts.py`. Each check
+raises an AssertionError that says what was expected.
+"""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from l2o_tf import unroll
+from l2o_tf.optimizers.base import Optimizer
+from problems.base import Problem, make_seed
+
+SEED = make_seed(21)
+GRADIENTS = np.float32([0, 1e-30, -1e-12, 1e-6, -1e-3, 0.1, -1, 30, -1e3, 1e30])
+
+
+def check_cell(make: Callable[..., keras.layers.Layer]) -> None:
+    """A learned optimizer's architecture: a Keras RNN cell whose batch axis is the coordinates."""
+    cell = make()
+    cell.build((None, 1))
+    _check_states(cell)
+    _check_rows_are_apart(cell)
+    _check_in_keras_rnn(cell)
+    _check_configuration(cell)
+
+
+def _play(cell, gradients, steps=4):
+    """Updates `[steps, N]` for gradients that fade, in a plain loop."""
+    states, updates = cell.get_initial_state(batch_size=len(gradients)), []
+    for t in range(steps):
+        update, states = cell(tf.constant(gradients[:, None]) / (t + 1.0), states)
+        updates.append(update[:, 0])
+    return np.stack(updates), states
+
+
+def _check_states(cell):
+    sizes = tf.nest.flatten(cell.state_size)
+    states = cell.get_initial_state(batch_size=len(GRADIENTS))
+    assert [state.shape.as_list() for state in tf.nest.flatten(states)] == [[len(GRADIENTS), size] for size in sizes]
+    updates, after = _play(cell, GRADIENTS)
+    tf.nest.assert_same_structure(states, after)
+    for old, new in zip(tf.nest.flatten(states), tf.nest.flatten(after), strict=True):
+        assert (old.shape, old.dtype) == (new.shape, new.dtype)
+        assert np.isfinite(new).all(), "a state that is not finite, for gradients from 0 to 1e30"
+    assert cell.output_size == 1
+    assert updates.shape == (4, len(GRADIENTS))
+    assert np.isfinite(updates).all(), "an update that is not finite, for gradients from 0 to 1e30"
+    for name, value in cell.diagnose(tf.constant(GRADIENTS[:, None]), after).items():
+        assert np.isfinite(value).all(), f"{name} is not finite"
+
+
+def _check_rows_are_apart(cell):
+    """Coordinates share the weights and nothing else: in another order they come out in that order."""
+    order = np.random.default_rng(0).permutation(len(GRADIENTS))
+    straight, shuffled = _play(cell, GRADIENTS)[0], _play(cell, GRADIENTS[order])[0]
+    np.testing.assert_allclose(shuffled, straight[:, order], rtol=1e-5, atol=1e-7)
+    assert np.ptp(straight[0]) > 0, "the update does not depend on the gradient"
+
+
+def _check_in_keras_rnn(cell):
+    sequence = np.stack([GRADIENTS / (t + 1.0) for t in range(4)], axis=1).astype(np.float32)
+    outputs = keras.layers.RNN(cell, return_sequences=True)(sequence[:, :, None])
+    np.testing.assert_allclose(outputs[:, :, 0], _play(cell, GRADIENTS)[0].T, rtol=1e-5, atol=1e-7)
+
+
+def _check_configuration(cell):
+    """Keras can save it and make it anew; meta-parameters keep their names."""
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(cell))
+    assert again.get_config() == cell.get_config()
+    if not again.built:
+        again.build((None, 1))
+    names = list(cell.named_weights)
+    assert names == list(again.named_weights)
+    assert len(names) == len(cell.trainable_variables) == len(set(names))
+    for name, variable in again.named_weights.items():
+        variable.assign(cell.named_weights[name])
+    np.testing.assert_array_equal(_play(again, GRADIENTS)[0], _play(cell, GRADIENTS)[0])
+
+
+def check_optimizer(optimizer: Optimizer, problem: Problem, steps: int = 6) -> None:
+    """State and updates keep their structure; compiled with and without XLA it does the same, in one trace each."""
+    params, constants = problem.init(SEED)
+    loss_fn, batches = lambda p, b: problem.loss(p, constants, b), problem.sample(SEED, steps + 1)
+    _check_update(optimizer, params, loss_fn, batches)
+    state, results = unroll.initial_state(optimizer, params), []
+    for jit_compile in (False, True):
+        window = tf.function(
+            lambda state, batches: unroll.unroll(loss_fn, optimizer, state, batches),
+            jit_compile=jit_compile,
+            autograph=False,
+        )
+        middle, first = window(state, batches)
+        _, second = window(middle, batches)
+        assert window.experimental_get_tracing_count() == 1, "the second window was traced again"
+        results.append(np.concatenate([first.losses, second.losses]))
+    assert np.isfinite(results).all()
+    assert np.ptp(results[0]) > 0, "nothing has changed in two windows"
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-4, err_msg="XLA does otherwise")
+
+
+def _check_update(optimizer, params, loss_fn, batches):
+    batch = tf.nest.map_structure(lambda tensor: tensor[0], batches)
+    _, grads = unroll.value_and_grad(loss_fn)(params, batch)
+    state = optimizer.initial_state(params)
+    before = [np.array(tensor) for tensor in tf.nest.flatten(state)]
+    updates, after = optimizer.update(grads, state, params)
+    again, _ = optimizer.update(grads, state, params)
+    tf.nest.assert_same_structure(state, after)
+    for old, new in zip(tf.nest.flatten(state), tf.nest.flatten(after), strict=True):
+        assert (old.shape, old.dtype) == (new.shape, new.dtype)
+    for old, now in zip(before, tf.nest.flatten(state), strict=True):
+        np.testing.assert_array_equal(old, now, err_msg="`update` has changed the state that went in")
+    assert list(updates) == list(params), "updates come in the order of the parameters"
+    for name, param in params.items():
+        assert (updates[name].shape, updates[name].dtype) == (param.shape, param.dtype)
+        np.testing.assert_array_equal(updates[name], again[name], err_msg="the same step twice gives two updates")
+    variables = optimizer.trainable_variables
+    assert [id(v) for v in variables] == [id(v) for v in optimizer.named_variables.values()]
+
+
+def check_remake(optimizer: Optimizer, again: Optimizer, problem: Problem) -> None:
+    """`again`, made from kind and architecture of `optimizer`, is like it once it has its meta-parameters."""
+    assert (again.kind, again.architecture) == (optimizer.kind, optimizer.architecture)
+    assert list(again.named_variables) == list(optimizer.named_variables)
+    for name, variable in again.named_variables.items():
+        variable.assign(optimizer.named_variables[name])
+    params, constants = problem.init(SEED)
+    batches = problem.sample(SEED, 4)
+    losses = [
+        unroll.unroll(lambda p, b: problem.loss(p, constants, b), o, unroll.initial_state(o, params), batches)[1].losses
+        for o in (optimizer, again)
+    ]
+    np.testing.assert_array_equal(*losses)
+
+
+def check_runs(optimizer: Optimizer, problem: Problem) -> None:
+    """A few steps from the start of a run: finite losses, and every coordinate may move."""
+    params, constants = problem.init(SEED)
+    state, trajectory = unroll.unroll(
+        lambda p, b: problem.loss(p, constants, b),
+        optimizer,
+        unroll.initial_state(optimizer, params),
+        problem.sample(SEED, 4),
+    )
+    assert np.isfinite(trajectory.losses).all()
+    for name, param in params.items():
+        assert np.isfinite(state.params[name]).all()
+        assert np.all(state.params[name] != param), f"a coordinate of {name} has not moved"
+
+
+def check_descends(optimizer: Optimizer, problem: Problem, steps: int = 200) -> None:
+    """The loss is lower in the end, on a problem without noise."""
+    params, constants = problem.init(SEED)
+
+    @tf.function(autograph=False)
+    def run(state, batches):
+        return unroll.unroll(lambda p, b: problem.loss(p, constants, b), optimizer, state, batches)[1].losses
+
+    losses = run(unroll.initial_state(optimizer, params), problem.sample(SEED, steps + 1)).numpy()
+    assert np.isfinite(losses).all()
+    assert losses[-1] < 0.9 * losses[0], f"from {losses[0]} to {losses[-1]} in {steps} steps"
+
+
+def check_problem(problem: Problem) -> None:
+    """Pure functions of a seed; a loss with finite gradients that compiles, with XLA too, once."""
+    params, constants = problem.init(SEED)
+    batches = problem.sample(SEED, 3)
+    for function, expected in ((problem.init, (params, constants)), (lambda s: problem.sample(s, 3), batches)):
+        again = function(SEED)
+        tf.nest.assert_same_structure(again, expected)
+        for ours, theirs in zip(tf.nest.flatten(again), tf.nest.flatten(expected), strict=True):
+            np.testing.assert_array_equal(ours, theirs, err_msg="the same seed, other numbers")
+    assert params
+    assert all(isinstance(name, str) and tensor.shape.is_fully_defined() for name, tensor in params.items())
+    assert {tensor.shape[0] for tensor in tf.nest.flatten(batches)} == {3}
+    _check_loss(problem, params, constants, batches)
+    measured = problem.evaluate(params, constants) if problem.evaluate else {"loss": 0.0, "accuracy": 0.0}
+    assert measured.keys() == {"loss", "accuracy"}
+    assert np.isfinite(list(measured.values())).all()
+
+
+def _check_loss(problem, params, constants, batches):
+    first, second = (tf.nest.map_structure(lambda tensor, i=i: tensor[i], batches) for i in (0, 1))
+    value_and_grad = unroll.value_and_grad(lambda p, b: problem.loss(p, constants, b))
+    plain, xla = (tf.function(value_and_grad, jit_compile=jit, autograph=False) for jit in (False, True))
+    loss, grads = plain(params, first)
+    assert loss.shape == ()
+    assert np.isfinite(loss)
+    assert any(np.any(g) for g in grads.values()), "a gradient of zero at the start"
+    for name, param in params.items():
+        assert (grads[name].shape, grads[name].dtype) == (param.shape, param.dtype)
+        assert np.isfinite(grads[name]).all(), f"the gradient of {name} is not finite"
+    xla_loss, xla_grads = xla(params, first)
+    np.testing.assert_allclose(xla_loss, loss, rtol=1e-5)
+    for name in params:
+        np.testing.assert_allclose(xla_grads[name], grads[name], rtol=1e-3, atol=1e-6)
+    plain(params, second)
+    xla(params, second)
+    assert [plain.experimental_get_tracing_count(), xla.experimental_get_tracing_count()] == [1, 1]
