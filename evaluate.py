@@ -17,20 +17,32 @@ from absl import flags
 
 from l2o_tf import console
 
-_FLAGS = flags.FLAGS
-flags.DEFINE_list("optimizer", ["L2O-DM"], "Shipped names, analytic ones (Adam, SGD, ...), run folders, weight files.")
-flags.DEFINE_list("problem", ["mnist"], "Optimizees; `python -m problems --list` has the names.")
-flags.DEFINE_float("learning_rate", None, "Learning rate of the analytic optimizers; default: 0.01.", lower_bound=0.0)
-flags.DEFINE_integer("num_steps", 10_000, "Steps per run.", lower_bound=1)
-flags.DEFINE_integer("num_runs", 10, "Runs per optimizer and problem, from different starting points.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Decides starting points and minibatches.", 0, 2**31 - 1)
-flags.DEFINE_enum("record", "after", ["after", "before"], "Loss after each update on a fresh minibatch, or before it.")
-flags.DEFINE_integer("full_period", 0, "Loss and accuracy over the whole data set every so many steps; 0: never.", 0)
-flags.DEFINE_string("data", "auto", "Where images come from: 'auto', 'tfds', 'embedded'.")
-flags.DEFINE_string("data_dir", None, "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default.")
-flags.DEFINE_string("split", "original", "'original' (the test images, as the original program), 'train' or 'test'.")
-flags.DEFINE_string("output_dir", "results", "Folder for curves.npz, summary.json and curves.png.")
-flags.DEFINE_enum("x_scale", "linear", ["linear", "log"], "Step axis of the plot.")
+
+def define_flags(values: flags.FlagValues) -> None:
+    """The flags of this script."""
+    text = "Shipped names, analytic ones (Adam, SGD, ...), run folders, weight files."
+    flags.DEFINE_list("optimizer", ["L2O-DM"], text, flag_values=values)
+    text = "Optimizees; `python -m problems --list` has the names."
+    flags.DEFINE_list("problem", ["mnist"], text, flag_values=values)
+    text = "Learning rate of the analytic optimizers; default: 0.01."
+    flags.DEFINE_float("learning_rate", None, text, flag_values=values)
+    flags.DEFINE_integer("num_steps", 10_000, "Steps per run.", lower_bound=1, flag_values=values)
+    text = "Runs per optimizer and problem, from different starting points."
+    flags.DEFINE_integer("num_runs", 10, text, lower_bound=1, flag_values=values)
+    text = "Decides starting points and minibatches."
+    flags.DEFINE_integer("seed", 0, text, lower_bound=0, upper_bound=2**31 - 1, flag_values=values)
+    text = "Loss after each update on a fresh minibatch, or before it."
+    flags.DEFINE_enum("record", "after", ["after", "before"], text, flag_values=values)
+    text = "Loss and accuracy over the whole data set every so many steps; 0: never."
+    flags.DEFINE_integer("full_period", 0, text, lower_bound=0, flag_values=values)
+    text = "Where images come from: 'auto', 'tfds', 'embedded'."
+    flags.DEFINE_enum("data", "auto", ["auto", "tfds", "embedded"], text, flag_values=values)
+    text = "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default."
+    flags.DEFINE_string("data_dir", None, text, flag_values=values)
+    text = "'original' (the test images, as the original program), 'train' or 'test'."
+    flags.DEFINE_enum("split", "original", ["original", "train", "test"], text, flag_values=values)
+    flags.DEFINE_string("output_dir", "results", "Folder of curves.npz, summary.json, curves.png.", flag_values=values)
+    flags.DEFINE_enum("x_scale", "linear", ["linear", "log"], "Step axis of the plot.", flag_values=values)
 
 
 def evaluate_all(values: flags.FlagValues) -> list:
@@ -61,13 +73,17 @@ def evaluate_all(values: flags.FlagValues) -> list:
 
 
 def _optimizers(values: flags.FlagValues) -> list:
-    """`[(optimizer, card)]`."""
+    """`[(optimizer, card)]`; no two have the same name."""
     from l2o_tf.trained import is_analytic, load_optimizer
 
     names = list(dict.fromkeys(values.optimizer))
     if values.learning_rate is not None and not any(is_analytic(name) for name in names):
         raise ValueError(f"Received --learning_rate with {names}, none of which has one. Add Adam, say, or drop it.")
-    return [load_optimizer(name, values.learning_rate) for name in names]
+    optimizers = {name: load_optimizer(name, values.learning_rate) for name in names}
+    shown = [optimizer.name for optimizer, _ in optimizers.values()]
+    for name, (optimizer, _) in optimizers.items():
+        optimizer.name = name if shown.count(optimizer.name) > 1 else optimizer.name
+    return list(optimizers.values())
 
 
 def _problems(values: flags.FlagValues) -> list:
@@ -119,18 +135,18 @@ def write_results(results: list, values: flags.FlagValues, folder: Path) -> str:
     return summary.format_table(rows)
 
 
-def main() -> int:
+def main(values: flags.FlagValues) -> int:
     """Turns flags into evaluations, and those into files and a table."""
-    folder = make_folder(_FLAGS.output_dir)
+    folder = make_folder(values.output_dir)
     console.import_tensorflow()
-    print(write_results(evaluate_all(_FLAGS), _FLAGS, folder))
+    print(write_results(evaluate_all(values), values, folder))
     print(f"\nCurves: {folder / 'curves.npz'}\nSummary: {folder / 'summary.json'}\nPicture: {folder / 'curves.png'}")
     return 0
 
 
 def run():
     """Entry point of the installed command."""
-    console.run(main)
+    console.run(define_flags, main)
 
 
 if __name__ == "__main__":

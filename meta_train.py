@@ -18,13 +18,17 @@ from absl import flags
 from l2o_tf import config as configuration
 from l2o_tf import console
 
-_DEFINE = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 
-for _name, _option in configuration.FIELDS.items():
-    _DEFINE[type(_option.default)](_name, _option.default, _option.metadata["help"])
-flags.DEFINE_string("output_dir", None, "Folder of the run. Default: runs/<optimizer>-<techniques>-<problem>-s<seed>.")
-flags.DEFINE_boolean("resume", True, "Continue the run in --output_dir if there is one.")
-flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds between checkpoints; there is one at each validation, too.")
+def define_flags(values: flags.FlagValues) -> None:
+    """One flag per option of `Config`, and those that say where and how to run."""
+    kinds = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+    for name, option in configuration.FIELDS.items():
+        kinds[type(option.default)](name, option.default, option.metadata["help"], flag_values=values)
+    text = "Folder of the run. Default: runs/<optimizer>-<techniques>-<problem>-s<seed>."
+    flags.DEFINE_string("output_dir", None, text, flag_values=values)
+    flags.DEFINE_boolean("resume", True, "Continue the run in --output_dir if there is one.", flag_values=values)
+    text = "Seconds between checkpoints; there is one at each validation, too."
+    flags.DEFINE_float("checkpoint_seconds", 60.0, text, flag_values=values)
 
 
 def requested(values: flags.FlagValues) -> configuration.Config:
@@ -102,17 +106,16 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def main() -> int:
+def main(values: flags.FlagValues) -> int:
     """Turns flags into a configuration, and runs it."""
-    config = requested(flags.FLAGS)
-    output_dir = flags.FLAGS.output_dir or default_output_dir(config)
-    seconds = flags.FLAGS.checkpoint_seconds
-    return meta_train(config, output_dir, resume=flags.FLAGS.resume, checkpoint_seconds=seconds)
+    config = requested(values)
+    output_dir = values.output_dir or default_output_dir(config)
+    return meta_train(config, output_dir, resume=values.resume, checkpoint_seconds=values.checkpoint_seconds)
 
 
 def run():
     """Entry point of the installed command."""
-    console.run(main)
+    console.run(define_flags, main)
 
 
 if __name__ == "__main__":

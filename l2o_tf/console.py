@@ -25,21 +25,27 @@ from absl import app, flags, logging
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
-def run(action: Callable[[], int]) -> None:
+def run(define_flags: Callable[[flags.FlagValues], None], action: Callable[[flags.FlagValues], int]) -> None:
     """Entry point of a script: parses the flags of the command line, does the action, ends the process.
 
     Args:
-        action: returns the exit code. A `ValueError` or `OSError` counts as the user's error.
+        define_flags: defines the script's flags.
+        action: takes the flags, returns the exit code. A `ValueError` or `OSError` counts as the user's error.
     """
-    app.run(lambda rest: guarded(action, rest), flags_parser=lambda argv: parse(argv, action.__module__))
+    define_flags(flags.FLAGS)
+    app.run(
+        lambda rest: guarded(lambda: action(flags.FLAGS), rest),
+        flags_parser=lambda argv: parse(argv, flags.FLAGS, action.__module__),
+    )
 
 
-def parse(argv: list[str], module: str = "__main__") -> list[str]:
+def parse(argv: list[str], values: flags.FlagValues, module: str) -> list[str]:
     """Parses flags; what is wrong with them is an exit with code 2, `--help` one with code 0.
 
     Args:
         argv: the command line.
-        module: whose flags `--help` describes.
+        values: the flags.
+        module: whose docstring and flags `--help` shows.
 
     Returns:
         The program's name, and what is no flag.
@@ -47,15 +53,15 @@ def parse(argv: list[str], module: str = "__main__") -> list[str]:
     if {"-h", "-help", "--h", "--help"} & set(argv[1:]):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` is no error
         print(f"{(sys.modules[module].__doc__ or '').strip()}\n")
-        print(flags.FLAGS.module_help(sys.argv[0] if module == "__main__" else module))
+        print(values.module_help(sys.argv[0] if module == "__main__" else module))
         sys.exit(0)
     try:
-        rest = flags.FLAGS(argv)
+        rest = values(argv)
     except (flags.Error, UnicodeDecodeError) as error:
         _say(f"{error}. See --help.")
         sys.exit(2)
-    if flags.FLAGS["verbosity"].using_default_value:  # absl would choose INFO, where its users chat about everything
-        flags.FLAGS.verbosity = logging.WARNING
+    if "verbosity" in values and values["verbosity"].using_default_value:
+        values.verbosity = logging.WARNING  # absl's choice would be INFO, where libraries tell everything
     return rest
 
 

@@ -26,7 +26,8 @@ def load_optimizer(name: str, learning_rate: float | None = None) -> tuple[Optim
     Args:
         name: a shipped name (`"L2O-DM"`), an analytic one in any case (`"Adam"`), a folder with `weights.npz` and
             `optimizer.json`, either of these files, or a weight file of the original program (`cw.l2l-0`, or the same
-            as `.npz`). The optimizer is given this name.
+            as `.npz`). The optimizer is given this name; a weight file of the original is named after the file, or
+            the folder where the file is called as all of them are: `dm_cl (original)`.
         learning_rate: of an analytic optimizer; default (None): its own.
 
     Returns:
@@ -48,7 +49,7 @@ def load_optimizer(name: str, learning_rate: float | None = None) -> tuple[Optim
     if path.name in (WEIGHTS, CARD) and (path.parent / CARD).is_file():
         return _from_folder(path.parent, name)
     if path.is_file():
-        return _from_original(path, name)
+        return _from_original(path)
     known = [*pretrained_names(), *(rule.capitalize() for rule in ANALYTIC)]
     raise ValueError(
         f"Received optimizer {name!r}, expected one of {known}, the folder of a run, or a weight file of the original "
@@ -70,14 +71,14 @@ def _from_folder(folder: Path, name: str) -> tuple[Optimizer, dict[str, Any]]:
     return optimizer, card
 
 
-def _from_original(path: Path, name: str) -> tuple[Optimizer, dict[str, Any]]:
+def _from_original(path: Path) -> tuple[Optimizer, dict[str, Any]]:
     weights = checkpoint.import_original(path)
     for architecture in CELLS:
         optimizer = make_optimizer(architecture)
         shapes = {key: tuple(variable.shape) for key, variable in optimizer.named_variables.items()}
         if shapes == {key: value.shape for key, value in weights.items()}:
             checkpoint.assign_weights(optimizer, weights)
-            optimizer.name = name
+            optimizer.name = f"{path.stem if path.suffix == '.npz' else path.absolute().parent.name} (original)"
             return optimizer, {"optimizer": architecture, "imported_from": path.name}
     found = {key: value.shape for key, value in weights.items()}
     raise ValueError(f"Received {path} with weights {found}, which fit none of the architectures {sorted(CELLS)}.")
