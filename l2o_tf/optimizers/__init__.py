@@ -10,8 +10,9 @@ from l2o_tf.optimizers.analytic import ANALYTIC
 from l2o_tf.optimizers.assigned import Assigned
 from l2o_tf.optimizers.base import Analytic, LearnedOptimizer, Optimizer
 from l2o_tf.optimizers.dm import DMCell
+from l2o_tf.optimizers.rnnprop import RNNpropCell
 
-CELLS: dict[str, type[keras.layers.Layer]] = {"L2O-DM": DMCell}
+CELLS: dict[str, type[keras.layers.Layer]] = {"L2O-DM": DMCell, "RNNprop": RNNpropCell}
 """Architectures of learned optimizers: Keras RNN cells."""
 
 __all__ = ["ANALYTIC", "CELLS", "Analytic", "Assigned", "LearnedOptimizer", "Optimizer", "make_optimizer"]

@@ -14,36 +14,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from l2o_tf.optimizers import lstm
 from l2o_tf.optimizers import preprocess as preprocessing
-
-
-def gates(inputs, h, w_gates, b_gates):
-    """`[i, j, f, o] = [x, h] W + b`, each `[N, H]`, before their nonlinearities."""
-    return tf.split(tf.matmul(tf.concat([inputs, h], axis=1), w_gates) + b_gates, 4, axis=1)
-
-
-def lstm(inputs, h, c, w_gates, b_gates):
-    """One step of an LSTM (Zaremba et al., 2014) with forget bias 1::
-
-        [i, j, f, o] = [x, h] W + b
-        c' = σ(f + 1) c + σ(i) tanh(j)
-        h' = σ(o) tanh(c')
-
-    The 1 is added at run time and is not part of `b_gates`, as in Sonnet 1, so released weights fit unchanged. (Keras
-    orders the gates i, f, j, o and keeps the 1 in its bias.)
-
-    Args:
-        inputs: `[N, F]`.
-        h, c: `[N, H]`.
-        w_gates: `[F + H, 4H]`, rows of the inputs first.
-        b_gates: `[4H]`.
-
-    Returns:
-        `(h', c')`, `[N, H]` each.
-    """
-    i, j, f, o = gates(inputs, h, w_gates, b_gates)
-    c = tf.sigmoid(f + 1.0) * c + tf.sigmoid(i) * tf.tanh(j)
-    return tf.sigmoid(o) * tf.tanh(c), c
 
 
 @keras.saving.register_keras_serializable("l2o_tf")
@@ -88,8 +60,7 @@ class DMCell(keras.layers.Layer):
             raise ValueError(f"Received preprocess={preprocess!r}, expected one of {list(preprocessing.PREPROCESS)}.")
         if initializer not in ("default", "zeros"):
             raise ValueError(f"Received initializer={initializer!r}, expected 'default' or 'zeros'.")
-        if any(units < 1 for units in layers):
-            raise ValueError(f"Received layers={layers!r}, expected positive hidden sizes.")
+        lstm.check_layers(layers)
         self.layers = tuple(layers)
         self.preprocess = preprocess
         self.k = k
@@ -102,23 +73,13 @@ class DMCell(keras.layers.Layer):
 
     def build(self, input_shape):
         del input_shape
-        fan_in = preprocessing.FEATURES[self.preprocess]
-        for index, units in enumerate(self.layers, start=1):
-            fan_in += units
-            self._add(f"lstm_{index}/w_gates", [fan_in, 4 * units], fan_in)
-            self._add(f"lstm_{index}/b_gates", [4 * units], fan_in)
-            fan_in = units
-        self._add("linear/w", [fan_in, 1], fan_in)
-        self._add("linear/b", [1], None)
+        features = preprocessing.FEATURES[self.preprocess]
+        weights = lstm.stack_weights(features, self.layers)
+        weights |= lstm.linear_weights("linear", (features, *self.layers)[-1], 1)
+        if self.initializer == "zeros":
+            weights = {name: weight._replace(stddev=0.0) for name, weight in weights.items()}
+        self.named_weights = lstm.add_weights(self, weights, self.seed)
         self.built = True
-
-    def _add(self, name: str, shape: list[int], fan_in: int | None):
-        if fan_in is None or self.initializer == "zeros":
-            initializer = keras.initializers.Zeros()
-        else:
-            seed = None if self.seed is None else 1000 * self.seed + len(self.named_weights)
-            initializer = keras.initializers.TruncatedNormal(stddev=fan_in**-0.5, seed=seed)
-        self.named_weights[name] = self.add_weight(name=name.replace("/", "_"), shape=shape, initializer=initializer)
 
     def _preprocess(self, gradients):
         function = preprocessing.PREPROCESS[self.preprocess]
@@ -129,27 +90,11 @@ class DMCell(keras.layers.Layer):
 
     def call(self, inputs, states):
         weights = self.named_weights
-        outputs, new_states = self._preprocess(inputs), []
-        for index in range(len(self.layers)):
-            h, c = states[2 * index : 2 * index + 2]
-            layer = f"lstm_{index + 1}"
-            outputs, c = lstm(outputs, h, c, weights[f"{layer}/w_gates"], weights[f"{layer}/b_gates"])
-            new_states += [outputs, c]
-        updates = self.scale * (tf.matmul(outputs, weights["linear/w"]) + weights["linear/b"])
-        return updates, new_states
+        outputs, states = lstm.stack(self._preprocess(inputs), states, weights)
+        return self.scale * (tf.matmul(outputs, weights["linear/w"]) + weights["linear/b"]), states
 
     def diagnose(self, inputs, states):
-        """Activations of the gates, in (0, 1): a gate that sits at either end is saturated and learns nothing."""
-        outputs, found = self._preprocess(inputs), {}
-        for index in range(len(self.layers)):
-            h, c = states[2 * index : 2 * index + 2]
-            layer = f"lstm_{index + 1}"
-            w_gates, b_gates = self.named_weights[f"{layer}/w_gates"], self.named_weights[f"{layer}/b_gates"]
-            i, _, f, o = gates(outputs, h, w_gates, b_gates)
-            for name, gate in {"input": i, "forget": f + 1.0, "output": o}.items():
-                found[f"gates/{layer}/{name}"] = tf.sigmoid(gate)
-            outputs, _ = lstm(outputs, h, c, w_gates, b_gates)
-        return found
+        return lstm.activations(self._preprocess(inputs), states, self.named_weights)
 
     def get_config(self):
         return {
