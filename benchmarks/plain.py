@@ -55,7 +55,7 @@ def own_trajectory(problem: Problem, student: Optimizer, *, unroll_length: int, 
     def start(seed, meta_epoch):
         del meta_epoch
         params, constants = problem.init(seed)
-        return params, student.initial_state(params), constants
+        return params, student.initial_state(params, seed), constants
 
     @tf.function(jit_compile=jit_compile, autograph=False)
     def compiled(params, memory, constants, batches):
@@ -87,6 +87,6 @@ def evaluation(
     @tf.function(autograph=False)
     def evaluate(seed):
         params, constants = problem.init(seed)
-        return compiled(params, optimizer.initial_state(params), constants, problem.sample(seed, num_steps + 1))
+        return compiled(params, optimizer.initial_state(params, seed), constants, problem.sample(seed, num_steps + 1))
 
     return evaluate

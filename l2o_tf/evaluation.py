@@ -65,8 +65,9 @@ def rollouts(problem: Problem, optimizer: Optimizer, *, window: int = 100, jit_c
 
     @tf.function(autograph=False)
     def start_run(seed):
-        params, constants = problem.init(fold(seed, _INIT))
-        return unroll.initial_state(optimizer, params), constants
+        seed = fold(seed, _INIT)
+        params, constants = problem.init(seed)
+        return unroll.initial_state(optimizer, params, seed), constants
 
     def advance_run(carry, seed, first_window, num_windows):
         (state, constants), losses = carry, tf.TensorArray(tf.float32, num_windows, element_shape=[window + 1])
@@ -145,7 +146,8 @@ def check(problem: Problem, optimizer: Optimizer, *, full_period: int = 0, windo
     if full_period and (full_period % window or problem.evaluate is None):
         reason = f"a multiple of {window}" if problem.evaluate else f"0: {problem.name} has no data set"
         raise ValueError(f"Received full_period={full_period}, expected {reason}.")
-    unroll.initial_state(optimizer, problem.init(make_seed(0))[0])
+    seed = make_seed(0)
+    unroll.initial_state(optimizer, problem.init(seed)[0], seed)
 
 
 def evaluate(

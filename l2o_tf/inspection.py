@@ -21,7 +21,7 @@ def compile_inspection(
         state, trajectory = unroll.unroll(
             lambda params, batch: problem.loss(params, constants, batch),
             student,
-            unroll.initial_state(student, params),
+            unroll.initial_state(student, params, seed),
             problem.sample(seed, unroll_length + 1),
             record=True,
         )

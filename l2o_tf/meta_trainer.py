@@ -71,7 +71,8 @@ class MetaTrainer:
         self.standing = Standing()
         self.curriculum = make_curriculum(config)
         self._seed = make_seed(config.seed)
-        unroll.initial_state(student, problem.init(self._seed)[0])  # refuses, now, parameters that it has no entry for
+        params = problem.init(self._seed)[0]
+        unroll.initial_state(student, params, self._seed)  # refuses, now, parameters that it has no entry for
         self._variables = student.trainable_variables
         self._best = [tf.Variable(variable.value) for variable in self._variables]
         lessons = make_lessons(config, problem, student)

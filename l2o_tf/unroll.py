@@ -26,10 +26,13 @@ import tensorflow as tf
 
 from l2o_tf import nest
 from l2o_tf.optimizers.base import Optimizer, Params
+from problems.base import Seed, fold
 
 Batches = Any
 LossFn = Callable[[Params, Any], tf.Tensor]
 ValueAndGrad = Callable[[Params, Any], tuple[tf.Tensor, Params]]
+
+_OPTIMIZER = 0x0B71  # the purpose of the optimizer's seed; problems use small numbers and their own
 
 
 class UnrollState(NamedTuple):
@@ -53,9 +56,16 @@ class Trajectory(NamedTuple):
     updates: tf.Tensor | None = None
 
 
-def initial_state(optimizer: Optimizer, params: Params) -> UnrollState:
-    """The state before the first step."""
-    return UnrollState(params, optimizer.initial_state(params))
+def initial_state(optimizer: Optimizer, params: Params, seed: Seed) -> UnrollState:
+    """The state before the first step.
+
+    Args:
+        optimizer: any `Optimizer`.
+        params: `θ_0`.
+        seed: of the run, the same that the problem's `init` gets. What the optimizer draws is derived from it and
+            independent of what the problem draws, so that runs with the same seed are paired.
+    """
+    return UnrollState(params, optimizer.initial_state(params, fold(seed, _OPTIMIZER)))
 
 
 def value_and_grad(loss_fn: LossFn) -> ValueAndGrad:

@@ -86,7 +86,7 @@ def check_optimizer(optimizer: Optimizer, problem: Problem, steps: int = 6) -> N
     params, constants = problem.init(SEED)
     loss_fn, batches = lambda p, b: problem.loss(p, constants, b), problem.sample(SEED, steps + 1)
     _check_update(optimizer, params, loss_fn, batches)
-    state, results = unroll.initial_state(optimizer, params), []
+    state, results = unroll.initial_state(optimizer, params, SEED), []
     for jit_compile in (False, True):
         window = tf.function(
             lambda state, batches: unroll.unroll(loss_fn, optimizer, state, batches),
@@ -105,7 +105,7 @@ def check_optimizer(optimizer: Optimizer, problem: Problem, steps: int = 6) -> N
 def _check_update(optimizer, params, loss_fn, batches):
     batch = tf.nest.map_structure(lambda tensor: tensor[0], batches)
     _, grads = unroll.value_and_grad(loss_fn)(params, batch)
-    state = optimizer.initial_state(params)
+    state = optimizer.initial_state(params, SEED)
     before = [np.array(tensor) for tensor in tf.nest.flatten(state)]
     updates, after = optimizer.update(grads, state, params)
     again, _ = optimizer.update(grads, state, params)
@@ -130,10 +130,10 @@ def check_remake(optimizer: Optimizer, again: Optimizer, problem: Problem) -> No
         variable.assign(optimizer.named_variables[name])
     params, constants = problem.init(SEED)
     batches = problem.sample(SEED, 4)
-    losses = [
-        unroll.unroll(lambda p, b: problem.loss(p, constants, b), o, unroll.initial_state(o, params), batches)[1].losses
-        for o in (optimizer, again)
-    ]
+    loss_fn, losses = lambda p, b: problem.loss(p, constants, b), []
+    for each in (optimizer, again):
+        state = unroll.initial_state(each, params, SEED)
+        losses.append(unroll.unroll(loss_fn, each, state, batches)[1].losses)
     np.testing.assert_array_equal(*losses)
 
 
@@ -143,7 +143,7 @@ def check_runs(optimizer: Optimizer, problem: Problem) -> None:
     state, trajectory = unroll.unroll(
         lambda p, b: problem.loss(p, constants, b),
         optimizer,
-        unroll.initial_state(optimizer, params),
+        unroll.initial_state(optimizer, params, SEED),
         problem.sample(SEED, 4),
     )
     assert np.isfinite(trajectory.losses).all()
@@ -160,7 +160,7 @@ def check_descends(optimizer: Optimizer, problem: Problem, steps: int = 200) -> 
     def run(state, batches):
         return unroll.unroll(lambda p, b: problem.loss(p, constants, b), optimizer, state, batches)[1].losses
 
-    losses = run(unroll.initial_state(optimizer, params), problem.sample(SEED, steps + 1)).numpy()
+    losses = run(unroll.initial_state(optimizer, params, SEED), problem.sample(SEED, steps + 1)).numpy()
     assert np.isfinite(losses).all()
     assert losses[-1] < 0.9 * losses[0], f"from {losses[0]} to {losses[-1]} in {steps} steps"
 

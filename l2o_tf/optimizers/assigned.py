@@ -12,6 +12,7 @@ import fnmatch
 from collections.abc import Sequence
 
 from l2o_tf.optimizers.base import Optimizer, Params
+from problems.base import fold
 
 
 class Assigned(Optimizer):
@@ -45,9 +46,9 @@ class Assigned(Optimizer):
                 raise ValueError(f"Received pattern {pattern!r}, which takes none of the parameters {list(params)}.")
         return groups
 
-    def initial_state(self, params):
-        groups = self.split(params)
-        return [optimizer.initial_state(group) for (_, optimizer), group in zip(self.assignments, groups, strict=True)]
+    def initial_state(self, params, seed):
+        parts = zip(self.assignments, self.split(params), strict=True)
+        return [optimizer.initial_state(part, fold(seed, i)) for i, ((_, optimizer), part) in enumerate(parts)]
 
     def update(self, grads, state, params):
         found, states = {}, []

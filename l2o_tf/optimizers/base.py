@@ -1,9 +1,9 @@
-"""What every optimizer is: `initial_state(params)` and `update(grads, state, params)`.
+"""What every optimizer is: `initial_state(params, seed)` and `update(grads, state, params)`.
 
 Student, teacher and baseline share this one interface, which is why there is one unroll, one trainer and one
 evaluator::
 
-    state = optimizer.initial_state(params)
+    state = optimizer.initial_state(params, seed)
     updates, state = optimizer.update(grads, state, params)
     params = nest.add(params, updates)                        # the sign is in the update
 
@@ -20,6 +20,7 @@ import keras
 import tensorflow as tf
 
 from l2o_tf import nest
+from problems.base import Seed
 
 Params = dict[str, tf.Tensor]
 State = Any
@@ -39,8 +40,14 @@ class Optimizer(abc.ABC):
     architecture: dict[str, Any]
 
     @abc.abstractmethod
-    def initial_state(self, params: Params) -> State:
-        """The state before the first step: a nest of tensors."""
+    def initial_state(self, params: Params, seed: Seed) -> State:
+        """The state before the first step: a nest of tensors.
+
+        Args:
+            params: `θ_0`.
+            seed: int32 `[2]`; decides what an optimizer draws for a run, e.g. L2O-Scale its first learning rates. Most
+                draw nothing.
+        """
 
     @abc.abstractmethod
     def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
@@ -91,7 +98,8 @@ class Analytic(Optimizer):
         self._init = init
         self._update = update
 
-    def initial_state(self, params: Params) -> State:
+    def initial_state(self, params: Params, seed: Seed) -> State:
+        del seed
         return self._init(params)
 
     def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
@@ -114,7 +122,8 @@ class LearnedOptimizer(Optimizer):
         if not cell.built:
             cell.build((None, 1))
 
-    def initial_state(self, params: Params) -> State:
+    def initial_state(self, params: Params, seed: Seed) -> State:
+        del seed
         return self.cell.get_initial_state(batch_size=nest.size(params))
 
     def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:

@@ -59,7 +59,8 @@ def imitation(
     def start(seed, meta_epoch):
         del meta_epoch
         params, constants = problem.init(seed)
-        return unroll.initial_state(teacher, params), student.initial_state(params), constants
+        own = unroll.initial_state(student, params, seed).optimizer
+        return unroll.initial_state(teacher, params, seed), own, constants
 
     @tf.function(jit_compile=jit_compile, autograph=False)
     def compiled(state, student_state, constants, batches):

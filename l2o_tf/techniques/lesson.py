@@ -73,7 +73,7 @@ def own_trajectory(
     def start(seed, meta_epoch):
         del meta_epoch
         params, constants = problem.init(seed)
-        return unroll.initial_state(student, params), constants
+        return unroll.initial_state(student, params, seed), constants
 
     @tf.function(jit_compile=jit_compile, autograph=False)
     def compiled(state, constants, batches):

@@ -40,8 +40,8 @@ class Mixture(Optimizer):
         self.pool = [student, *auxiliaries]
         self.unroll_length = unroll_length
 
-    def initial_state(self, params):
-        states = [optimizer.initial_state(params) for optimizer in self.pool]
+    def initial_state(self, params, seed):
+        states = [optimizer.initial_state(params, seed) for optimizer in self.pool]
         return MixtureState(states, tf.zeros([self.unroll_length], tf.int32), tf.zeros([], tf.int32))
 
     def update(self, grads, state, params):

@@ -13,6 +13,7 @@ import tensorflow as tf
 from l2o_tf import unroll
 from l2o_tf.objectives import total
 from l2o_tf.techniques.imitation import half_mean_squared_error
+from problems.base import make_seed
 from tests.l2o_tf import numpy_reference as reference
 from tests.l2o_tf import tiny
 
@@ -36,7 +37,7 @@ def load(shared_dir, name):
         return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits))
 
     params = {name: tf.constant(golden[f"x0/{name}"] / scale[name]) for name in TENSORS}
-    return golden, student, loss, unroll.initial_state(student, params)
+    return golden, student, loss, unroll.initial_state(student, params, make_seed(0))
 
 
 def main_window(loss, student):
@@ -91,7 +92,7 @@ def test_five_windows_of_meta_training(shared_dir):
     variables = student.trainable_variables
     meta_optimizers = {kind: keras.optimizers.Adam(1e-3, epsilon=1e-8) for kind in "MI"}
     main, imitate = main_window(loss, student), imitation_window(student)
-    imitating = unroll.initial_state(student, state.params)
+    imitating = unroll.initial_state(student, state.params, make_seed(0))
     for index, kind in enumerate("MMIIM"):
         run = f"run{index}"
         if kind == "M":

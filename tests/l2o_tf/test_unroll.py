@@ -17,8 +17,8 @@ SEED = make_seed(3)
 def begin(problem, optimizer, steps=STEPS):
     """`(loss_fn, state, batches, constants)` of a run."""
     params, constants = problem.init(SEED)
-    batches = problem.sample(SEED, steps + 1)
-    return (lambda p, b: problem.loss(p, constants, b)), unroll.initial_state(optimizer, params), batches, constants
+    state, batches = unroll.initial_state(optimizer, params, SEED), problem.sample(SEED, steps + 1)
+    return (lambda p, b: problem.loss(p, constants, b)), state, batches, constants
 
 
 def compiled(loss_fn, optimizer, **options):
@@ -63,7 +63,7 @@ def test_follows_numpy(batch_size, linear):
 def test_losses_are_before_each_update_and_after_the_last():
     """`f(x) = x²` by hand: gradient descent at rate 0.25 halves x at every step."""
     optimizer = sgd(0.25)
-    state = unroll.initial_state(optimizer, {"x": tf.constant(8.0)})
+    state = unroll.initial_state(optimizer, {"x": tf.constant(8.0)}, SEED)
     state, trajectory = unroll.unroll(lambda params, _: params["x"] ** 2, optimizer, state, tf.zeros([4]), record=True)
     np.testing.assert_allclose(trajectory.losses, [64.0, 16.0, 4.0, 1.0])
     np.testing.assert_allclose(trajectory.grads[:, 0], [16.0, 8.0, 4.0])
@@ -78,7 +78,7 @@ def test_each_step_has_its_own_batch_of_any_structure():
     state, trajectory = unroll.unroll(
         lambda params, batch: batch["a"] * params["x"] + batch["b"],
         optimizer,
-        unroll.initial_state(optimizer, {"x": tf.constant(0.0)}),
+        unroll.initial_state(optimizer, {"x": tf.constant(0.0)}, SEED),
         batches,
     )
     np.testing.assert_allclose(trajectory.losses, [0.25, 10.0 * -1.0 + 0.5, 100.0 * -11.0 + 0.75])
@@ -166,7 +166,7 @@ def test_replayed_gradients_come_out_wherever_the_student_is():
     optimizer = sgd(0.1)
     played = tf.constant(np.concatenate([grads, grads[:1]]))
     state, trajectory = unroll.unroll(
-        unroll.replayed, optimizer, unroll.initial_state(optimizer, params), played, record=True
+        unroll.replayed, optimizer, unroll.initial_state(optimizer, params, SEED), played, record=True
     )
     np.testing.assert_allclose(trajectory.grads, grads, rtol=1e-12)
     np.testing.assert_allclose(tiny.flat(state.params), tiny.flat(params) - 0.1 * grads.sum(axis=0), rtol=1e-10)

@@ -6,6 +6,9 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf.optimizers.analytic import ANALYTIC, adagrad, adam, momentum, nag, rmsprop, sgd
+from problems.base import make_seed
+
+SEED = make_seed(0)
 
 STEPS = 100
 LR = 2.0**-6
@@ -63,7 +66,7 @@ def run(optimizer, params, grads, jit_compile=False):
 
     @tf.function(jit_compile=jit_compile)
     def loop(params, grads):
-        state = optimizer.initial_state(params)
+        state = optimizer.initial_state(params, SEED)
         arrays = {name: tf.TensorArray(value.dtype, STEPS, element_shape=value.shape) for name, value in params.items()}
         for t in tf.range(STEPS):
             updates, state = optimizer.update({name: value[t] for name, value in grads.items()}, state, params)
@@ -103,7 +106,7 @@ FIRST_TWO = {
 @pytest.mark.parametrize("name", ANALYTIC)
 def test_defaults_are_those_of_the_teachers(name):
     params, grads, optimizer = {"x": tf.ones([1], tf.float64)}, {"x": tf.fill([1], np.float64(G))}, ANALYTIC[name]()
-    first, state = optimizer.update(grads, optimizer.initial_state(params), params)
+    first, state = optimizer.update(grads, optimizer.initial_state(params, SEED), params)
     second, _ = optimizer.update(grads, state, params)
     np.testing.assert_allclose([first["x"][0], second["x"][0]], FIRST_TWO[name], rtol=1e-10)
 
@@ -134,7 +137,7 @@ class TestEveryOptimizer:
         optimizer = ANALYTIC[name]()
         assert optimizer.name == name
         assert optimizer.trainable_variables == []
-        state = optimizer.initial_state(params)
+        state = optimizer.initial_state(params, SEED)
         updates, new_state = optimizer.update(dict(reversed(params.items())), state, params)
         assert {key: value.dtype for key, value in updates.items()} == {key: v.dtype for key, v in params.items()}
         assert list(updates) == list(params)
@@ -145,14 +148,14 @@ class TestEveryOptimizer:
     def test_descends(self, name):
         params = {"x": tf.constant([1.0, -2.0])}
         optimizer = ANALYTIC[name]()
-        updates, _ = optimizer.update(params, optimizer.initial_state(params), params)
+        updates, _ = optimizer.update(params, optimizer.initial_state(params, SEED), params)
         assert np.all(np.sign(updates["x"]) == [-1, 1])
 
     def test_zero_gradient_gives_zero_update(self, name):
         params = {"x": tf.constant([1.0])}
         zero = {"epsilon": 0.0} if name in ("adam", "rmsprop", "adagrad") else {}
         optimizer = ANALYTIC[name](**zero)
-        updates, _ = optimizer.update({"x": tf.zeros([1])}, optimizer.initial_state(params), params)
+        updates, _ = optimizer.update({"x": tf.zeros([1])}, optimizer.initial_state(params, SEED), params)
         assert updates["x"].numpy() == [0.0]
 
     @pytest.mark.parametrize("learning_rate", [0.0, -1.0, float("nan"), float("inf")])

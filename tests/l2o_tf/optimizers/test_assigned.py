@@ -8,13 +8,16 @@ from l2o_tf import unroll
 from l2o_tf.objectives import total
 from l2o_tf.optimizers.analytic import adam, sgd
 from l2o_tf.optimizers.assigned import Assigned
+from problems.base import make_seed
 from tests.l2o_tf import tiny
+
+SEED = make_seed(0)
 
 PARAMS = {"conv_w": tf.ones([2, 2]), "fc_w": tf.ones([3]), "conv_b": tf.ones([2]), "fc_b": tf.ones([])}
 
 
 def step(optimizer, params, grads):
-    return optimizer.update(grads, optimizer.initial_state(params), params)
+    return optimizer.update(grads, optimizer.initial_state(params, SEED), params)
 
 
 def test_each_parameter_goes_to_the_first_pattern_that_matches():
@@ -34,8 +37,9 @@ def test_every_entry_does_what_it_would_do_alone():
     student, _ = tiny.random_student(1, layers=(3,))
     optimizer = Assigned([("conv*", student), ("*", adam(0.1))])
     parts = [{k: PARAMS[k] for k in ("conv_w", "conv_b")}, {k: PARAMS[k] for k in ("fc_w", "fc_b")}]
-    alone = [(rule, part, rule.initial_state(part)) for rule, part in zip((student, adam(0.1)), parts, strict=True)]
-    state, rng = optimizer.initial_state(PARAMS), np.random.default_rng(0)
+    rules = zip((student, adam(0.1)), parts, strict=True)
+    alone = [(rule, part, rule.initial_state(part, SEED)) for rule, part in rules]
+    state, rng = optimizer.initial_state(PARAMS, SEED), np.random.default_rng(0)
     for _ in range(3):
         grads = {name: tf.constant(rng.normal(size=p.shape), tf.float32) for name, p in PARAMS.items()}
         updates, state = optimizer.update(grads, state, PARAMS)
@@ -58,7 +62,7 @@ def test_entries_learn_together():
     _, gradients, _, _ = unroll.meta_gradient(
         lambda p, batch: problem.loss(p, constants, batch),
         optimizer,
-        unroll.initial_state(optimizer, params),
+        unroll.initial_state(optimizer, params, SEED),
         tf.zeros([4]),
         lambda trajectory: total(trajectory.losses),
     )
@@ -80,4 +84,4 @@ def test_architecture():
 )
 def test_patterns_that_do_not_fit(patterns, message):
     with pytest.raises(ValueError, match=message):
-        Assigned([(pattern, sgd()) for pattern in patterns]).initial_state(PARAMS)
+        Assigned([(pattern, sgd()) for pattern in patterns]).initial_state(PARAMS, SEED)

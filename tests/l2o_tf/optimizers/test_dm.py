@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from l2o_tf.optimizers.base import LearnedOptimizer
 from l2o_tf.optimizers.dm import DMCell
+from problems.base import make_seed
 from tests.l2o_tf import numpy_reference as reference
 from tests.l2o_tf import tiny
 
@@ -206,7 +207,7 @@ class TestWeights:
 
     def test_initial_state_is_zero_for_every_coordinate(self):
         student = LearnedOptimizer(DMCell(dtype="float64"))
-        state = student.initial_state({"a": tf.ones([2, 3]), "b": tf.ones([])})
+        state = student.initial_state({"a": tf.ones([2, 3]), "b": tf.ones([])}, make_seed(0))
         assert [(value.shape, value.dtype) for value in state] == 4 * [((7, 20), tf.float64)]
         assert not any(value.numpy().any() for value in state)
 

@@ -30,7 +30,8 @@ class Notebook(Optimizer):
     def __init__(self, steps):
         self._a, self._b = (keras.Variable(np.zeros([steps, tiny.SIZE]), dtype="float64") for _ in range(2))
 
-    def initial_state(self, params):
+    def initial_state(self, params, seed):
+        del seed
         return tf.zeros([], tf.int32)
 
     def update(self, grads, state, params):

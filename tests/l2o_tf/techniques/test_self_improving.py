@@ -107,7 +107,7 @@ def test_turns_against_numpy(turns):
     problem, mixture = tiny.perceptron(4, tf.float64), Mixture(student, [adam(0.1), sgd(0.5)], STEPS)
     params, constants = problem.init(START)
     batches = problem.sample(SEED, STEPS + 1)
-    state = unroll.initial_state(mixture, params)
+    state = unroll.initial_state(mixture, params, START)
     state = state._replace(optimizer=state.optimizer._replace(turns=tf.constant(turns)))
     _, gradients, after, trajectory = unroll.meta_gradient(
         lambda params, batch: problem.loss(params, constants, batch),
