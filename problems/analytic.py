@@ -6,7 +6,17 @@ no data, so `Problem.data` and `Problem.evaluate` are None.
 
 import tensorflow as tf
 
-from problems.base import Batch, Constants, Params, Problem, Seed, fold, no_batches
+from problems.base import (
+    Batch,
+    Constants,
+    Params,
+    Problem,
+    Seed,
+    fold,
+    no_batches,
+    require_not_negative,
+    require_positive,
+)
 
 
 def simple() -> Problem:
@@ -34,7 +44,7 @@ def simple_multi_optimizer(num_dims: int = 2) -> Problem:
     Raises:
         ValueError: if `num_dims` is not positive.
     """
-    _require_positive("num_dims", num_dims)
+    require_positive("num_dims", num_dims)
 
     def init(seed: Seed) -> tuple[Params, Constants]:
         del seed
@@ -61,10 +71,9 @@ def quadratic(batch_size: int = 128, num_dims: int = 10, stddev: float = 0.01, d
     Raises:
         ValueError: if a size is not positive or `stddev` is negative.
     """
-    _require_positive("batch_size", batch_size)
-    _require_positive("num_dims", num_dims)
-    if stddev < 0:
-        raise ValueError(f"Received stddev={stddev}, expected a number of at least 0.")
+    require_positive("batch_size", batch_size)
+    require_positive("num_dims", num_dims)
+    require_not_negative("stddev", stddev)
 
     def init(seed: Seed) -> tuple[Params, Constants]:
         x = stddev * tf.random.stateless_normal([batch_size, num_dims], fold(seed, 0), dtype=dtype, alg="philox")
@@ -78,8 +87,3 @@ def quadratic(batch_size: int = 128, num_dims: int = 10, stddev: float = 0.01, d
         return tf.reduce_mean(tf.reduce_sum(tf.square(product - constants["y"]), axis=1))
 
     return Problem("quadratic", init, no_batches, loss)
-
-
-def _require_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"Received {name}={value}, expected a positive integer.")

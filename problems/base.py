@@ -59,6 +59,8 @@ class Problem(NamedTuple):
         data: which data is used; None for problems without data.
         evaluate: `(params, constants) -> {"loss": scalar, "accuracy": scalar}` over the whole data set; None where
             there is no such thing.
+        objective: `(params, constants) -> scalar`, f over all its data and free of what `sample` does to single steps;
+            None where `evaluate` says it, or where `loss` has no minibatch. Ask `objective_of(problem)`.
     """
 
     name: str
@@ -67,12 +69,33 @@ class Problem(NamedTuple):
     loss: Callable[[Params, Constants, Batch], tf.Tensor]
     data: DataInfo | None = None
     evaluate: Callable[[Params, Constants], dict[str, tf.Tensor]] | None = None
+    objective: Callable[[Params, Constants], tf.Tensor] | None = None
 
 
 def no_batches(seed: Seed, num_steps: int) -> tf.Tensor:
     """`sample` of a problem whose loss has no minibatch."""
     del seed
     return tf.zeros([num_steps], tf.int32)
+
+
+def objective_of(problem: Problem) -> Callable[[Params, Constants], tf.Tensor]:
+    """What a problem really minimises: `(params, constants) -> scalar` over all its data, differentiable in params.
+
+    That is `problem.objective`; else the loss that `problem.evaluate` measures; else, without minibatches, the loss.
+
+    Raises:
+        ValueError: if the problem has minibatches and says nothing about the whole.
+    """
+    if problem.objective is not None:
+        return problem.objective
+    if problem.evaluate is not None:
+        return lambda params, constants: problem.evaluate(params, constants)["loss"]
+    if problem.sample is not no_batches:
+        raise ValueError(
+            f"Received problem {problem.name!r} with minibatches and without an objective, expected either no "
+            "minibatches or the loss over all data; give the problem an `objective` or an `evaluate`."
+        )
+    return lambda params, constants: problem.loss(params, constants, tf.zeros([], tf.int32))
 
 
 def fold(seed: Seed, *values) -> Seed:
@@ -95,3 +118,15 @@ def fold(seed: Seed, *values) -> Seed:
 def make_seed(seed: int) -> Seed:
     """A root seed from the integer of `--seed`."""
     return tf.constant([seed, 0], tf.int32)
+
+
+def require_positive(name: str, value: int) -> None:
+    """Raises ValueError unless the size called `name` is positive."""
+    if value < 1:
+        raise ValueError(f"Received {name}={value}, expected a positive integer.")
+
+
+def require_not_negative(name: str, value: float) -> None:
+    """Raises ValueError unless the number called `name` is at least 0."""
+    if not value >= 0:
+        raise ValueError(f"Received {name}={value}, expected a number of at least 0.")

@@ -1,12 +1,17 @@
-"""Problem -> Problem: what a training technique changes about the optimizee."""
+"""Problem -> Problem: other coordinates, another scale of the loss, another start, sums of problems.
 
+A transform keeps name, data and sampling unless it says otherwise. What changes the loss also changes whatever
+measures it. Transforms of the gradient alone are in problems/gradients.py.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from problems.base import Batch, Constants, Params, Problem, Seed, fold
+from problems.base import Batch, Batches, Constants, Params, Problem, Seed, fold, objective_of, require_not_negative
 
-_SCALE = 0x5CA1E  # the purpose of the seed
+_SCALE, _START = 0x5CA1E, 0x57A27  # purposes of seeds
 
 
 class Scaled(NamedTuple):
@@ -48,14 +53,143 @@ def random_scaling(problem: Problem, bound: float = 3.0) -> Problem:
         }
         return {key: value / scale[key] for key, value in params.items()}, Scaled(inner, scale)
 
-    def loss(params: Params, constants: Scaled, batch: Batch) -> tf.Tensor:
-        return problem.loss(_times(params, constants.scale), constants.inner, batch)
+    def inside(params: Params, constants: Scaled) -> tuple[Params, Constants]:
+        return {key: constants.scale[key] * value for key, value in params.items()}, constants.inner
 
-    def evaluate(params: Params, constants: Scaled) -> dict[str, tf.Tensor]:
-        return problem.evaluate(_times(params, constants.scale), constants.inner)
-
-    return problem._replace(init=init, loss=loss, evaluate=evaluate if problem.evaluate else None)
+    return _seen_through(problem, init, inside)
 
 
-def _times(params: Params, scale: Params) -> Params:
-    return {key: scale[key] * value for key, value in params.items()}
+def rescale(problem: Problem, scale: float) -> Problem:
+    """The same function on a larger or smaller scale: `g(φ) = f(φ / s)` from `φ_0 = s θ_0` (original: Rescale).
+
+    Args:
+        problem: the problem to be scaled.
+        scale: s, positive.
+
+    Raises:
+        ValueError: if `scale` is not positive and finite.
+    """
+    if not 0 < scale < float("inf"):
+        raise ValueError(f"Received scale={scale}, expected a positive, finite number.")
+
+    def init(seed: Seed) -> tuple[Params, Constants]:
+        params, constants = problem.init(seed)
+        return {key: scale * value for key, value in params.items()}, constants
+
+    def inside(params: Params, constants: Constants) -> tuple[Params, Constants]:
+        return {key: value / scale for key, value in params.items()}, constants
+
+    return _seen_through(problem, init, inside)
+
+
+def log_objective(problem: Problem, epsilon: float = 1e-6) -> Problem:
+    """The logarithm of the loss, from 0 upwards: `g(θ) = ln(f(θ) + ε) − ln ε` (original: LogObjective).
+
+    Args:
+        problem: a problem whose loss is not negative.
+        epsilon: ε; default 1e-6.
+
+    Raises:
+        ValueError: if `epsilon` is not positive.
+    """
+    if not epsilon > 0:
+        raise ValueError(f"Received epsilon={epsilon}, expected a positive number.")
+
+    def logarithm(loss: tf.Tensor) -> tf.Tensor:
+        return tf.math.log(loss + epsilon) - tf.math.log(tf.constant(epsilon, loss.dtype))
+
+    return _seen_through(problem, problem.init, lambda params, constants: (params, constants), logarithm)
+
+
+def normal_start(problem: Problem, stddev: float = 1.0) -> Problem:
+    """Starts every parameter from N(0, stddev²), wherever `problem` starts; its constants remain.
+
+    Args:
+        problem: the problem to be started elsewhere.
+        stddev: standard deviation; default 1.0.
+
+    Raises:
+        ValueError: if `stddev` is negative.
+    """
+    require_not_negative("stddev", stddev)
+
+    def init(seed: Seed) -> tuple[Params, Constants]:
+        params, constants = problem.init(seed)
+        return normal_like(params, [], fold(seed, _START), stddev), constants
+
+    return problem._replace(init=init)
+
+
+def sum_of(problems: Sequence[Problem]) -> Problem:
+    """Many problems as one: `f(θ) = Σ_k f_k(θ_k)`, with the parameters of problem k named `k/...` (original: SumTask).
+
+    Args:
+        problems: at least one; none may have data.
+
+    Raises:
+        ValueError: if there is no problem, or one with data.
+    """
+    with_data = [problem.name for problem in problems if problem.data is not None]
+    if with_data or not problems:
+        raise ValueError(f"Received {', '.join(with_data) or 'no problem'}, expected problems without data.")
+    objectives = [objective_of(problem) for problem in problems]
+
+    def split(params: Params) -> list[Params]:
+        parts: list[Params] = [{} for _ in problems]
+        for key, value in params.items():
+            index, _, inner = key.partition("/")
+            parts[int(index)][inner] = value
+        return parts
+
+    def init(seed: Seed) -> tuple[Params, Constants]:
+        starts = [problem.init(fold(seed, k)) for k, problem in enumerate(problems)]
+        params = {f"{k}/{key}": value for k, (part, _) in enumerate(starts) for key, value in part.items()}
+        return params, tuple(constants for _, constants in starts)
+
+    def sample(seed: Seed, num_steps: int) -> Batches:
+        return tuple(problem.sample(fold(seed, k), num_steps) for k, problem in enumerate(problems))
+
+    def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
+        parts = zip(problems, split(params), constants, batch, strict=True)
+        return tf.add_n([problem.loss(*arguments) for problem, *arguments in parts])
+
+    def objective(params: Params, constants: Constants) -> tf.Tensor:
+        parts = zip(objectives, split(params), constants, strict=True)
+        return tf.add_n([whole(*arguments) for whole, *arguments in parts])
+
+    return Problem("sum_of", init, sample, loss, objective=objective)
+
+
+def normal_like(like: Params, leading: list[int], seed: Seed, stddev: float) -> Params:
+    """Draws N(0, stddev²) in the shapes of `like`, behind `leading` axes."""
+    return {
+        key: stddev
+        * tf.random.stateless_normal([*leading, *value.shape], fold(seed, k), dtype=value.dtype, alg="philox")
+        for k, (key, value) in enumerate(like.items())
+    }
+
+
+def _seen_through(
+    problem: Problem,
+    init: Callable[[Seed], tuple[Params, Constants]],
+    inside: Callable[[Params, Constants], tuple[Params, Constants]],
+    outside: Callable[[tf.Tensor], tf.Tensor] = lambda loss: loss,
+) -> Problem:
+    """`g(θ) = outside(f(inside(θ)))`, in the loss and in everything that measures it."""
+
+    def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
+        return outside(problem.loss(*inside(params, constants), batch))
+
+    def evaluate(params: Params, constants: Constants) -> dict[str, tf.Tensor]:
+        measured = problem.evaluate(*inside(params, constants))
+        return measured | {"loss": outside(measured["loss"])}
+
+    def objective(params: Params, constants: Constants) -> tf.Tensor:
+        return outside(problem.objective(*inside(params, constants)))
+
+    return problem._replace(
+        init=init,
+        loss=loss,
+        evaluate=evaluate if problem.evaluate else None,
+        objective=objective if problem.objective else None,
+    )

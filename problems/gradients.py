@@ -1,0 +1,100 @@
+"""Problem -> Problem: gradients with noise or gaps, as an optimizer meets them where it can only sample.
+
+These change the gradient that an optimizer sees and nothing else: the loss has the value that it has without them, and
+`objective_of(problem)` is that of the problem inside, with its own slope. Noise and gaps are drawn by `sample` for each
+step and coordinate, and reach the loss in its batch.
+
+Source: the ensemble of Wichrowska et al., *Learned Optimizers that Scale and Generalize*, 2017
+(https://arxiv.org/abs/1703.04813), and its program.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from problems.base import Batch, Batches, Constants, Params, Problem, Seed, fold, objective_of, require_not_negative
+from problems.transforms import normal_like
+
+_NOISE, _GAPS = 0x4015E, 0x6A95  # purposes of seeds
+
+
+class Changed(NamedTuple):
+    """Batch of a problem with another gradient: that of the problem inside, and noise or mask for each coordinate."""
+
+    inner: Batch
+    change: Params
+
+
+def gradient_noise(problem: Problem, stddev: float) -> Problem:
+    """Adds N(0, stddev²) to every coordinate of every gradient: `f(θ) + ⟨ν_t, θ − θ'⟩` where θ' is θ as a constant.
+
+    The term is 0 and its slope is ν_t, which `sample` draws for each step. Curvature is that of `problem`.
+
+    Args:
+        problem: the problem whose gradient gets noise.
+        stddev: standard deviation of the noise.
+
+    Raises:
+        ValueError: if `stddev` is negative.
+    """
+    require_not_negative("stddev", stddev)
+
+    def draw(like: Params, num_steps: int, seed: Seed) -> Params:
+        return normal_like(like, [num_steps], fold(seed, _NOISE), stddev)
+
+    def loss(params: Params, constants: Constants, batch: Changed) -> tf.Tensor:
+        slope = [tf.reduce_sum(batch.change[key] * (value - tf.stop_gradient(value))) for key, value in params.items()]
+        return problem.loss(params, constants, batch.inner) + tf.add_n(slope)
+
+    return problem._replace(sample=_with(problem, draw), loss=loss, objective=objective_of(problem))
+
+
+def sparse_gradient(problem: Problem, probability: float = 0.99) -> Problem:
+    """Sets every coordinate of every gradient to 0 with `probability` (original: SparseProblem).
+
+    Its derivative, which only second derivatives need, is that of the gradient with the same gaps.
+
+    Args:
+        problem: the problem whose gradient gets gaps.
+        probability: of a gap, independent for each coordinate and step; default 0.99.
+
+    Raises:
+        ValueError: if `probability` is not in [0, 1].
+    """
+    if not 0 <= probability <= 1:
+        raise ValueError(f"Received probability={probability}, expected a number from 0 to 1.")
+
+    def draw(like: Params, num_steps: int, seed: Seed) -> Params:
+        uniform = {
+            key: tf.random.stateless_uniform([num_steps, *value.shape], fold(seed, _GAPS, k), alg="philox")
+            for k, (key, value) in enumerate(like.items())
+        }
+        return {key: tf.cast(value >= probability, like[key].dtype) for key, value in uniform.items()}
+
+    def loss(params: Params, constants: Constants, batch: Changed) -> tf.Tensor:
+        @tf.custom_gradient
+        def masked(*values):
+            def slope(upstream):
+                with tf.GradientTape() as tape:
+                    tape.watch(values)
+                    again = problem.loss(dict(zip(params, values, strict=True)), constants, batch.inner)
+                grads = tape.gradient(again, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+                return [upstream * batch.change[key] * grad for key, grad in zip(params, grads, strict=True)]
+
+            return problem.loss(dict(zip(params, values, strict=True)), constants, batch.inner), slope
+
+        return masked(*params.values())
+
+    return problem._replace(sample=_with(problem, draw), loss=loss, objective=objective_of(problem))
+
+
+def _with(problem: Problem, draw: Callable[[Params, int, Seed], Params]) -> Callable[[Seed, int], Batches]:
+    """`sample` of `problem`, and what `draw(like the params, num_steps, seed)` adds for each coordinate."""
+    traced = tf.function(problem.init, autograph=False).get_concrete_function(tf.TensorSpec([2], tf.int32))
+    like = traced.structured_outputs[0]  # only traced: nothing but its shapes is used
+
+    def sample(seed: Seed, num_steps: int) -> Batches:
+        return Changed(problem.sample(seed, num_steps), draw(like, num_steps, seed))
+
+    return sample
