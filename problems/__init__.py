@@ -2,18 +2,19 @@
 
 A `Problem` (problems/base.py) is three pure functions and a name. `PROBLEMS` has a factory for each name;
 `make_problem` calls it and explains what is wrong with its arguments. A new problem is a function that returns a
-`Problem`, and a line in `PROBLEMS`.
+`Problem`, and a line in `PROBLEMS`. `PROBLEM_SETS` has sets of problems, of which each run gets one.
 """
 
 import difflib
 import inspect
 from collections.abc import Callable, Iterable
 
-from problems import analytic, networks
+from problems import analytic, classifiers, landscapes, matmul, networks, synthetic
 from problems.base import DataInfo, Problem
 from problems.datasets import DataError, DataOptions
+from problems.sets import PROBLEM_SETS, takes_data
 
-__all__ = ["PROBLEMS", "DataError", "DataInfo", "DataOptions", "Problem", "make_problem"]
+__all__ = ["PROBLEMS", "PROBLEM_SETS", "DataError", "DataInfo", "DataOptions", "Problem", "make_problem"]
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     "simple": analytic.simple,
@@ -23,6 +24,15 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
     "mnist_relu": networks.mnist_relu,
     "mnist_deeper": networks.mnist_deeper,
     "digits": networks.digits,
+    **{
+        factory.__name__: factory
+        for factory in (
+            *synthetic.FAMILIES,
+            matmul.matmul_algorithm,
+            *classifiers.CLASSIFIERS,
+            *landscapes.LANDSCAPES,
+        )
+    },
 }
 """Name -> factory. A factory with the parameters `mode` and `data_options` is one that has data."""
 
@@ -53,16 +63,20 @@ def make_problem(
         ValueError: on an unknown name or option (with the names that are close), or a value that its factory refuses.
         DataError: a ValueError; if the data cannot be had.
     """
+    if name in PROBLEM_SETS:
+        raise ValueError(
+            f"Received problem {name!r}, which is a set of {len(PROBLEM_SETS[name])}, "
+            "expected the name of one problem; take a member of `PROBLEM_SETS`."
+        )
     if name not in PROBLEMS:
         raise ValueError(f"Received problem {name!r}, expected {_suggest(name, PROBLEMS)}.")
     factory = PROBLEMS[name]
     accepted = set(inspect.signature(factory).parameters)
-    has_data = "data_options" in accepted
     own = accepted - {"mode", "data_options"}
     for option in options:
         if option not in own:
             raise ValueError(f"Received option {option!r} for problem {name!r}, expected {_suggest(option, own)}.")
-    if has_data:
+    if takes_data(factory):
         options |= {"mode": mode, "data_options": DataOptions(data, data_dir, split)}
     return factory(**options)
 
