@@ -1,0 +1,306 @@
+"""The folder of a run: whose it is, what it goes on from, what it holds in the end."""
+
+import dataclasses
+import json
+import resource
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import checkpoint
+from l2o_tf.records import read_records
+from l2o_tf.reporting import Reporter
+from l2o_tf.run_directory import Checkpoints, export, open_run
+from l2o_tf.standing import Standing
+from l2o_tf.techniques import curriculum as cl
+from problems.base import DataInfo
+from tests.l2o_tf import training
+
+DATA = DataInfo("mnist", "train[5000:]", 55_000, "0123456789abcdef")
+
+
+class TestOpenRun:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        return open_run(tmp_path / "a" / "run", training.config(), DATA, resume=True)
+
+    def test_a_new_run_says_what_it_is(self, folder):
+        stored = json.loads((folder / "config.json").read_text())
+        assert stored["config"] == training.config().to_dict()
+        assert DataInfo(**stored["data"]) == DATA
+
+    def test_the_same_run_goes_on(self, folder):
+        before = (folder / "config.json").read_bytes()
+        assert open_run(folder, training.config(), DATA, resume=True) == folder
+        assert (folder / "config.json").read_bytes() == before
+
+    def test_options_that_change_nothing_done(self, folder):
+        open_run(folder, training.config(num_epochs=1000, data_dir="elsewhere"), DATA, resume=True)
+
+    @pytest.mark.parametrize("options", [{"seed": 4}, {"learning_rate": 0.1}, {"imitation": True}])
+    def test_another_configuration(self, folder, options):
+        name, value = next(iter(options.items()))
+        with pytest.raises(ValueError, match=f"another configuration .*{name}: .* there, {value!r} now") as caught:
+            open_run(folder, training.config(**options), DATA, resume=True)
+        assert "another folder" in str(caught.value)
+
+    def test_other_data(self, folder):
+        embedded = DATA._replace(name="digits-28x28", fingerprint="f" * 16)
+        with pytest.raises(ValueError, match=r"data: mnist/.*0123456789abcdef\) there, digits-28x28/.*ffff\) now"):
+            open_run(folder, training.config(), embedded, resume=True)
+        with pytest.raises(ValueError, match="there, none now"):
+            open_run(folder, training.config(), None, resume=True)
+
+    def test_options_that_an_older_version_did_not_have(self, folder):
+        stored = json.loads((folder / "config.json").read_text())
+        del stored["config"]["clip_norm"]
+        (folder / "config.json").write_text(json.dumps(stored))
+        open_run(folder, training.config(), DATA, resume=True)
+        with pytest.raises(ValueError, match="clip_norm: 0.0 there, 1.0 now"):
+            open_run(folder, training.config(clip_norm=1.0), DATA, resume=True)
+
+    def test_not_to_be_resumed(self, folder, tmp_path):
+        with pytest.raises(ValueError, match="--noresume .*holds a run"):
+            open_run(folder, training.config(), DATA, resume=False)
+        open_run(tmp_path / "new", training.config(), DATA, resume=False)
+
+    @pytest.mark.parametrize(
+        "text", ["", '{"config": {"se', "[]", "{}", '{"config": {}}', '{"config": [], "data": null}', "\xff"]
+    )
+    def test_damaged(self, folder, text):
+        (folder / "config.json").write_bytes(text.encode("latin1"))
+        with pytest.raises(ValueError, match=r"config.json, which is damaged or not of a run"):
+            open_run(folder, training.config(), DATA, resume=True)
+
+    def test_a_file_is_no_folder(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        for path in (tmp_path / "file", tmp_path / "file" / "run"):
+            with pytest.raises(OSError, match="file"):
+                open_run(path, training.config(), DATA, resume=True)
+
+
+class Stub:
+    """What `Checkpoints` knows of a trainer."""
+
+    def __init__(self):
+        self.standing = Standing()
+        self.phi = tf.Variable(tf.zeros([3]))
+
+    def checkpointables(self):
+        return {"phi": [self.phi], "slots": {"train": [tf.Variable(7)]}}
+
+    def at(self, epoch):
+        self.standing.epoch = epoch
+        self.phi.assign(tf.fill([3], float(epoch)))
+        return self
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Checkpoints of meta-epochs 1, 2 and 3, of which the last two are kept."""
+    stub = Stub()
+    checkpoints = Checkpoints(tmp_path, stub)
+    for epoch in (1, 2, 3):
+        stub.at(epoch)
+        checkpoints.save()
+    return tmp_path
+
+
+def names(folder):
+    return sorted(path.name for path in (folder / "checkpoints").glob("ckpt*"))
+
+
+def damage(path, how):
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes({"cut": path.read_bytes()[: path.stat().st_size // 2], "empty": b""}[how])
+
+
+PARTS = ("index", "data-00000-of-00001")
+
+
+class TestCheckpoints:
+    def test_the_newest_is_restored(self, saved):
+        stub = Stub()
+        Checkpoints(saved, stub)
+        np.testing.assert_array_equal(stub.phi, [3, 3, 3])
+
+    def test_the_last_two_are_kept(self, saved):
+        assert names(saved) == [f"ckpt-{epoch}.{part}" for epoch in (2, 3) for part in sorted(PARTS)]
+
+    @pytest.mark.parametrize("part", PARTS)
+    @pytest.mark.parametrize("how", ["cut", "empty", "missing"])
+    def test_a_damaged_one_is_passed_over(self, saved, part, how, caplog):
+        damage(saved / "checkpoints" / f"ckpt-3.{part}", how)
+        stub = Stub()
+        checkpoints = Checkpoints(saved, stub)
+        np.testing.assert_array_equal(stub.phi, [2, 2, 2])
+        assert "Damaged checkpoint" in caplog.text and "ckpt-3" in caplog.text
+        stub.at(3)
+        checkpoints.save()
+        again = Stub()
+        Checkpoints(saved, again)
+        np.testing.assert_array_equal(again.phi, [3, 3, 3])
+
+    @pytest.mark.parametrize("how", ["cut", "empty", "missing"])
+    def test_none_that_can_be_read(self, saved, how):
+        for epoch in (2, 3):
+            damage(saved / "checkpoints" / f"ckpt-{epoch}.index", how)
+        with pytest.raises(ValueError, match=r"damaged checkpoints: .*ckpt-3.*ckpt-2.*in another folder") as caught:
+            Checkpoints(saved, Stub())
+        assert "\n" not in str(caught.value)
+
+    def test_of_another_program(self, saved):
+        """A checkpoint that lacks what this trainer has is not half restored."""
+
+        class Larger(Stub):
+            def checkpointables(self):
+                return {**super().checkpointables(), "more": [tf.Variable(1)]}
+
+        with pytest.raises(ValueError, match="damaged checkpoints"):
+            Checkpoints(saved, Larger())
+
+    def test_a_complete_file_is_not_written_over(self, saved):
+        files = {name: (saved / "checkpoints" / name).stat().st_mtime_ns for name in names(saved)}
+        stub = Stub().at(3)
+        Checkpoints(saved, stub).save()
+        assert files == {name: (saved / "checkpoints" / name).stat().st_mtime_ns for name in names(saved)}
+
+    def test_killed_while_writing(self, saved):
+        """What a kill leaves behind under temporary names is not looked at."""
+        (saved / "checkpoints" / "ckpt-4_temp").mkdir()
+        shutil.copy(saved / "checkpoints" / "ckpt-3.index", saved / "checkpoints" / "ckpt-4.index")
+        stub = Stub()
+        Checkpoints(saved, stub)
+        np.testing.assert_array_equal(stub.phi, [3, 3, 3])
+
+    def test_full_disk(self, saved):
+        """No file may grow: an OSError, and the checkpoints are those of before."""
+        stub = Stub()
+        checkpoints = Checkpoints(saved, stub)
+        stub.at(4)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        try:
+            with pytest.raises(OSError, match="checkpoint of meta-epoch 4 cannot be written"):
+                checkpoints.save()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        again = Stub()
+        Checkpoints(saved, again)
+        np.testing.assert_array_equal(again.phi, [3, 3, 3])
+        checkpoints.save()
+        Checkpoints(saved, again)
+        np.testing.assert_array_equal(again.phi, [4, 4, 4])
+
+
+def state_of(trainer):
+    """All that a trainer will ever decide by, but the clock."""
+    held = trainer.checkpointables()
+    standing = dataclasses.replace(trainer.standing, wall_seconds=0)
+    arrays = tf.nest.map_structure(lambda variable: variable.numpy(), [held["phi"], held["best"], held["slots"]])
+    return standing.to_json(), arrays
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A run with everything on: `(its options, folder, events, state after every meta-epoch)`.
+
+    It changes its stage in mid-run, skips meta-epochs that diverge, and imitates two teachers in turn. The folder has
+    a checkpoint of every meta-epoch in `0`, `1`, ...
+    """
+    options = {
+        **training.TECHNIQUES,
+        "num_epochs": 16,
+        "max_skips": 2,
+        "validation_seeds": "fresh",
+        "patience": 3,
+        "seed": 3,
+    }
+    trainer = training.trainer(training.sometimes_nan(0.35), **options)
+    folder, events, states = tmp_path_factory.mktemp("run"), [], []
+    with Reporter(folder, trainer, None) as reporter:
+        while not trainer.finished:
+            events.append(trainer.advance())
+            reporter.report(events[-1])
+            states.append(state_of(trainer))
+            path = str(folder / str(trainer.standing.epoch) / "checkpoints")
+            tf.train.CheckpointManager(tf.train.Checkpoint(**trainer.checkpointables()), path, 1).save()
+    export(folder, trainer, DATA)
+    return options, folder, events, states
+
+
+def assert_same(ours, theirs):
+    assert ours[0] == theirs[0]
+    tf.nest.map_structure(np.testing.assert_array_equal, ours[1], theirs[1])
+
+
+class TestResume:
+    def test_the_run_has_everything(self, uninterrupted):
+        """Otherwise the next test shows nothing."""
+        _, _, events, states = uninterrupted
+        assert {event.lesson for event in events} == {"train", "imitation/adam", "imitation/sgd"}
+        assert {event.stage for event in events} >= {0, 1}
+        assert 1 < sum(event.report.diverged for event in events) < 8
+        assert Standing.from_json(states[12][0]).skips_in_a_row == 1
+        assert any("back to the last good weights" in message for message in events[13].messages)
+
+    def test_goes_on_as_if_it_had_never_stopped(self, uninterrupted):
+        """From several checkpoints, into a trainer that has been elsewhere before: every number is the same."""
+        options, folder, events, states = uninterrupted
+        trainer = training.trainer(training.sometimes_nan(0.35), **options)
+        for start in (3, 13, len(events) - 1):
+            Checkpoints(folder / str(start), trainer)
+            assert_same(state_of(trainer), states[start - 1])
+            for event, state in zip(events[start:], states[start:], strict=True):
+                again = trainer.advance()
+                assert repr(again._replace(steps_per_second=0)) == repr(event._replace(steps_per_second=0))
+                assert_same(state_of(trainer), state)
+            assert trainer.finished
+
+    def test_standing_round_trip(self):
+        standing = Standing(5, 400, 2, 1, 1, cl.initial_state(), [{"epoch": 2, "cost": float("nan")}], "", 0.1 + 0.2)
+        again = Standing.from_json(standing.to_json())
+        assert again.to_json() == standing.to_json()
+        assert again.curriculum == standing.curriculum
+        assert again.wall_seconds == standing.wall_seconds
+
+
+class TestOutput:
+    def test_card(self, uninterrupted):
+        options, folder, events, states = uninterrupted
+        card, weights = checkpoint.load_weights(folder)
+        standing = Standing.from_json(states[-1][0])
+        assert (card["optimizer"], card["architecture"]["layers"]) == ("L2O-DM", [2])
+        assert card["config"] == training.config(**options).to_dict()
+        assert card["data"] == DATA._asdict()
+        assert (card["meta_epochs"], card["inner_steps"]) == (len(events), standing.inner_steps)
+        assert card["diverged_meta_epochs"] == sum(event.report.diverged for event in events)
+        assert len(card["validation"]) == sum(len(event.validations) for event in events)
+        assert card["wall_seconds"] > 0
+        assert {"commit", "versions", "date"} <= card["provenance"].keys()
+        for value, best in zip(weights.values(), states[-1][1][1], strict=True):
+            np.testing.assert_array_equal(value, best)
+
+    def test_records(self, uninterrupted):
+        """One line per meta-epoch, with its lesson's loss; the validations and what happened beside."""
+        _, folder, events, _ = uninterrupted
+        records = read_records(folder / "records.jsonl")
+        lines = [record for record in records if "event" not in record]
+        assert [record["meta_epoch"] for record in lines] == list(range(len(events)))
+        for record, event in zip(lines, events, strict=True):
+            loss = record["train/meta_loss" if event.lesson == "train" else event.lesson]
+            assert loss == (None if event.report.diverged else event.report.meta_loss)
+            assert (record["curriculum/stage"], record["curriculum/horizon"]) == (event.stage, event.horizon)
+            assert ("validation/loss" in record) == bool(event.validations)
+            assert ("validation/baseline" in record) == (len(event.validations) > 1)
+            for validation in event.validations[:1]:
+                curve = validation.losses.mean(axis=0)
+                at_horizon = record["validation/loss_at_training_horizon"]
+                assert at_horizon is None or at_horizon == pytest.approx(curve[event.horizon - 1], rel=1e-5)
+        told = [record["event"] for record in records if "event" in record]
+        assert told == [message for event in events for message in event.messages]
+        assert lines[-1]["meta_gradient/skipped"] == sum(event.report.diverged for event in events)

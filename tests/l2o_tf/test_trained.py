@@ -1,0 +1,164 @@
+"""Optimizers by what a user types."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import checkpoint, trained
+from l2o_tf.optimizers import make_optimizer
+from l2o_tf.trained import load_optimizer
+
+PARAMS = {"conv": tf.constant([1.0, -2.0]), "fc": tf.constant([0.5])}
+
+
+def save(folder, kind="L2O-DM", architecture=None):
+    """A folder as a run writes it, with weights that no seed gives."""
+    optimizer = make_optimizer(kind, architecture or {"layers": [3], "preprocess": "Clamp", "scale": 0.1})
+    weights = {name: value + 0.25 for name, value in checkpoint.named_weights(optimizer).items()}
+    checkpoint.assign_weights(optimizer, weights)
+    card = {"optimizer": optimizer.kind, "architecture": optimizer.architecture, "meta_epochs": 7}
+    checkpoint.save_weights(folder, weights, card)
+    return optimizer
+
+
+def updates(optimizer):
+    """Two steps, so that states and all of the architecture count."""
+    state = optimizer.initial_state(PARAMS, tf.constant([0, 0]))
+    _, state = optimizer.update(PARAMS, state, PARAMS)
+    return optimizer.update(PARAMS, state, PARAMS)[0]
+
+
+def assert_alike(ours, theirs):
+    tf.nest.map_structure(np.testing.assert_array_equal, updates(ours), updates(theirs))
+
+
+class TestAnalytic:
+    @pytest.mark.parametrize("name", ["Adam", "adam", "ADAM", "SGD", "RMSProp"])
+    def test_in_any_case(self, name):
+        optimizer, card = load_optimizer(name)
+        assert optimizer.name == name
+        assert card["optimizer"] == name.lower()
+        assert_alike(optimizer, make_optimizer(name.lower()))
+
+    def test_learning_rate(self):
+        optimizer, card = load_optimizer("Adam", 0.3)
+        assert_alike(optimizer, make_optimizer("adam", {"learning_rate": 0.3}))
+        assert card["architecture"] == {"learning_rate": 0.3}
+
+
+class TestRun:
+    @pytest.mark.parametrize("part", ["", "weights.npz", "optimizer.json"])
+    def test_by_its_path(self, tmp_path, part):
+        original = save(tmp_path / "run")
+        optimizer, card = load_optimizer(str(tmp_path / "run" / part))
+        assert optimizer.name == str(tmp_path / "run" / part)
+        assert card["meta_epochs"] == 7
+        assert_alike(optimizer, original)
+
+    def test_of_different_optimizers_for_different_parameters(self, tmp_path):
+        learned = {"layers": [2], "scale": 1.0}
+        entries = [["conv", "L2O-DM", learned], ["*", "sgd", {"learning_rate": 0.5}]]
+        original = save(tmp_path, "assigned", {"assignments": entries})
+        assert_alike(load_optimizer(str(tmp_path))[0], original)
+
+    def test_a_name_that_ships(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(trained, "PRETRAINED", tmp_path)
+        original = save(tmp_path / "L2O-XX")
+        optimizer, _ = load_optimizer("L2O-XX")
+        assert optimizer.name == "L2O-XX"
+        assert_alike(optimizer, original)
+        assert trained.pretrained_names() == ["L2O-XX"]
+        with pytest.raises(ValueError, match="Did you mean L2O-XX"):
+            load_optimizer("L2O-X")
+
+    def test_everything_that_ships_loads(self):
+        for name in trained.pretrained_names():
+            optimizer, card = load_optimizer(name)
+            assert card["optimizer"] == optimizer.kind
+            assert np.isfinite(updates(optimizer)["conv"]).all()
+
+    @pytest.mark.parametrize(
+        "change", [{"optimizer": None}, {"architecture": None}, {"architecture": 3}, {"architecture": {"lairs": [3]}}]
+    )
+    def test_a_card_that_describes_no_optimizer(self, tmp_path, change):
+        save(tmp_path)
+        card = json.loads((tmp_path / "optimizer.json").read_text()) | change
+        card = {key: value for key, value in card.items() if value is not None}
+        (tmp_path / "optimizer.json").write_text(json.dumps(card))
+        with pytest.raises(
+            ValueError, match=r"Received .*optimizer.json, whose optimizer and architecture cannot be made"
+        ):
+            load_optimizer(str(tmp_path))
+
+    def test_weights_of_another_architecture(self, tmp_path):
+        save(tmp_path)
+        card = json.loads((tmp_path / "optimizer.json").read_text())
+        card["architecture"]["layers"] = [4]
+        (tmp_path / "optimizer.json").write_text(json.dumps(card))
+        with pytest.raises(ValueError, match="weights of another architecture.*lstm_1/w_gates"):
+            load_optimizer(str(tmp_path))
+
+    def test_nan_among_the_weights(self, tmp_path):
+        save(tmp_path)
+        with np.load(tmp_path / "weights.npz") as stored:
+            weights = dict(stored)
+        weights["linear/w"][0] = np.nan
+        np.savez(tmp_path / "weights.npz", **weights)
+        card = json.loads((tmp_path / "optimizer.json").read_text())
+        card["weights"]["sha256"] = hashlib.sha256((tmp_path / "weights.npz").read_bytes()).hexdigest()
+        (tmp_path / "optimizer.json").write_text(json.dumps(card))
+        with pytest.raises(ValueError, match="1 of 3 values that are NaN"):
+            load_optimizer(str(tmp_path))
+
+    @pytest.mark.parametrize("name", ["weights.npz", "optimizer.json"])
+    def test_cut_in_half(self, tmp_path, name):
+        save(tmp_path)
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[: len(data) // 2])
+        with pytest.raises(ValueError, match=f"{name}.* damaged"):
+            load_optimizer(str(tmp_path))
+
+    def test_a_folder_without_weights(self, tmp_path):
+        with pytest.raises(ValueError, match="has no weights.npz and no optimizer.json"):
+            load_optimizer(str(tmp_path))
+
+
+class TestOriginal:
+    def test_a_weight_file(self, tmp_path):
+        original = make_optimizer("L2O-DM", {"seed": 5})
+        np.savez(tmp_path / "dm_cl.npz", **checkpoint.named_weights(original))
+        optimizer, card = load_optimizer(str(tmp_path / "dm_cl.npz"))
+        assert optimizer.name == "dm_cl (original)"
+        assert card == {"optimizer": "L2O-DM", "imported_from": "dm_cl.npz"}
+        assert_alike(optimizer, original)
+
+    def test_a_file_named_like_all_others(self, tmp_path):
+        """The original program calls every file `cw.l2l-0`; the folder tells them apart."""
+        np.savez(tmp_path / "cw.npz", **checkpoint.named_weights(make_optimizer("L2O-DM")))
+        (tmp_path / "dm_cl").mkdir()
+        shutil.move(tmp_path / "cw.npz", tmp_path / "dm_cl" / "cw.l2l-0")
+        assert load_optimizer(str(tmp_path / "dm_cl" / "cw.l2l-0"))[0].name == "dm_cl (original)"
+
+    def test_what_was_released(self, shared_dir):
+        names = {load_optimizer(str(shared_dir / "weights" / f"{n}.npz"))[0].name for n in ("dm", "dm_cl", "dm_cl_il")}
+        assert names == {"dm (original)", "dm_cl (original)", "dm_cl_il (original)"}
+
+    def test_of_no_known_architecture(self, tmp_path):
+        np.savez(tmp_path / "w.npz", **{"linear/w": np.ones([3, 1], np.float32)})
+        with pytest.raises(ValueError, match="fit none of the architectures"):
+            load_optimizer(str(tmp_path / "w.npz"))
+
+    def test_no_weights_at_all(self, tmp_path):
+        (tmp_path / "notes.txt").write_text("to do")
+        with pytest.raises(ValueError, match="cannot be read as weights"):
+            load_optimizer(str(tmp_path / "notes.txt"))
+
+
+@pytest.mark.parametrize(("name", "hint"), [("Adma", "Did you mean Adam"), ("nothing/like/it", "program."), ("", "program.")])
+def test_unknown(name, hint):
+    with pytest.raises(ValueError, match=f"Received optimizer {name!r}, expected one of .*{hint}"):
+        load_optimizer(name)
