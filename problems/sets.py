@@ -109,7 +109,7 @@ def _call(function: Callable, options: Options) -> str:
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and not isinstance(value, Member):
         return f"({', '.join(map(_plain, value))})"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 

@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from problems import make_problem
-from problems.base import make_seed
-from problems.transforms import random_scaling
+from problems.base import make_seed, objective_of
+from problems.transforms import log_objective, normal_start, random_scaling, rescale, sum_of
 
 SEED = make_seed(11)
 
@@ -66,3 +66,81 @@ def test_a_bound_of_zero_changes_nothing():
 def test_bad_bound(bound):
     with pytest.raises(ValueError, match="Received bound="):
         random_scaling(make_problem("simple"), bound)
+
+
+def test_rescale_is_the_same_function_on_another_scale():
+    plain = make_problem("least_squares")
+    scaled = rescale(plain, 8.0)
+    params, constants = plain.init(SEED)
+    start, scaled_constants = scaled.init(SEED)
+    np.testing.assert_allclose(start["x"], 8 * params["x"])
+    loss, gradients = loss_and_gradients(plain, params, constants, 0)
+    scaled_loss, scaled_gradients = loss_and_gradients(scaled, start, scaled_constants, 0)
+    np.testing.assert_allclose(scaled_loss, loss, rtol=1e-6)
+    np.testing.assert_allclose(scaled_gradients["x"], gradients["x"] / 8, rtol=1e-5)
+
+
+def test_the_logarithm_of_the_loss():
+    plain = make_problem("booth")
+    logarithm = log_objective(plain, epsilon=0.5)
+    params, constants = plain.init(SEED)
+    loss, gradients = loss_and_gradients(plain, params, constants, 0)
+    log_loss, log_gradients = loss_and_gradients(logarithm, params, constants, 0)
+    np.testing.assert_allclose(log_loss, np.log((loss + 0.5) / 0.5), rtol=1e-6)
+    np.testing.assert_allclose(log_gradients["x"], gradients["x"] / (loss + 0.5), rtol=1e-5)
+    assert logarithm.loss({"x": tf.constant([1.0, 3.0])}, (), 0) == 0
+    classifier = make_problem("digits")
+    plain_loss, log_loss = (p.evaluate(*p.init(SEED))["loss"] for p in (classifier, log_objective(classifier, 0.5)))
+    np.testing.assert_allclose(log_loss, np.log(plain_loss / 0.5 + 1), rtol=1e-6)
+
+
+def test_another_start_with_the_same_constants():
+    plain = make_problem("least_squares", num_dims=200)
+    moved = normal_start(plain, 3.0)
+    (x, constants), (moved_x, moved_constants) = plain.init(SEED), moved.init(SEED)
+    assert 2.5 < np.std(moved_x["x"]) < 3.5 and abs(np.corrcoef(x["x"], moved_x["x"])[0, 1]) < 0.3
+    np.testing.assert_array_equal(constants["w"], moved_constants["w"])
+
+
+def test_a_sum_is_the_sum_of_its_problems():
+    parts = [make_problem(name) for name in ("least_squares", "sum_of_quadratics", "booth")]
+    whole = sum_of(parts)
+    params, constants = whole.init(SEED)
+    batches = whole.sample(SEED, 2)
+    assert list(params) == ["0/x", "1/x", "2/x"]
+    loss, gradients = loss_and_gradients(whole, params, constants, tf.nest.map_structure(lambda leaf: leaf[1], batches))
+    each = [
+        loss_and_gradients(part, {"x": params[f"{k}/x"]}, constants[k], batches[k][1]) for k, part in enumerate(parts)
+    ]
+    np.testing.assert_allclose(loss, sum(value.numpy() for value, _ in each), rtol=1e-6)
+    for k, (_, gradient) in enumerate(each):
+        np.testing.assert_allclose(gradients[f"{k}/x"], gradient["x"], rtol=1e-6)
+    total = sum(objective_of(part)({"x": params[f"{k}/x"]}, constants[k]).numpy() for k, part in enumerate(parts))
+    np.testing.assert_allclose(objective_of(whole)(params, constants), total, rtol=1e-6)
+    with pytest.raises(ValueError, match="Received digits, expected problems without data"):
+        sum_of([parts[0], make_problem("digits")])
+
+
+def test_whoever_measures_the_whole_sees_the_transform():
+    plain = make_problem("sum_of_quadratics")
+    scaled = random_scaling(plain)
+    (params, constants), (start, scaled_constants) = plain.init(SEED), scaled.init(SEED)
+    expected = objective_of(plain)(params, constants)
+    np.testing.assert_allclose(objective_of(scaled)(start, scaled_constants), expected, rtol=1e-4)
+
+
+def test_the_objective_of_problems_that_say_nothing_of_it():
+    simple, digits = make_problem("simple"), make_problem("digits")
+    assert objective_of(simple)({"x": tf.constant(3.0)}, ()) == 9
+    start = digits.init(SEED)
+    assert objective_of(digits)(*start) == digits.evaluate(*start)["loss"]
+    with pytest.raises(ValueError, match="Received problem 'digits' with minibatches and without an objective"):
+        objective_of(digits._replace(evaluate=None))
+
+
+@pytest.mark.parametrize(
+    ("transform", "value"), [(rescale, 0.0), (rescale, float("inf")), (log_objective, 0.0), (normal_start, -1.0)]
+)
+def test_bad_options(transform, value):
+    with pytest.raises(ValueError, match=f"Received .*={value}, expected"):
+        transform(make_problem("simple"), value)
