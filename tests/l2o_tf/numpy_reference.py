@@ -1,13 +1,14 @@
-"""L2O-DM, its unroll and its meta-gradient in NumPy, from the equations alone.
+"""L2O-DM and RNNprop, their unroll and their meta-gradient in NumPy, from the equations alone.
 
 Nothing here knows TensorFlow or the code under test. Precision is that of the arrays that go in. The backward pass is
 written out by hand. It is "first order": gradients of the optimizee count as constants.
 
 Weights are a dict with the names of the released files: `lstm_1/w_gates`, `lstm_1/b_gates`, ..., `linear/b`. A state is
-a list `[h_1, c_1, h_2, c_2, ...]`, each `[N, H]`.
+a list `[h_1, c_1, h_2, c_2, ...]`, each `[N, H]`; RNNprop has `[m, v, t]`, each `[N, 1]`, in front of it.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,9 +36,13 @@ def clamp(g):
     return np.minimum(np.maximum(g, -1.0), 1.0)[:, None]
 
 
-def random_weights(rng, layers=(20, 20), features=2, spread=1.0, dtype=np.float32):
-    """Normal weights of standard deviation `spread / sqrt(rows)`; every one of them, biases too, differs from zero."""
-    shapes, inputs = {}, features
+def random_weights(rng, layers=(20, 20), features=2, spread=1.0, dtype=np.float32, projection=0):
+    """Normal weights of standard deviation `spread / sqrt(rows)`; every one of them, biases too, differs from zero.
+
+    With a `projection`, weights of RNNprop.
+    """
+    shapes = {"input_projection/w": (features, projection), "input_projection/b": (projection,)} if projection else {}
+    inputs = projection or features
     for index, units in enumerate(layers, start=1):
         shapes[f"lstm_{index}/w_gates"] = (inputs + units, 4 * units)
         shapes[f"lstm_{index}/b_gates"] = (4 * units,)
@@ -49,12 +54,13 @@ def random_weights(rng, layers=(20, 20), features=2, spread=1.0, dtype=np.float3
 
 
 def num_layers(weights):
-    return len(weights) // 2 - 1
+    return sum(name.endswith("w_gates") for name in weights)
 
 
 def zero_state(weights, size):
     widths = [weights[f"lstm_{i + 1}/b_gates"].shape[0] // 4 for i in range(num_layers(weights))]
-    return [np.zeros([size, width], weights["linear/w"].dtype) for width in widths for _ in "hc"]
+    memory = [1, 1, 1] if "input_projection/w" in weights else []
+    return [np.zeros([size, width], weights["linear/w"].dtype) for width in memory + [w for w in widths for _ in "hc"]]
 
 
 def lstm_step(weights, layer, x, h, c):
@@ -66,20 +72,18 @@ def lstm_step(weights, layer, x, h, c):
     return o * np.tanh(c_new), c_new, (inputs, i, j, f, o, c, c_new)
 
 
-def dm_step(weights, g, state, scale=0.01, preprocess=log_and_sign):
-    """`(delta [N], state, cache)` of one step of L2O-DM on the gradients `g [N]`."""
-    x, new_state, caches = preprocess(g), [], []
+def stack_step(weights, x, state):
+    """All layers: `(x, state, caches)`."""
+    new_state, caches = [], []
     for layer in range(num_layers(weights)):
         x, c, cache = lstm_step(weights, layer + 1, x, *state[2 * layer : 2 * layer + 2])
         new_state += [x, c]
         caches.append(cache)
-    return scale * (x @ weights["linear/w"] + weights["linear/b"])[:, 0], new_state, (x, caches, scale)
+    return x, new_state, caches
 
 
-def dm_step_backward(weights, cache, d_delta, d_state):
-    """Cotangents of `(delta, new state)` to `(dict of weight gradients, cotangent of the old state)`."""
-    top, caches, scale = cache
-    d_output = scale * d_delta[:, None]
+def stack_backward(weights, top, caches, d_output, d_state):
+    """Cotangents of `(output [N, 1], new state)` to `(weight gradients, cotangents of the inputs and old state)`."""
     grads = {"linear/w": top.T @ d_output, "linear/b": d_output.sum(axis=0)}
     d_x, d_old = d_output @ weights["linear/w"].T, list(d_state)
     for layer in reversed(range(num_layers(weights))):
@@ -95,30 +99,77 @@ def dm_step_backward(weights, cache, d_delta, d_state):
         d_inputs = d_gates @ weights[f"lstm_{layer + 1}/w_gates"].T
         split = inputs.shape[1] - c.shape[1]
         d_x, d_old[2 * layer], d_old[2 * layer + 1] = d_inputs[:, :split], d_inputs[:, split:], d_c * f
+    return grads, d_x, d_old
+
+
+def dm_step(weights, g, state, scale=0.01, preprocess=log_and_sign):
+    """`(delta [N], state, cache)` of one step of L2O-DM on the gradients `g [N]`."""
+    x, new_state, caches = stack_step(weights, preprocess(g), state)
+    return scale * (x @ weights["linear/w"] + weights["linear/b"])[:, 0], new_state, (x, caches, scale)
+
+
+def dm_step_backward(weights, cache, d_delta, d_state):
+    """Cotangents of `(delta, new state)` to `(dict of weight gradients, cotangent of the old state)`."""
+    top, caches, scale = cache
+    grads, _, d_old = stack_backward(weights, top, caches, scale * d_delta[:, None], d_state)
     return grads, d_old
 
 
-def backpropagate(weights, caches, d_deltas, state):
+def rnnprop_step(weights, g, state, scale=0.01, beta_1=0.95, beta_2=0.95, epsilon=1e-8, order="mg"):
+    """The same for RNNprop."""
+    g = g[:, None]
+    m, v, t = beta_1 * state[0] + (1 - beta_1) * g, beta_2 * state[1] + (1 - beta_2) * g * g, state[2] + 1
+    root = np.sqrt(v / (1 - beta_2**t)) + epsilon
+    features = {"m": m / (1 - beta_1**t) / root, "g": g / root}
+    pair = np.concatenate([features[name] for name in order], axis=1).astype(g.dtype)
+    z = pair @ weights["input_projection/w"] + weights["input_projection/b"]
+    x, new_state, caches = stack_step(weights, np.where(z > 0, z, np.exp(np.minimum(z, 0)) - 1), state[3:])
+    output = np.tanh(x @ weights["linear/w"] + weights["linear/b"])
+    return scale * output[:, 0], [m, v, t, *new_state], (x, caches, scale, output, pair, z)
+
+
+def rnnprop_step_backward(weights, cache, d_delta, d_state):
+    """The same for RNNprop; nothing comes back to the moments, since gradients count as constants."""
+    top, caches, scale, output, pair, z = cache
+    d_output = scale * d_delta[:, None] * (1 - output**2)
+    grads, d_x, d_old = stack_backward(weights, top, caches, d_output, d_state[3:])
+    d_z = d_x * np.where(z > 0, 1, np.exp(np.minimum(z, 0)))
+    grads |= {"input_projection/w": pair.T @ d_z, "input_projection/b": d_z.sum(axis=0)}
+    return grads, [*d_state[:3], *d_old]
+
+
+class Rule(NamedTuple):
+    """One step of an architecture, and its backward pass."""
+
+    step: Callable
+    backward: Callable
+
+
+DM = Rule(dm_step, dm_step_backward)
+RNNPROP = Rule(rnnprop_step, rnnprop_step_backward)
+
+
+def backpropagate(weights, caches, d_deltas, state, rule=DM):
     """Weight gradients of a whole window, given the cotangent of every delta."""
     total = {key: np.zeros_like(value) for key, value in weights.items()}
     d_state = [np.zeros_like(value) for value in state]
     for cache, d_delta in zip(reversed(caches), reversed(d_deltas), strict=True):
-        grads, d_state = dm_step_backward(weights, cache, d_delta, d_state)
+        grads, d_state = rule.backward(weights, cache, d_delta, d_state)
         total = {key: total[key] + grads[key] for key in total}
     return total
 
 
-def play(weights, inputs, state, **options):
+def play(weights, inputs, state, rule=DM, **options):
     """Runs the cell on given gradients `[T, N]`: `(deltas [T, N], state, caches)`."""
     deltas, caches = [], []
     for g in inputs:
-        delta, state, cache = dm_step(weights, g, state, **options)
+        delta, state, cache = rule.step(weights, g, state, **options)
         deltas.append(delta)
         caches.append(cache)
     return np.stack(deltas), state, caches
 
 
-def unroll(loss_and_grad: LossAndGrad, weights, theta, state, steps, others=None, **options):
+def unroll(loss_and_grad: LossAndGrad, weights, theta, state, steps, others=None, rule=DM, **options):
     """`steps` updates from `theta [N]`: a dict of `losses`, `grads` (both T+1), `thetas`, `deltas`, `state`, `caches`.
 
     `others` maps a step to the update that somebody else makes there in place of the network.
@@ -126,7 +177,7 @@ def unroll(loss_and_grad: LossAndGrad, weights, theta, state, steps, others=None
     losses, grads, thetas, deltas, caches = [], [], [theta], [], []
     for t in range(steps):
         loss, g = loss_and_grad(theta, t)
-        delta, state, cache = dm_step(weights, g, state, **options)
+        delta, state, cache = rule.step(weights, g, state, **options)
         theta = theta + (others[t](g) if others and t in others else delta)
         for values, value in zip((losses, grads, thetas, deltas, caches), (loss, g, theta, delta, cache), strict=True):
             values.append(value)
@@ -141,18 +192,18 @@ def unroll(loss_and_grad: LossAndGrad, weights, theta, state, steps, others=None
     }
 
 
-def meta_gradient(weights, run, state, others=()):
+def meta_gradient(weights, run, state, others=(), rule=DM):
     """`d sum_t f_t(theta_t) / d weights` of what `unroll` returned: `delta_t` moves all later iterates alike."""
     later = np.cumsum(run["grads"][::-1], axis=0)[::-1][1:]
     mask = np.array([t not in others for t in range(len(later))], later.dtype)
-    return backpropagate(weights, run["caches"], later * mask[:, None], state)
+    return backpropagate(weights, run["caches"], later * mask[:, None], state, rule)
 
 
-def imitation(weights, inputs, labels, state, **options):
+def imitation(weights, inputs, labels, state, rule=DM, **options):
     """`(loss, weight gradients, state)` of `sum_t 1/2 mean_n (label - delta)^2`."""
-    deltas, after, caches = play(weights, inputs, state, **options)
+    deltas, after, caches = play(weights, inputs, state, rule, **options)
     loss = sum(0.5 * np.mean((label - delta) ** 2) for label, delta in zip(labels, deltas, strict=True))
-    return loss, backpropagate(weights, caches, (deltas - labels) / labels.shape[1], state), after
+    return loss, backpropagate(weights, caches, (deltas - labels) / labels.shape[1], state, rule), after
 
 
 class Adam:

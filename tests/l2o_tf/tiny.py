@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from l2o_tf.optimizers.base import LearnedOptimizer
 from l2o_tf.optimizers.dm import DMCell
+from l2o_tf.optimizers.rnnprop import RNNpropCell
 from problems.base import Problem, fold, no_batches
 from tests.l2o_tf import numpy_reference as reference
 
@@ -67,9 +68,9 @@ def flat(params) -> np.ndarray:
     return np.concatenate([np.asarray(tensor, np.float64).ravel() for tensor in params.values()])
 
 
-def student(weights, **options) -> LearnedOptimizer:
-    """L2O-DM with these weights."""
-    optimizer = LearnedOptimizer(DMCell(**options))
+def student(weights, cell=DMCell, **options) -> LearnedOptimizer:
+    """An optimizer with these weights, by default L2O-DM."""
+    optimizer = LearnedOptimizer(cell(**options))
     assign(optimizer, weights)
     return optimizer
 
@@ -84,6 +85,14 @@ def random_student(seed=0, layers=(20, 20), spread=1.0, scale=0.01, dtype="float
     """`(optimizer, its weights)`, random ones."""
     weights = reference.random_weights(np.random.default_rng(seed), layers, spread=spread, dtype=np.dtype(dtype))
     return student(weights, layers=layers, scale=scale, dtype=dtype), weights
+
+
+def random_rnnprop(seed=0, layers=(20, 20), spread=1.0, projection=20, dtype="float32", **options):
+    """`(RNNprop, its weights)`, random ones."""
+    weights = reference.random_weights(
+        np.random.default_rng(seed), layers, spread=spread, dtype=np.dtype(dtype), projection=projection
+    )
+    return student(weights, RNNpropCell, layers=layers, projection=projection, dtype=dtype, **options), weights
 
 
 def in_float64(weights):
