@@ -1,11 +1,17 @@
-"""One vector for all coordinates, and back.
+"""One vector for all coordinates, and back; means over the tensors that it is made of.
 
 A learned optimizer treats every scalar of the optimizee alike, so the tensors of an optimizee are concatenated to one
 `[N]` vector and the recurrent cell runs once per step, not once per tensor. The order is that of the dict, row-major
 within a tensor: the order in which the original programs create their variables.
+
+The rows that belong to one tensor are contiguous and their numbers are static. `segment_mean` and `spread` therefore
+cut and join: splits, reductions and broadcasts, whose gradients are the same three. (`tf.math.segment_sum` and
+`tf.gather` are scatters in one of the two directions, which XLA runs row by row on a CPU, and a product
+with a `[K, N]` matrix costs K times the work and the memory.)
 """
 
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -14,7 +20,7 @@ Params = dict[str, tf.Tensor]
 
 def size(params: Params) -> int:
     """N, the number of coordinates."""
-    return sum(math.prod(tensor.shape) for tensor in params.values())
+    return sum(sizes(params))
 
 
 def flatten(params: Params) -> tf.Tensor:
@@ -25,8 +31,28 @@ def flatten(params: Params) -> tf.Tensor:
 
 def unflatten(vector: tf.Tensor, like: Params) -> Params:
     """The inverse of `flatten`: cuts `[N]` into tensors with the names and static shapes of `like`."""
-    pieces = [vector] if len(like) == 1 else tf.split(vector, [math.prod(tensor.shape) for tensor in like.values()])
+    pieces = [vector] if len(like) == 1 else tf.split(vector, sizes(like))
     return {name: tf.reshape(piece, tensor.shape) for (name, tensor), piece in zip(like.items(), pieces, strict=True)}
+
+
+def sizes(params: Params) -> tuple[int, ...]:
+    """`(n_1, ..., n_K)`: how many coordinates each tensor has."""
+    return tuple(math.prod(tensor.shape) for tensor in params.values())
+
+
+def segment_mean(rows: tf.Tensor, sizes: Sequence[int]) -> tf.Tensor:
+    """`[N, F] -> [K, F]`: the mean row of each tensor."""
+    return tf.concat([tf.reduce_mean(piece, axis=0, keepdims=True) for piece in _cut(rows, sizes)], axis=0)
+
+
+def spread(rows: tf.Tensor, sizes: Sequence[int]) -> tf.Tensor:
+    """`[K, F] -> [N, F]`: row k for every coordinate of tensor k."""
+    pieces = zip(_cut(rows, [1] * len(sizes)), sizes, strict=True)
+    return tf.concat([tf.broadcast_to(row, [size, rows.shape[1]]) for row, size in pieces], axis=0)
+
+
+def _cut(rows: tf.Tensor, sizes: Sequence[int]) -> list[tf.Tensor]:
+    return [rows] if len(sizes) == 1 else tf.split(rows, list(sizes), axis=0)
 
 
 def add(params: Params, updates: Params) -> Params:

@@ -10,7 +10,18 @@ import tensorflow as tf
 
 import l2o_tf
 import problems
-from l2o_tf.optimizers import ANALYTIC, CELLS, Analytic, Assigned, LearnedOptimizer, Optimizer, make_optimizer
+from l2o_tf.optimizers import (
+    ANALYTIC,
+    CELLS,
+    COORDINATEWISE,
+    HIERARCHICAL,
+    Analytic,
+    Assigned,
+    HierarchicalOptimizer,
+    LearnedOptimizer,
+    Optimizer,
+    make_optimizer,
+)
 from l2o_tf.techniques.self_improving import Mixture
 from problems import PROBLEMS, Problem, make_problem
 from tests import contracts
@@ -32,9 +43,14 @@ COMPOSED = {
 }
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", COORDINATEWISE)
 def test_cells(name):
-    contracts.check_cell(CELLS[name])
+    contracts.check_cell(COORDINATEWISE[name])
+
+
+@pytest.mark.parametrize("name", HIERARCHICAL)
+def test_cells_that_tell_tensors_apart(name):
+    contracts.check_hierarchical_cell(HIERARCHICAL[name])
 
 
 @pytest.mark.parametrize("name", [*CELLS, *ANALYTIC])
@@ -93,8 +109,8 @@ class TestNothingIsMissing:
 
     def test_classes_of_optimizers(self):
         found = {value for value in members(l2o_tf, inspect.isclass) if issubclass(value, Optimizer)}
-        covered = {Optimizer, LearnedOptimizer, Analytic} | {type(make()) for make in COMPOSED.values()}
-        assert found == covered
+        plain = {Optimizer, LearnedOptimizer, HierarchicalOptimizer, Analytic}
+        assert found == plain | {type(make()) for make in COMPOSED.values()}
 
     def test_problems(self):
         assert factories(problems, Problem) == set(PROBLEMS.values())

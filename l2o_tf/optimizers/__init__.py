@@ -8,14 +8,32 @@ import keras
 from l2o_tf import names
 from l2o_tf.optimizers.analytic import ANALYTIC
 from l2o_tf.optimizers.assigned import Assigned
-from l2o_tf.optimizers.base import Analytic, LearnedOptimizer, Optimizer
+from l2o_tf.optimizers.base import Analytic, HierarchicalOptimizer, LearnedOptimizer, Optimizer
 from l2o_tf.optimizers.dm import DMCell
 from l2o_tf.optimizers.rnnprop import RNNpropCell
+from l2o_tf.optimizers.scale import ScaleCell
 
-CELLS: dict[str, type[keras.layers.Layer]] = {"L2O-DM": DMCell, "RNNprop": RNNpropCell}
-"""Architectures of learned optimizers: Keras RNN cells."""
+COORDINATEWISE: dict[str, type[keras.layers.Layer]] = {"L2O-DM": DMCell, "RNNprop": RNNpropCell}
+"""Architectures that treat every coordinate apart; `LearnedOptimizer` runs their cells."""
 
-__all__ = ["ANALYTIC", "CELLS", "Analytic", "Assigned", "LearnedOptimizer", "Optimizer", "make_optimizer"]
+HIERARCHICAL: dict[str, type[keras.layers.Layer]] = {"L2O-Scale": ScaleCell}
+"""Architectures that know which coordinates form a tensor; `HierarchicalOptimizer` runs their cells."""
+
+CELLS: dict[str, type[keras.layers.Layer]] = COORDINATEWISE | HIERARCHICAL
+"""All architectures of learned optimizers."""
+
+__all__ = [
+    "ANALYTIC",
+    "CELLS",
+    "COORDINATEWISE",
+    "HIERARCHICAL",
+    "Analytic",
+    "Assigned",
+    "HierarchicalOptimizer",
+    "LearnedOptimizer",
+    "Optimizer",
+    "make_optimizer",
+]
 
 
 def make_optimizer(kind: str, architecture: Mapping[str, Any] | None = None) -> Optimizer:
@@ -34,8 +52,10 @@ def make_optimizer(kind: str, architecture: Mapping[str, Any] | None = None) -> 
     architecture = dict(architecture or {})
     if kind == "assigned" and "assignments" in architecture:
         return Assigned([(pattern, make_optimizer(*entry)) for pattern, *entry in architecture["assignments"]])
-    if kind in CELLS:
-        return LearnedOptimizer(CELLS[kind].from_config(architecture), kind)
+    if kind in COORDINATEWISE:
+        return LearnedOptimizer(COORDINATEWISE[kind].from_config(architecture), kind)
+    if kind in HIERARCHICAL:
+        return HierarchicalOptimizer(HIERARCHICAL[kind].from_config(architecture), kind)
     if kind in ANALYTIC:
         optimizer = ANALYTIC[kind](**architecture)
         optimizer.architecture = architecture

@@ -7,9 +7,10 @@ evaluator::
     updates, state = optimizer.update(grads, state, params)
     params = nest.add(params, updates)                        # the sign is in the update
 
-Two final classes implement it. `Analytic` is a pair of pure functions. `LearnedOptimizer` is a Keras RNN cell whose
+Three final classes implement it. `Analytic` is a pair of pure functions. `LearnedOptimizer` is a Keras RNN cell whose
 batch axis is the optimizee's coordinates; the cell's weights are the meta-parameters φ, and everything that the update
-rule remembers lives in the cell's states.
+rule remembers lives in the cell's states. `HierarchicalOptimizer` is the same for cells that also tell the optimizee's
+tensors apart.
 """
 
 import abc
@@ -128,6 +129,38 @@ class LearnedOptimizer(Optimizer):
 
     def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
         outputs, state = self.cell(nest.flatten(grads)[:, None], state)
+        return nest.unflatten(outputs[:, 0], like=params), state
+
+    def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
+        return self.cell.diagnose(nest.flatten(grads)[:, None], state)
+
+    @property
+    def named_variables(self) -> dict[str, keras.Variable]:
+        return dict(self.cell.named_weights)
+
+
+class HierarchicalOptimizer(Optimizer):
+    """Runs a Keras cell on all coordinates of the optimizee, and tells it which of them form a tensor.
+
+    Args:
+        cell: a layer whose `get_initial_state(sizes=..., seed=...)` makes a state, and that returns updates `[N, 1]`
+            and a state when called as `cell(gradients [N, 1], state, sizes=...)`; `sizes` are the static numbers of
+            coordinates of the tensors, `(n_1, ..., n_K)`.
+        kind: name of the architecture; default: the cell's class.
+    """
+
+    def __init__(self, cell: keras.layers.Layer, kind: str | None = None):
+        self.cell = cell
+        self.name = self.kind = kind or type(cell).__name__
+        self.architecture = cell.get_config()
+        if not cell.built:
+            cell.build((None, 1))
+
+    def initial_state(self, params: Params, seed: Seed) -> State:
+        return self.cell.get_initial_state(sizes=nest.sizes(params), seed=seed)
+
+    def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        outputs, state = self.cell(nest.flatten(grads)[:, None], state, sizes=nest.sizes(params))
         return nest.unflatten(outputs[:, 0], like=params), state
 
     def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:

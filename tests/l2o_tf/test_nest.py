@@ -49,3 +49,17 @@ def test_add_goes_by_name():
     added = nest.add(PARAMS, updates)
     assert list(added) == list(PARAMS)
     np.testing.assert_array_equal(nest.flatten(added), [1, 2, 3, 4, 5, 6, 6.5, 17, 18, 19, 20])
+
+
+@pytest.mark.parametrize("sizes", [(6, 1, 4), (11,)])
+def test_means_of_tensors_and_the_way_back(sizes):
+    rows = np.random.default_rng(0).normal(size=[11, 3])
+    pieces = np.split(rows, np.cumsum(sizes)[:-1])
+    means = nest.segment_mean(tf.constant(rows), sizes)
+    np.testing.assert_allclose(means, [piece.mean(axis=0) for piece in pieces], rtol=1e-12)
+    expected = np.concatenate([np.tile(piece.mean(axis=0), [len(piece), 1]) for piece in pieces])
+    np.testing.assert_allclose(nest.spread(means, sizes), expected, rtol=1e-12)
+
+
+def test_sizes_of_tensors():
+    assert nest.sizes(PARAMS) == (6, 1, 4)
