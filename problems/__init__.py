@@ -2,7 +2,8 @@
 
 A `Problem` (problems/base.py) is three pure functions and a name. `PROBLEMS` has a factory for each name;
 `make_problem` calls it and explains what is wrong with its arguments. A new problem is a function that returns a
-`Problem`, and a line in `PROBLEMS`. `PROBLEM_SETS` has sets of problems, of which each run gets one.
+`Problem`, and a line in `PROBLEMS`. `PROBLEM_SETS` has sets of problems, of which each run gets
+one. docs/problems.md describes them all.
 """
 
 import difflib
