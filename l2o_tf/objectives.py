@@ -24,4 +24,26 @@ def final(losses: tf.Tensor) -> tf.Tensor:
     return losses[-1]
 
 
+def mean_log_ratio(losses: tf.Tensor, initial: tf.Tensor | None = None) -> tf.Tensor:
+    """`1/(T+1) Σ_{t=0}^{T} ln(f(θ_t) / (f_0 + ε) + ε)`, ε = 1e-6: relative progress counts, as in L2O-Scale.
+
+    Args:
+        losses: `[T+1]`, positive.
+        initial: `f_0`, the loss at the start of the run; default that of the window, which has the same gradient up to
+            ε.
+    """
+    initial = tf.stop_gradient(losses[0]) if initial is None else initial
+    return tf.reduce_mean(tf.math.log(losses / (initial + 1e-6) + 1e-6))
+
+
+def mean_log_ratio_original(losses: tf.Tensor, initial: tf.Tensor | None = None) -> tf.Tensor:
+    """`mean_log_ratio` of `f(θ_0), f(θ_0), f(θ_1), ..., f(θ_{T-1})`.
+
+    So the original program has it: the first point counts twice, and the last, which the window's last update leads to,
+    does not count.
+    """
+    initial = tf.stop_gradient(losses[0]) if initial is None else initial
+    return mean_log_ratio(tf.concat([losses[:1], losses[:-1]], axis=0), initial)
+
+
 OBJECTIVES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {"sum": total, "mean": mean, "final": final}

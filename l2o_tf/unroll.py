@@ -101,6 +101,7 @@ def unroll(
     *,
     second_derivatives: bool = False,
     record: bool = False,
+    judge: LossFn | None = None,
 ) -> tuple[UnrollState, Trajectory]:
     """Runs `optimizer` on `loss_fn` for T steps.
 
@@ -112,11 +113,15 @@ def unroll(
         second_derivatives: whether the losses and gradients are differentiated truly; default: linearised, first
             order.
         record: whether the trajectory keeps gradients and updates.
+        judge: `(params, batch) -> scalar`, what the trajectory's losses are if not those whose gradients the optimizer
+            gets: L2O-Scale learns from minibatches and is judged by the whole data set.
 
     Returns:
         The state after T steps, and the `Trajectory`.
     """
-    evaluate = value_and_grad(loss_fn) if second_derivatives else linearized(loss_fn)
+    differentiable = value_and_grad if second_derivatives else linearized
+    evaluate = differentiable(loss_fn)
+    measure = differentiable(judge) if judge else None
     num_steps = _leading_axis(batches) - 1
     dtype = next(iter(state.params.values())).dtype
     size = nest.size(state.params)
@@ -125,6 +130,7 @@ def unroll(
 
     def step(t, state, losses, rows):
         loss, grads = evaluate(state.params, _at(batches, t))
+        loss = measure(state.params, _at(batches, t))[0] if measure else loss
         updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
         rows = [row.write(t, nest.flatten(x)) for row, x in zip(rows, (grads, updates), strict=False)]
         return t + 1, UnrollState(nest.add(state.params, updates), optimizer_state), losses.write(t, loss), rows
@@ -132,7 +138,7 @@ def unroll(
     _, state, losses, rows = tf.while_loop(
         lambda t, *_: t < num_steps, step, (0, state, losses, rows), maximum_iterations=num_steps
     )
-    loss, _ = evaluate(state.params, _at(batches, num_steps))
+    loss, _ = (measure or evaluate)(state.params, _at(batches, num_steps))
     return state, Trajectory(losses.write(num_steps, loss).stack(), *(row.stack() for row in rows))
 
 
@@ -145,6 +151,7 @@ def meta_gradient(
     *,
     second_derivatives: bool = False,
     record: bool = False,
+    judge: LossFn | None = None,
 ) -> tuple[tf.Tensor, list[tf.Tensor], UnrollState, Trajectory]:
     """`∂ objective(trajectory) / ∂φ` over one truncation window.
 
@@ -152,14 +159,20 @@ def meta_gradient(
 
     Args:
         objective: `Trajectory -> scalar`, see `l2o_tf.objectives`.
-        loss_fn, optimizer, state, batches, second_derivatives, record: as in `unroll`.
+        loss_fn, optimizer, state, batches, second_derivatives, record, judge: as in `unroll`.
 
     Returns:
         `(meta_loss, gradients, state, trajectory)`; the gradients in the order of `optimizer.trainable_variables`.
     """
     with tf.GradientTape() as tape:
         state, trajectory = unroll(
-            loss_fn, optimizer, state, batches, second_derivatives=second_derivatives, record=record
+            loss_fn,
+            optimizer,
+            state,
+            batches,
+            second_derivatives=second_derivatives,
+            record=record,
+            judge=judge,
         )
         meta_loss = objective(trajectory)
     variables = [variable.value for variable in optimizer.trainable_variables]

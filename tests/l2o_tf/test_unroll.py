@@ -151,6 +151,20 @@ def test_the_number_of_steps_may_be_a_tensor():
     assert window.experimental_get_tracing_count() == 1
 
 
+@pytest.mark.parametrize("second_derivatives", [False, True])
+def test_a_judge_of_its_own_changes_the_losses_and_nothing_else(second_derivatives):
+    """`f(x) = x²` is descended, `3 x` is what it is judged by; the meta-gradient would be that of the latter."""
+    optimizer = sgd(0.25)
+    state = unroll.initial_state(optimizer, {"x": tf.constant(8.0)}, SEED)
+    options = {"second_derivatives": second_derivatives, "judge": lambda params, _: 3.0 * params["x"]}
+    state, trajectory = unroll.unroll(
+        lambda params, _: params["x"] ** 2, optimizer, state, tf.zeros([3]), record=True, **options
+    )
+    np.testing.assert_allclose(trajectory.losses, [24.0, 12.0, 6.0])
+    np.testing.assert_allclose(trajectory.grads[:, 0], [16.0, 8.0])
+    assert state.params["x"] == 2.0
+
+
 def test_xla_agrees_with_the_graph():
     optimizer, _ = tiny.random_student(6, spread=2.0)
     loss_fn, state, batches, _ = begin(tiny.perceptron(4), optimizer)
