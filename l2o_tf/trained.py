@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from l2o_tf import checkpoint, names
-from l2o_tf.checkpoint import CARD, WEIGHTS
+from l2o_tf.checkpoint import CARD, WEIGHTS, tensorflow1
 from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, make_optimizer
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -48,7 +48,7 @@ def load_optimizer(name: str, learning_rate: float | None = None) -> tuple[Optim
         return _from_folder(path, name)
     if path.name in (WEIGHTS, CARD) and (path.parent / CARD).is_file():
         return _from_folder(path.parent, name)
-    if path.is_file():
+    if path.is_file() or tensorflow1.files(path):
         return _from_original(path)
     known = [*pretrained_names(), *(rule.capitalize() for rule in ANALYTIC)]
     raise ValueError(

@@ -1,6 +1,7 @@
 """Brings weights of the original program into the form of this one::
 
 python -m l2o_tf.checkpoint import dm_cl/cw.l2l-0 --optimizer=L2O-DM --output=weights/dm_cl
+python -m l2o_tf.checkpoint import hess_cl_mt/model.ckpt-0 --optimizer=L2O-Scale --output=weights/scale
 """
 
 import argparse
@@ -9,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from l2o_tf.checkpoint import assign_weights, import_original, named_weights, provenance, save_weights
+from l2o_tf.checkpoint import assign_weights, import_original, named_weights, provenance, save_weights, tensorflow1
 
 
 def import_file(file: str, optimizer: str, output: str) -> dict:
@@ -35,7 +36,7 @@ def import_file(file: str, optimizer: str, output: str) -> dict:
         "imported": {
             "from": "weights of the original program",
             "file": str(Path(path.parent.name, path.name)),
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": _sha256(tensorflow1.files(path) or [path]),
         },
         "provenance": provenance(),
     }
@@ -43,12 +44,20 @@ def import_file(file: str, optimizer: str, output: str) -> dict:
     return {name: value.shape for name, value in weights.items()}
 
 
+def _sha256(files: list[Path]) -> str:
+    """Of the files' content, one after the other."""
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; bad input is one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser("python -m l2o_tf.checkpoint", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("import", help="import weights of the original program")
-    command.add_argument("file", help="a pickle such as cw.l2l-0, or an .npz file with keys module/variable")
+    command.add_argument("file", help="a pickle such as cw.l2l-0, a checkpoint such as model.ckpt-0, or an .npz file")
     command.add_argument("--optimizer", default="L2O-DM", help="architecture; default: %(default)s")
     command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
     arguments = parser.parse_args(argv)

@@ -5,6 +5,8 @@ it names functions and calls them. Here the names do not lead to those functions
 needs leads to a stand-in of this module, which builds dicts and arrays and can do nothing else; every other name is an
 error. Nothing is imported, and not even NumPy's own unpickling code sees the file.
 
+L2O-Scale is the exception: that program saves a checkpoint of TensorFlow 1, see `tensorflow1`.
+
 The names are those that `pickle` (protocols 0 to 5) and `dill` write for a `defaultdict(dict)` of arrays, with NumPy 1
 and 2.
 """
@@ -18,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from l2o_tf.checkpoint import tensorflow1
 from l2o_tf.checkpoint.weights import Weights, check_usable, read_npz
 
 
@@ -25,10 +28,11 @@ def import_original(path: str | os.PathLike) -> Weights:
     """Reads released weights.
 
     Args:
-        path: a pickle of the original program, or an `.npz` file with keys `module/variable`.
+        path: a pickle of the original program, or an `.npz` file with keys `module/variable`; for L2O-Scale a
+            checkpoint (`model.ckpt-0`), or its variables as an `.npz` file.
 
     Returns:
-        `"module/variable"` -> float32 array, e.g. `"lstm_1/w_gates"`.
+        `"module/variable"` -> float32 array, e.g. `"lstm_1/w_gates"`; for L2O-Scale its own names.
 
     Raises:
         ValueError: if the file is neither, is damaged, names anything that weights do not need, or holds values that
@@ -36,13 +40,21 @@ def import_original(path: str | os.PathLike) -> Weights:
         OSError: if the file cannot be read.
     """
     path = Path(path)
-    data = path.read_bytes()
-    weights = read_npz(data, path) if data.startswith(b"PK\x03\x04") else _read_pickle(data, path)
+    weights = _read(path)
+    from_scale = tensorflow1.is_scale(weights)
+    weights = tensorflow1.scale_weights(weights) if from_scale else weights
     check_usable(weights, f"in {path}")
     misnamed = [name for name in weights if name.count("/") != 1]
-    if misnamed:
+    if misnamed and not from_scale:
         raise ValueError(f"Received {path} with the keys {misnamed}, expected module/variable.")
-    return {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
+    return {name: np.asarray(value, np.float32, order="C") for name, value in weights.items()}
+
+
+def _read(path: Path) -> Weights:
+    if tensorflow1.files(path):
+        return tensorflow1.read(path)
+    data = path.read_bytes()
+    return read_npz(data, path) if data.startswith(b"PK\x03\x04") else _read_pickle(data, path)
 
 
 def _read_pickle(data: bytes, path: Path) -> Weights:
