@@ -51,13 +51,12 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
         The exit code: 0 when finished, 128 + n when stopped by signal n.
     """
     console.import_tensorflow()
-    from l2o_tf.assembly import make_student
+    from l2o_tf.assembly import make_optimizee, make_student
     from l2o_tf.meta_trainer import MetaTrainer
     from l2o_tf.reporting import Reporter
     from l2o_tf.run_directory import Checkpoints, export, open_run
-    from problems import make_problem
 
-    problem = make_problem(config.problem, data=config.data, data_dir=config.data_dir or None, split=config.split)
+    problem = make_optimizee(config)
     trainer = MetaTrainer(config, problem, make_student(config))
     folder = open_run(output_dir, config, problem.data, resume=resume)
     checkpoints = Checkpoints(folder, trainer)

@@ -2,7 +2,7 @@
 
 import keras
 
-from l2o_tf import names
+from l2o_tf import architectures, names
 from l2o_tf.config import Config
 from l2o_tf.objectives import OBJECTIVES
 from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, make_optimizer
@@ -10,8 +10,20 @@ from l2o_tf.techniques import curriculum as cl
 from l2o_tf.techniques.imitation import DISTANCES, imitation
 from l2o_tf.techniques.lesson import Lesson, own_trajectory
 from l2o_tf.techniques.self_improving import self_improving
+from problems import make_problem
 from problems.base import Problem
-from problems.transforms import random_scaling
+from problems.convex_term import convex_term
+from problems.transforms import normal_start, random_scaling
+
+
+def make_optimizee(config: Config) -> Problem:
+    """The problem to be trained and validated on.
+
+    Raises:
+        ValueError: for an unknown problem, or data that cannot be had.
+    """
+    problem = make_problem(config.problem, data=config.data, data_dir=config.data_dir or None, split=config.split)
+    return normal_start(problem, config.problem_stddev) if config.problem_stddev else problem
 
 
 def make_student(config: Config) -> Optimizer:
@@ -38,7 +50,7 @@ def _architecture(config: Config, kind: str, seed: int = 0) -> dict:
     """Arguments of an optimizer of this kind; the analytic ones get the teachers' learning rate."""
     if kind not in CELLS:
         return {"learning_rate": config.teacher_learning_rate}
-    return {"layers": config.hidden_sizes, "preprocess": config.preprocess, "scale": config.output_scale, "seed": seed}
+    return {**architectures.arguments(kind, config.to_dict()), "seed": seed}
 
 
 def make_curriculum(config: Config) -> cl.Curriculum:
@@ -68,6 +80,8 @@ def make_lessons(config: Config, problem: Problem, student: Optimizer) -> list[L
     """The configured lessons; the first is the ordinary one, the others imitate a teacher each."""
     if config.random_scaling:
         problem = random_scaling(problem, config.random_scaling_bound)
+    if config.convex_term:
+        problem = convex_term(problem)
     teachers = [make_teacher(name, config.teacher_learning_rate) for name in config.teachers.split(",")]
     options = {
         "unroll_length": config.unroll_length,

@@ -1,7 +1,8 @@
 """Everything that decides a meta-training, in one frozen record.
 
-A `Config` is what flags are turned into and what is stored with a run. Defaults are those of the paper; `PRESETS` lists
-what the original program does differently. A field's metadata is its help text, the only place where it is written.
+A `Config` is what flags are turned into and what is stored with a run. Defaults are those of the paper; `presets` lists
+what programs do differently, `architectures` which options mean something to which optimizer. A field's metadata is its
+help text, the only place where it is written.
 """
 
 import dataclasses
@@ -10,7 +11,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from l2o_tf import names
+from l2o_tf import architectures, names, presets
+from l2o_tf.presets import PRESETS
 
 
 def _field(default, help_text: str):
@@ -21,12 +23,17 @@ def _field(default, help_text: str):
 class Config:
     """The resolved configuration of a meta-training; see the fields' metadata, or `meta_train.py --help`."""
 
-    preset: str = _field("paper", "Whose defaults: 'paper' or 'original' (the released program).")
+    preset: str = _field("paper", "Whose defaults: 'paper', 'original' (its program) or 'rnnprop2017' (RNNprop's own).")
     problem: str = _field("mnist", "What the optimizer is trained on; `python -m problems --list` has the names.")
     optimizer: str = _field("L2O-DM", "Architecture of the learned optimizer.")
-    layers: str = _field("20,20", "Hidden sizes of L2O-DM; empty: a linear map of the preprocessed gradient.")
+    problem_stddev: float = _field(0.0, "Standard deviation of the optimizee's start; 0: the problem's own.")
+    layers: str = _field("20,20", "Hidden sizes of L2O-DM and RNNprop; empty: none.")
     preprocess: str = _field("LogAndSign", "Input of L2O-DM: 'LogAndSign', 'Clamp' or 'identity' (DeepMind's toys).")
-    output_scale: float = _field(0.01, "Output scale of L2O-DM; 1.0 for DeepMind's toy problems.")
+    output_scale: float = _field(0.01, "Output scale of L2O-DM and RNNprop; 1.0 for DeepMind's toy problems.")
+    beta_1: float = _field(0.95, "Decay of RNNprop's mean of gradients.")
+    beta_2: float = _field(0.95, "Decay of RNNprop's mean of squared gradients.")
+    feature_order: str = _field("mg", "RNNprop's first input: the mean ('mg') or the gradient ('gm', program of 2017).")
+    projection_stddev: float = _field(0.0, "Stddev of RNNprop's initial projections; 0: 1/sqrt(fan_in).")
     net_assignments: str = _field(
         "", "Optimizers by parameter name: 'conv*=L2O-DM,fc*=L2O-DM,*=adam'; first match wins."
     )
@@ -38,7 +45,7 @@ class Config:
     num_steps: int = _field(100, "Horizon: steps per run. A curriculum sets its own.")
     unroll_length: int = _field(20, "Truncation: steps per window of backpropagation.")
     learning_rate: float = _field(1e-3, "Learning rate of the meta-optimizer, keras.optimizers.Adam.")
-    objective: str = _field("sum", "Meta-loss of a window: 'sum', 'mean' or 'final' of its T+1 losses.")
+    objective: str = _field("sum", "Meta-loss of a window: 'sum', 'mean', 'final' or 'penultimate' of its T+1 losses.")
     second_derivatives: bool = _field(False, "Differentiate through the optimizee's gradients too.")
     clip_norm: float = _field(0.0, "Clip the meta-gradient to this global norm; 0: never (paper and program).")
     evaluation_period: int = _field(100, "Meta-epochs per period; each period ends with a validation.")
@@ -62,6 +69,7 @@ class Config:
     self_improving_epochs: int = _field(100, "Meta-epochs until only the student acts.")
     random_scaling: bool = _field(False, "Scale every coordinate by exp(U(-b, b)) (RNNprop's trick).")
     random_scaling_bound: float = _field(3.0, "b of random scaling.")
+    convex_term: bool = _field(False, "Add a convex function of 20 more coordinates to the loss (RNNprop's trick).")
     max_skips: int = _field(10, "Diverged meta-epochs in a row after which the last good weights return.")
 
     def __post_init__(self):
@@ -70,20 +78,14 @@ class Config:
             raise ValueError(wrong)
 
     @property
-    def hidden_sizes(self) -> tuple[int, ...]:
-        """Hidden sizes of L2O-DM as integers."""
-        return tuple(int(units) for units in self.layers.split(",") if units)
-
-    @property
     def assignments(self) -> list[tuple[str, str]]:
         """`(pattern, optimizer)` of each entry of `net_assignments`."""
-        entries = self.net_assignments.split(",") if self.net_assignments else []
-        return [tuple(entry.rpartition("=")[::2]) for entry in entries]
+        return _assignments(self.net_assignments)
 
     @property
     def stages(self) -> tuple[int, ...]:
         """Horizons of the curriculum as integers."""
-        return tuple(int(steps) for steps in self.curriculum_steps.split(","))
+        return architectures.integers(self.curriculum_steps)
 
     def ratio(self, stage: int) -> float:
         """Share of imitation at a stage."""
@@ -100,19 +102,6 @@ class Config:
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "original": {
-        "num_epochs": 10_000,
-        "validation_seeds": "fresh",
-        "imitation_ratios": "0.0,0.1,0.3,0.3,0.3,0.3,0.3,0.3",
-        "imitation_distance": "half_mean",
-        "teachers": "adam",
-        "teacher_choice": "cycle",
-    },
-}
-"""What differs from the defaults above; where from: the released program's scripts and README."""
 
 REQUIRES = {
     "curriculum_steps": ("curriculum",),
@@ -134,7 +123,8 @@ REQUIRES = {
 CHOICES = {
     "data": ("auto", "tfds", "embedded"),
     "split": ("original", "train", "test"),
-    "objective": ("sum", "mean", "final"),
+    "objective": ("sum", "mean", "final", "penultimate"),
+    "feature_order": ("mg", "gm"),
     "validation_seeds": ("fixed", "fresh"),
     "imitation_distance": ("sum", "half_mean"),
     "teacher_choice": ("random", "cycle"),
@@ -153,13 +143,19 @@ def resolve(overrides: Mapping[str, Any]) -> Config:
     preset = overrides.get("preset", "paper")
     if preset not in PRESETS:
         raise ValueError(f"Received --preset={preset}, expected one of {sorted(PRESETS)}.{names.hint(preset, PRESETS)}")
-    given = {**PRESETS[preset], **overrides}
+    kinds = _kinds({**PRESETS[preset], **overrides})
+    given = {**presets.values(preset, kinds), **overrides}
     for option, switches in REQUIRES.items():
         if option in overrides and not any(given.get(switch) for switch in switches):
             needed = " or ".join(f"--{switch}" for switch in switches)
             raise ValueError(f"Received --{option} without {needed}, where it does nothing. Add {needed}, or drop it.")
     if "optimizer" in overrides and given.get("net_assignments"):
         raise ValueError("Received --optimizer with --net_assignments, which names the optimizers. Drop one of them.")
+    for option in architectures.untaken(overrides, kinds):
+        raise ValueError(
+            f"Received --{option} with {' and '.join(kinds)}, where it does nothing: it is for "
+            f"{' and '.join(architectures.takers(option))}. Drop it, or choose another --optimizer."
+        )
     if given.get("curriculum"):
         for option, instead in (("num_steps", "curriculum_steps"), ("imitation_ratio", "imitation_ratios")):
             if option in overrides:
@@ -172,6 +168,18 @@ def resolve(overrides: Mapping[str, Any]) -> Config:
             "Received --imitation_ratios without --curriculum. Use --imitation_ratio, or add --curriculum."
         )
     return Config(**given)
+
+
+def _assignments(net_assignments: str) -> list[tuple[str, str]]:
+    """`(pattern, optimizer)` of each entry."""
+    entries = net_assignments.split(",") if net_assignments else []
+    return [tuple(entry.rpartition("=")[::2]) for entry in entries]
+
+
+def _kinds(options: Mapping[str, Any]) -> list[str]:
+    """Names of the optimizers that options ask for."""
+    assigned = [kind for _, kind in _assignments(options.get("net_assignments", ""))]
+    return list(dict.fromkeys(assigned)) or [options.get("optimizer", FIELDS["optimizer"].default)]
 
 
 POSITIVE = (
@@ -193,8 +201,12 @@ def _out_of_range(config: Config) -> Iterator[str]:
     for name, field in FIELDS.items():
         if isinstance(field.default, float) and not math.isfinite(getattr(config, name)):
             yield f"Received --{name}={getattr(config, name)}, expected a finite number."
-    if config.clip_norm < 0:
-        yield f"Received --clip_norm={config.clip_norm}, expected 0 (no clipping) or a positive norm."
+    for name in ("clip_norm", "problem_stddev", "projection_stddev"):
+        if getattr(config, name) < 0:
+            yield f"Received --{name}={getattr(config, name)}, expected 0 (see --help) or a positive number."
+    for name in ("beta_1", "beta_2"):
+        if not 0 <= getattr(config, name) < 1:
+            yield f"Received --{name}={getattr(config, name)}, expected a decay from 0 to below 1."
     if not 0 <= config.seed < 2**31:
         yield f"Received --seed={config.seed}, expected a number from 0 to 2^31 - 1."
     if not 0 <= config.imitation_ratio <= 1:
@@ -244,6 +256,11 @@ def _mismatches(config: Config) -> Iterator[str]:
         yield (
             f"Received --num_epochs={config.num_epochs} with --evaluation_period={config.evaluation_period}: the run "
             f"would end before its first validation, which is what weights are kept by. Use a shorter period."
+        )
+    if config.objective == "penultimate" and config.unroll_length < 2:
+        yield (
+            f"Received --objective=penultimate with --unroll_length={config.unroll_length}, where no update comes "
+            "before it. Use a longer window, or --objective=final."
         )
     teachers = config.teachers.split(",")
     if len(set(teachers)) < len(teachers):

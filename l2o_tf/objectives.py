@@ -24,6 +24,14 @@ def final(losses: tf.Tensor) -> tf.Tensor:
     return losses[-1]
 
 
+def penultimate(losses: tf.Tensor) -> tf.Tensor:
+    """`f(θ_{T-1})`: the last loss that an update has seen. The window's last update is not judged.
+
+    Source: Lv, Jiang and Li (2017), whose program takes the loss of its 20th evaluation, before the 20th update.
+    """
+    return losses[-2]
+
+
 def mean_log_ratio(losses: tf.Tensor, initial: tf.Tensor | None = None) -> tf.Tensor:
     """`1/(T+1) Σ_{t=0}^{T} ln(f(θ_t) / (f_0 + ε) + ε)`, ε = 1e-6: relative progress counts, as in L2O-Scale.
 
@@ -46,4 +54,9 @@ def mean_log_ratio_original(losses: tf.Tensor, initial: tf.Tensor | None = None)
     return mean_log_ratio(tf.concat([losses[:1], losses[:-1]], axis=0), initial)
 
 
-OBJECTIVES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {"sum": total, "mean": mean, "final": final}
+OBJECTIVES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "sum": total,
+    "mean": mean,
+    "final": final,
+    "penultimate": penultimate,
+}

@@ -58,9 +58,7 @@ class TestDerived:
         given = resolve({"imitation": True, "curriculum": True, "imitation_ratios": "0.5,0,1"})
         assert [given.ratio(stage) for stage in range(5)] == [0.5, 0, 1, 1, 1]
 
-    def test_layers_and_assignments(self):
-        assert resolve({"layers": "8,4"}).hidden_sizes == (8, 4)
-        assert resolve({"layers": ""}).hidden_sizes == ()
+    def test_assignments(self):
         assert resolve({}).assignments == []
         given = resolve({"net_assignments": "conv*=L2O-DM,fc[0-9]=b=adam"})
         assert given.assignments == [("conv*", "L2O-DM"), ("fc[0-9]=b", "adam")]
@@ -120,6 +118,10 @@ class TestContradictions:
         assert "at most 40" in refused(validation_window=41, curriculum=True, curriculum_steps="20,40,60")
         assert resolve({"validation_window": 100}).validation_window == 100
 
+    def test_a_loss_before_the_last_update_where_there_is_no_other(self):
+        assert "Use a longer window" in refused(objective="penultimate", unroll_length=1)
+        assert resolve({"objective": "penultimate", "unroll_length": 2}).unroll_length == 2
+
     def test_the_same_teacher_twice(self):
         assert "comes twice" in refused(imitation=True, teachers="adam,sgd,adam")
 
@@ -160,7 +162,15 @@ class TestValues:
 
     @pytest.mark.parametrize(
         ("name", "values"),
-        [("seed", (-1, 2**31)), ("clip_norm", (-0.1,)), ("imitation_ratio", (-0.1, 1.1))],
+        [
+            ("seed", (-1, 2**31)),
+            ("clip_norm", (-0.1,)),
+            ("problem_stddev", (-0.1,)),
+            ("projection_stddev", (-0.1,)),
+            ("imitation_ratio", (-0.1, 1.1)),
+            ("beta_1", (-0.1, 1.0)),
+            ("beta_2", (-0.1, 1.0)),
+        ],
     )
     def test_ranges(self, name, values):
         for value in values:
@@ -171,7 +181,7 @@ class TestValues:
         assert Config(seed=2**31 - 1, imitation_ratio=1.0, clip_norm=0.0, layers="", net_assignments="").seed > 0
 
     def test_unknown_preset(self):
-        assert "expected one of ['original', 'paper']. Did you mean paper?" in refused(preset="papr")
+        assert "expected one of ['original', 'paper', 'rnnprop2017']. Did you mean paper?" in refused(preset="papr")
 
 
 @pytest.mark.parametrize(

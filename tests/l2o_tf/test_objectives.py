@@ -6,7 +6,12 @@ import tensorflow as tf
 
 from l2o_tf.objectives import OBJECTIVES, mean_log_ratio, mean_log_ratio_original
 
-WEIGHTS = {"sum": [1.0, 1.0, 1.0, 1.0], "mean": [0.25, 0.25, 0.25, 0.25], "final": [0.0, 0.0, 0.0, 1.0]}
+WEIGHTS = {
+    "sum": [1.0, 1.0, 1.0, 1.0],
+    "mean": [0.25, 0.25, 0.25, 0.25],
+    "final": [0.0, 0.0, 0.0, 1.0],
+    "penultimate": [0.0, 0.0, 1.0, 0.0],
+}
 
 
 def test_every_objective_is_tested():

@@ -1,0 +1,68 @@
+"""What each architecture of learned optimizers can be told by options. No TensorFlow here.
+
+`Config` has one flat list of options, since flags are one; an architecture takes those that mean something to it. An
+option that is given for an architecture that does not take it is refused.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+
+def integers(text: str) -> tuple[int, ...]:
+    """`"20,20"` -> `(20, 20)`; empty: `()`."""
+    return tuple(int(entry) for entry in text.split(",") if entry)
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+def _none_if_zero(value: float) -> float | None:
+    return value or None
+
+
+class Option(NamedTuple):
+    """An option as an architecture takes it.
+
+    Attributes:
+        argument: name of the cell's argument.
+        parse: from the option's value to the argument's.
+    """
+
+    argument: str
+    parse: Callable[[Any], Any] = _unchanged
+
+
+ARCHITECTURES: dict[str, dict[str, Option]] = {
+    "L2O-DM": {
+        "layers": Option("layers", integers),
+        "preprocess": Option("preprocess"),
+        "output_scale": Option("scale"),
+    },
+    "RNNprop": {
+        "layers": Option("layers", integers),
+        "output_scale": Option("scale"),
+        "beta_1": Option("beta_1"),
+        "beta_2": Option("beta_2"),
+        "feature_order": Option("feature_order"),
+        "projection_stddev": Option("projection_stddev", _none_if_zero),
+    },
+    "L2O-Scale": {},
+}
+"""Architecture -> option -> argument. Options that are not here are for every architecture."""
+
+
+def arguments(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the cell of an architecture, from the values of all options."""
+    return {option.argument: option.parse(options[name]) for name, option in ARCHITECTURES[kind].items()}
+
+
+def takers(option: str) -> list[str]:
+    """Architectures that take an option; empty for those that are for every one."""
+    return [kind for kind, options in ARCHITECTURES.items() if option in options]
+
+
+def untaken(given: Iterable[str], kinds: Iterable[str]) -> list[str]:
+    """Those of the given options that are for other architectures only; none if no kind is an architecture."""
+    kinds = ARCHITECTURES.keys() & set(kinds)
+    return [option for option in given if kinds and takers(option) and not kinds.intersection(takers(option))]
