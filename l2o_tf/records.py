@@ -241,7 +241,7 @@ def _os_errors() -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        raise OSError(f"TensorBoard's event file cannot be written: {error.message}") from error
+        raise OSError(f"TensorBoard's event file cannot be written: {' '.join(error.message.split())}") from error
 
 
 def _event_writer(folder: Path, resume_from_step: int) -> tf.summary.SummaryWriter:

@@ -114,7 +114,9 @@ class Checkpoints:
         try:
             self._manager.save(epoch)
         except tf.errors.OpError as error:
-            raise OSError(f"the checkpoint of meta-epoch {epoch} cannot be written: {error.message}") from error
+            raise OSError(
+                f"the checkpoint of meta-epoch {epoch} cannot be written: {' '.join(error.message.split())}"
+            ) from error
         self._saved = epoch
 
 

@@ -47,18 +47,29 @@ def make_optimizer(kind: str, architecture: Mapping[str, Any] | None = None) -> 
             Default: none.
 
     Raises:
-        ValueError: for an unknown kind.
+        ValueError: for an unknown kind, or a value that its constructor refuses.
+        TypeError: for an argument that it does not have.
     """
     architecture = dict(architecture or {})
     if kind == "assigned" and "assignments" in architecture:
         return Assigned([(pattern, make_optimizer(*entry)) for pattern, *entry in architecture["assignments"]])
     if kind in COORDINATEWISE:
-        return LearnedOptimizer(COORDINATEWISE[kind].from_config(architecture), kind)
+        return LearnedOptimizer(_cell(COORDINATEWISE[kind], architecture), kind)
     if kind in HIERARCHICAL:
-        return HierarchicalOptimizer(HIERARCHICAL[kind].from_config(architecture), kind)
+        return HierarchicalOptimizer(_cell(HIERARCHICAL[kind], architecture), kind)
     if kind in ANALYTIC:
         optimizer = ANALYTIC[kind](**architecture)
         optimizer.architecture = architecture
         return optimizer
     known = [*CELLS, *ANALYTIC]
     raise ValueError(f"Received optimizer {kind!r}, expected one of {known}.{names.hint(kind, known)}")
+
+
+def _cell(cell: type[keras.layers.Layer], architecture: dict[str, Any]) -> keras.layers.Layer:
+    """A cell from its arguments. Keras wraps what the constructor raises into many lines; the cause is enough."""
+    try:
+        return cell.from_config(architecture)
+    except TypeError as error:
+        if isinstance(error.__context__, ValueError):
+            raise error.__context__ from None
+        raise

@@ -158,7 +158,9 @@ class TestOriginal:
             load_optimizer(str(tmp_path / "notes.txt"))
 
 
-@pytest.mark.parametrize(("name", "hint"), [("Adma", "Did you mean Adam"), ("nothing/like/it", "program."), ("", "program.")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("Adma", "Did you mean Adam"), ("nothing/like/it", "program."), ("", "program.")]
+)
 def test_unknown(name, hint):
     with pytest.raises(ValueError, match=f"Received optimizer {name!r}, expected one of .*{hint}"):
         load_optimizer(name)
