@@ -10,7 +10,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable
 
-from problems import analytic, classifiers, landscapes, matmul, networks, synthetic
+from problems import analytic, classifiers, convolutions, landscapes, matmul, networks, synthetic
 from problems.base import DataInfo, Problem
 from problems.datasets import DataError, DataOptions
 from problems.sets import PROBLEM_SETS, takes_data
@@ -31,6 +31,7 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
             *synthetic.FAMILIES,
             matmul.matmul_algorithm,
             *classifiers.CLASSIFIERS,
+            *convolutions.CONVOLUTIONS,
             *landscapes.LANDSCAPES,
         )
     },
