@@ -145,6 +145,23 @@ def assert_close(value, expected):
     np.testing.assert_allclose(value, expected, rtol=0, atol=min(1e-5, 5e-6 * max(1e-3, np.abs(expected).max())))
 
 
+def test_the_numpy_reference_follows_the_original_program(shared_dir):
+    golden = np.load(shared_dir / "l2o_scale_golden.npz")
+    weights = {name: np.float64(golden[f"A/weights/LOL/{name}"]) for name in reference.shapes()}
+    states, z = reference.initial_state(weights, [np.float64(golden[f"A/loglr0/{i}"]) for i in range(4)])
+    params = [np.float64(golden[f"params0/{i}"]) for i in range(4)]
+    for t in range(int(golden["T"])):
+        grads = [np.float64(golden[f"grads/{i}"][t]).reshape(-1, 1) for i in range(4)]
+        updates, states, z = reference.step(weights, grads, states, z)
+        params = [x + u.reshape(x.shape) for x, u in zip(params, updates, strict=True)]
+    for i, x in enumerate(params):
+        np.testing.assert_allclose(x, golden[f"A/traj/param/{i}"][-1], rtol=0, atol=2e-8)
+    h, c, z, d_i, d_s, lam, a, _ = reference.stacked(states, z)
+    for key, ours in zip(KEYS, (h, c, z, d_i, d_s, lam), strict=True):
+        assert_close(ours, recorded(golden, key, -1))
+    assert_close(a[:, 3:], recorded(golden, "grad_accum4", -1))
+
+
 class TestLearningRates:
     def test_clip_is_straight_through(self):
         values = tf.constant([-40.0, 1.0, 40.0])
