@@ -137,6 +137,9 @@ def write_results(results: list, values: flags.FlagValues, folder: Path) -> str:
 
 def main(values: flags.FlagValues) -> int:
     """Turns flags into evaluations, and those into files and a table."""
+    for name in ("optimizer", "problem"):
+        if not values[name].value:
+            raise ValueError(f"Received no --{name}, expected at least one.")
     folder = make_folder(values.output_dir)
     console.import_tensorflow()
     print(write_results(evaluate_all(values), values, folder))
