@@ -37,7 +37,8 @@ def begin(optimizer, params, log_rates):
     return state._replace(optimizer=state.optimizer._replace(log_learning_rate=rates))
 
 
-CLOSED_LOOPS = {"mlp": "mnist", "relu": "mnist_relu"}
+CLOSED_LOOPS = {"mlp": ("mnist", 150), "relu": ("mnist_relu", 100), "conv": ("scale_mnist_conv", 25)}
+"""Name in the recording -> problem, and steps; after 27 of `conv`, round-off has grown to what can be seen."""
 
 
 @pytest.mark.parametrize("name", CLOSED_LOOPS)
@@ -45,22 +46,23 @@ def test_evaluation(shared_dir, tfds_dir, name):
     """The released checkpoint optimizes a network on MNIST; the original's losses, minibatch by minibatch."""
     golden, checkpoint = (np.load(shared_dir / f"l2o_scale_{file}.npz") for file in ("eval_golden", "ckpt"))
     optimizer = student(lambda key: checkpoint[f"LOL/{key}".replace("/", "__")])
-    problem = make_problem(CLOSED_LOOPS[name], mode="test", data="tfds")
+    problem_name, steps = CLOSED_LOOPS[name]
+    problem = make_problem(problem_name, mode="test", data="tfds")
     start, constants = problem.init(SEED)
     params = {key: tf.constant(golden[f"{name}/x0/{i}"]) for i, key in enumerate(start)}
-    state = begin(optimizer, params, [golden[f"{name}/loglr0/{i}"] for i in range(4)])
-    batches = golden[f"{name}/batches"].astype(np.int32)
-    losses, final = golden[f"{name}/losses"], [golden[f"{name}/final/{i}"] for i in range(4)]
+    state = begin(optimizer, params, [golden[f"{name}/loglr0/{i}"] for i in range(len(params))])
+    batches, losses = golden[f"{name}/batches"][:steps].astype(np.int32), golden[f"{name}/losses"]
 
     @tf.function(autograph=False)
     def run(state, batches):
         return unroll.unroll(lambda p, batch: problem.loss(p, constants, batch), optimizer, state, batches)
 
     state, trajectory = run(state, tf.constant(np.concatenate([batches, batches[:1]])))
-    np.testing.assert_allclose(trajectory.losses[:-1], losses, rtol=0, atol=1e-6)
-    assert np.ptp(losses) > 0.1
-    for ours, theirs in zip(state.params.values(), final, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(trajectory.losses[:-1], losses[:steps], rtol=0, atol=1e-6)
+    assert np.ptp(losses[:steps]) > 1e-3
+    if steps == len(losses):
+        for i, value in enumerate(state.params.values()):
+            np.testing.assert_allclose(value, golden[f"{name}/final/{i}"], rtol=0, atol=1e-5)
 
 
 class Recording:
@@ -152,7 +154,10 @@ class Recording:
 
 @pytest.mark.parametrize("case", ["second", "first"])
 def test_windows_of_meta_training(shared_dir, case):
-    """Meta-loss, objectives, states and all 31 meta-gradients, with and without second derivatives."""
+    """Meta-loss, objectives, states and all 31 meta-gradients, with and without second derivatives.
+
+    Imitation, which has no use for second derivatives, starts every window where this does.
+    """
     recording = Recording(shared_dir)
     golden, window, lecture = recording.golden, recording.window(case == "second"), recording.lecture()
     state = begin(recording.student, recording.start, [golden[f"cfg/loglr0/{i}"] for i in range(4)])
@@ -162,10 +167,11 @@ def test_windows_of_meta_training(shared_dir, case):
             state = state._replace(params=recording.start)
         if u != 1:
             initial = recording.judge(state.params, None)
-        loss, gradients, optimizer, theta = lecture(state, batches)
-        np.testing.assert_allclose(loss, golden[f"{name}/mt/metaobj"], rtol=1e-5)
-        recording.compare(f"{name}/mt", gradients)
-        recording.expected(f"{name}/mt", optimizer, theta)
+        if case == "first":
+            loss, gradients, optimizer, theta = lecture(state, batches)
+            np.testing.assert_allclose(loss, golden[f"{name}/mt/metaobj"], rtol=1e-5)
+            recording.compare(f"{name}/mt", gradients)
+            recording.expected(f"{name}/mt", optimizer, theta)
         meta_loss, gradients, state, trajectory = window(state, tf.constant(batches), initial)
         np.testing.assert_allclose(meta_loss, golden[f"{name}/metaobj"], rtol=0, atol=1e-6)
         np.testing.assert_allclose(trajectory.losses[:-1], golden[f"{name}/objectives"][1:], rtol=2e-6)
