@@ -19,10 +19,10 @@ def lesson_of(student, problem, **options):
     return own_trajectory(problem, student, **{"unroll_length": STEPS, "objective": total} | options)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_two_windows_follow_numpy(jit_compile):
+@pytest.mark.parametrize(("layers", "jit_compile"), [((4, 3), False), ((3,), True)])
+def test_two_windows_follow_numpy(layers, jit_compile):
     """Fresh minibatches in each window, the state carried on, the gradient of each window alone."""
-    student, weights = tiny.random_student(1, layers=(4, 3), spread=3.0, dtype="float64")
+    student, weights = tiny.random_student(1, layers=layers, spread=3.0, dtype="float64")
     problem = tiny.perceptron(4, tf.float64)
     lesson = lesson_of(student, problem, jit_compile=jit_compile)
     params, constants = problem.init(START)
