@@ -48,7 +48,7 @@ class Config:
     objective: str = _field("sum", "Meta-loss of a window: 'sum', 'mean', 'final' or 'penultimate' of its T+1 losses.")
     second_derivatives: bool = _field(False, "Differentiate through the optimizee's gradients too.")
     clip_norm: float = _field(0.0, "Clip the meta-gradient to this global norm; 0: never (paper and program).")
-    evaluation_period: int = _field(100, "Meta-epochs per period; each period ends with a validation.")
+    evaluation_period: int = _field(100, "Meta-epochs per period; each period, and the run, ends with a validation.")
     num_runs_validation: int = _field(20, "Runs per validation.")
     validation_seeds: str = _field("fixed", "'fixed': the same runs every time; 'fresh': new ones (original).")
     validation_window: int = _field(1, "Losses at the end of each run that are averaged into the validation cost.")
@@ -252,11 +252,6 @@ def _mismatches(config: Config) -> Iterator[str]:
     if config.validation_window > shortest:
         received = f"--validation_window={config.validation_window}"
         yield f"Received {received}, expected at most {shortest}, the steps of a validation run."
-    if config.num_epochs < config.evaluation_period:
-        yield (
-            f"Received --num_epochs={config.num_epochs} with --evaluation_period={config.evaluation_period}: the run "
-            f"would end before its first validation, which is what weights are kept by. Use a shorter period."
-        )
     if config.objective == "penultimate" and config.unroll_length < 2:
         yield (
             f"Received --objective=penultimate with --unroll_length={config.unroll_length}, where no update comes "

@@ -123,7 +123,7 @@ class MetaTrainer:
         seconds = time.monotonic() - started
         messages = self._count(report, lesson)
         validations = []
-        if standing.epoch % config.evaluation_period == 0:
+        if standing.epoch % config.evaluation_period == 0 or standing.epoch == config.num_epochs:
             validations = self._end_period(messages)
         standing.wall_seconds += time.monotonic() - started
         speed = report.num_windows * config.unroll_length / seconds

@@ -109,10 +109,6 @@ class TestContradictions:
     def test_horizons_that_do_not_rise(self, steps):
         assert "at least two rising horizons" in refused(curriculum=True, curriculum_steps=steps)
 
-    def test_a_run_that_would_never_be_validated(self):
-        assert "before its first validation" in refused(num_epochs=99)
-        assert resolve({"num_epochs": 100}).num_epochs == 100
-
     def test_a_window_longer_than_a_run(self):
         assert "at most 100" in refused(validation_window=101)
         assert "at most 40" in refused(validation_window=41, curriculum=True, curriculum_steps="20,40,60")

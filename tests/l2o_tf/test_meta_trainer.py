@@ -79,6 +79,15 @@ class TestMetaEpochs:
         assert_same(trained.best_weights(), seen[5])
         assert differ(seen[1], seen[3])
 
+    def test_the_last_meta_epoch_is_validated_wherever_the_period_stands(self):
+        trained = training.trainer(num_epochs=3)
+        scripted(trained, [3.0, 2.0])
+        with training.eagerly():
+            while not trained.finished:
+                trained.advance()
+        assert [entry["epoch"] for entry in trained.standing.history] == [2, 3]
+        assert_same(trained.best_weights(), training.weights(trained))
+
     def test_it_learns(self):
         """The validation cost of an optimizer with a tiny output falls below that of doing nothing."""
         trained = training.trainer(num_epochs=30, evaluation_period=30, learning_rate=0.03)
