@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import nest
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.techniques.lesson import Lesson, own_trajectory
 from problems.base import Problem, fold
@@ -46,8 +45,8 @@ class Mixture(Optimizer):
 
     def update(self, grads, state, params):
         steps = [o.update(grads, s, params) for o, s in zip(self.pool, state.pool, strict=True)]
-        turn = tf.one_hot(state.turns[state.step], len(self.pool), dtype=nest.flatten(params).dtype)
-        updates = {name: tf.add_n([turn[i] * step[0][name] for i, step in enumerate(steps)]) for name in params}
+        turn = state.turns[state.step]
+        updates = {name: tf.stack([proposed[name] for proposed, _ in steps])[turn] for name in params}
         return updates, MixtureState([after for _, after in steps], state.turns, state.step + 1)
 
     @property
