@@ -1,6 +1,6 @@
 """Evaluates optimizers, learned and hand-designed, on optimizees they may never have seen.
 
-    python evaluate.py --optimizer=L2O-DM
+    python evaluate.py --optimizer=L2O-DM-CL-IL
     python evaluate.py --optimizer=L2O-DM-CL-IL,Adam,runs/my-run --problem=mnist,mnist_relu --num_runs=10
     python evaluate.py --optimizer=Adam --learning_rate=0.01 --num_steps=2000
 
@@ -21,7 +21,7 @@ from l2o_tf import console
 def define_flags(values: flags.FlagValues) -> None:
     """The flags of this script."""
     text = "Shipped names, analytic ones (Adam, SGD, ...), run folders, weight files."
-    flags.DEFINE_list("optimizer", ["L2O-DM"], text, flag_values=values)
+    flags.DEFINE_list("optimizer", ["L2O-DM-CL-IL"], text, flag_values=values)
     text = "Optimizees; `python -m problems --list` has the names."
     flags.DEFINE_list("problem", ["mnist"], text, flag_values=values)
     text = "Learning rate of the analytic optimizers; default: 0.01."
