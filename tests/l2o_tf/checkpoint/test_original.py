@@ -102,7 +102,9 @@ class TestHostilePickle:
         assert not marker.exists()
 
     @pytest.mark.parametrize(
-        "function", [eval, getattr, __import__, open, np.load, np.save, np.asarray, defaultdict.copy], ids=str
+        "function",
+        [eval, getattr, __import__, open, np.load, np.save, np.asarray, defaultdict.copy],
+        ids=lambda function: function.__qualname__,
     )
     def test_other_functions_are_unknown(self, tmp_path, function):
         (tmp_path / "w").write_bytes(pickle.dumps({"a": {"w": Call(function, "print")}}))
