@@ -61,7 +61,7 @@ def _from_folder(folder: Path, name: str) -> tuple[Optimizer, dict[str, Any]]:
     card, weights = checkpoint.load_weights(folder)
     try:
         optimizer = make_optimizer(card["optimizer"], card["architecture"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"Received {folder / CARD}, whose optimizer and architecture cannot be made ({error!r}). Expected those "
             "that a run of this program writes."

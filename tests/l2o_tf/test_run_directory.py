@@ -81,26 +81,10 @@ class TestOpenRun:
                 open_run(path, training.config(), DATA, resume=True)
 
 
-class Stub:
-    """What `Checkpoints` knows of a trainer."""
-
-    def __init__(self):
-        self.standing = Standing()
-        self.phi = tf.Variable(tf.zeros([3]))
-
-    def checkpointables(self):
-        return {"phi": [self.phi], "slots": {"train": [tf.Variable(7)]}}
-
-    def at(self, epoch):
-        self.standing.epoch = epoch
-        self.phi.assign(tf.fill([3], float(epoch)))
-        return self
-
-
 @pytest.fixture
 def saved(tmp_path):
     """Checkpoints of meta-epochs 1, 2 and 3, of which the last two are kept."""
-    stub = Stub()
+    stub = training.Stub()
     checkpoints = Checkpoints(tmp_path, stub)
     for epoch in (1, 2, 3):
         stub.at(epoch)
@@ -124,7 +108,7 @@ PARTS = ("index", "data-00000-of-00001")
 
 class TestCheckpoints:
     def test_the_newest_is_restored(self, saved):
-        stub = Stub()
+        stub = training.Stub()
         Checkpoints(saved, stub)
         np.testing.assert_array_equal(stub.phi, [3, 3, 3])
 
@@ -135,13 +119,13 @@ class TestCheckpoints:
     @pytest.mark.parametrize("how", ["cut", "empty", "missing"])
     def test_a_damaged_one_is_passed_over(self, saved, part, how, caplog):
         damage(saved / "checkpoints" / f"ckpt-3.{part}", how)
-        stub = Stub()
+        stub = training.Stub()
         checkpoints = Checkpoints(saved, stub)
         np.testing.assert_array_equal(stub.phi, [2, 2, 2])
         assert "Damaged checkpoint" in caplog.text and "ckpt-3" in caplog.text
         stub.at(3)
         checkpoints.save()
-        again = Stub()
+        again = training.Stub()
         Checkpoints(saved, again)
         np.testing.assert_array_equal(again.phi, [3, 3, 3])
 
@@ -150,13 +134,13 @@ class TestCheckpoints:
         for epoch in (2, 3):
             damage(saved / "checkpoints" / f"ckpt-{epoch}.index", how)
         with pytest.raises(ValueError, match=r"damaged checkpoints: .*ckpt-3.*ckpt-2.*in another folder") as caught:
-            Checkpoints(saved, Stub())
+            Checkpoints(saved, training.Stub())
         assert "\n" not in str(caught.value)
 
     def test_of_another_program(self, saved):
         """A checkpoint that lacks what this trainer has is not half restored."""
 
-        class Larger(Stub):
+        class Larger(training.Stub):
             def checkpointables(self):
                 return {**super().checkpointables(), "more": [tf.Variable(1)]}
 
@@ -165,7 +149,7 @@ class TestCheckpoints:
 
     def test_a_complete_file_is_not_written_over(self, saved):
         files = {name: (saved / "checkpoints" / name).stat().st_mtime_ns for name in names(saved)}
-        stub = Stub().at(3)
+        stub = training.Stub().at(3)
         Checkpoints(saved, stub).save()
         assert files == {name: (saved / "checkpoints" / name).stat().st_mtime_ns for name in names(saved)}
 
@@ -173,13 +157,13 @@ class TestCheckpoints:
         """What a kill leaves behind under temporary names is not looked at."""
         (saved / "checkpoints" / "ckpt-4_temp").mkdir()
         shutil.copy(saved / "checkpoints" / "ckpt-3.index", saved / "checkpoints" / "ckpt-4.index")
-        stub = Stub()
+        stub = training.Stub()
         Checkpoints(saved, stub)
         np.testing.assert_array_equal(stub.phi, [3, 3, 3])
 
     def test_full_disk(self, saved):
         """No file may grow: an OSError, and the checkpoints are those of before."""
-        stub = Stub()
+        stub = training.Stub()
         checkpoints = Checkpoints(saved, stub)
         stub.at(4)
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -189,7 +173,7 @@ class TestCheckpoints:
                 checkpoints.save()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        again = Stub()
+        again = training.Stub()
         Checkpoints(saved, again)
         np.testing.assert_array_equal(again.phi, [3, 3, 3])
         checkpoints.save()

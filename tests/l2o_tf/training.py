@@ -2,11 +2,13 @@
 
 import contextlib
 
+import numpy as np
 import tensorflow as tf
 
 from l2o_tf.assembly import make_student
 from l2o_tf.config import Config, resolve
-from l2o_tf.meta_trainer import MetaTrainer
+from l2o_tf.meta_trainer import MetaTrainer, Validation
+from l2o_tf.standing import Standing
 from problems import make_problem
 from problems.base import Problem, fold
 
@@ -73,3 +75,42 @@ def trainer(problem: Problem | None = None, **options) -> MetaTrainer:
 def weights(trained: MetaTrainer) -> dict:
     """The weights as they are; `best_weights` are the result."""
     return {name: variable.numpy() for name, variable in trained.student.named_variables.items()}
+
+
+def assert_same(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def differ(ours, theirs) -> bool:
+    return any(np.any(value != theirs[name]) for name, value in ours.items())
+
+
+def scripted(trained, costs):
+    """Lets the validations of a trainer cost what the list says; they are still run."""
+    validate, costs, stages = trained._validate, iter(costs), []
+
+    def told() -> Validation:
+        validation = validate()
+        stages.append((validation.stage, validation.horizon_train, validation.losses.shape))
+        return validation._replace(cost=next(costs))
+
+    trained._validate = told
+    return stages
+
+
+class Stub:
+    """What `Checkpoints` knows of a trainer."""
+
+    def __init__(self):
+        self.standing = Standing()
+        self.phi = tf.Variable(tf.zeros([3]))
+
+    def checkpointables(self):
+        return {"phi": [self.phi], "slots": {"train": [tf.Variable(7)]}}
+
+    def at(self, epoch):
+        self.standing.epoch = epoch
+        self.phi.assign(tf.fill([3], float(epoch)))
+        return self

@@ -1,0 +1,101 @@
+"""Every option of a meta-training has an effect, and every student learns."""
+
+import numpy as np
+import pytest
+
+from tests.l2o_tf import training
+
+OPTIONS = {
+    "seed": {"seed": 4},
+    "learning_rate": {"learning_rate": 0.02},
+    "unroll_length": {"unroll_length": 2},
+    "num_steps": {"num_steps": 4},
+    "clip_norm": {"clip_norm": 1e-4},
+    "second_derivatives": {"second_derivatives": True},
+    "random_scaling": {"random_scaling": True},
+    "self_improving": {"self_improving": True},
+    "preprocess": {"preprocess": "Clamp"},
+    "output_scale": {"output_scale": 0.1},
+    "teacher_steps": {"teacher_steps": 2},
+    "teacher_learning_rate": {"teacher_learning_rate": 0.1},
+    "imitation_distance": {"imitation_distance": "half_mean"},
+}
+
+
+def one_meta_epoch(**options):
+    """`(report, weights)`, of an imitation where the options are about one."""
+    if any(name.startswith(("teacher", "imitation")) for name in options):
+        options = {"imitation": True, "imitation_ratio": 1.0, "teachers": "sgd", **options}
+    with training.eagerly():
+        trained = training.trainer(**options)
+        return trained.advance().report, training.weights(trained)
+
+
+@pytest.fixture(scope="module")
+def ordinary():
+    return one_meta_epoch()
+
+
+@pytest.fixture(scope="module")
+def imitated():
+    return one_meta_epoch(imitation=True)
+
+
+class TestOptions:
+    @pytest.mark.parametrize("name", OPTIONS)
+    def test_has_an_effect(self, name, ordinary, imitated):
+        report, found = one_meta_epoch(**OPTIONS[name])
+        expected_report, expected = imitated if name.startswith(("teacher", "imitation")) else ordinary
+        assert not report.diverged
+        assert any(found[key].shape != value.shape or np.any(found[key] != value) for key, value in expected.items())
+        if name == "clip_norm":
+            assert report.gradient_norm == pytest.approx(expected_report.gradient_norm, rel=0.2)
+            assert report.gradient_norm > 100 * OPTIONS[name]["clip_norm"]
+
+    def test_objective(self):
+        """One window of the same run, judged in three ways."""
+        total, mean, final = (one_meta_epoch(num_steps=4, objective=name)[0] for name in ("sum", "mean", "final"))
+        assert total.final_loss == mean.final_loss == final.final_loss == final.meta_loss
+        assert total.meta_loss == pytest.approx(5 * mean.meta_loss, rel=1e-6)
+        assert mean.meta_loss != final.meta_loss
+
+    def test_distance(self):
+        """Eq. (1) sums squares over T steps and N = 4 coordinates, the original program half of their mean over N."""
+        options = {"num_steps": 4, "imitation": True, "imitation_ratio": 1.0, "teachers": "sgd"}
+        total, half = (one_meta_epoch(**options, imitation_distance=name)[0] for name in ("sum", "half_mean"))
+        assert total.meta_loss == pytest.approx(2 * 4 * half.meta_loss, rel=1e-5)
+
+    def test_self_improving_fades_out(self):
+        """After its meta-epochs only the student acts: the same meta-epoch as without."""
+        late = [training.trainer(**options) for options in ({}, {"self_improving": True, "self_improving_epochs": 3})]
+        for trained in late:
+            trained.standing.epoch = 3
+        with training.eagerly():
+            plain, mixed = (trained.advance().report for trained in late)
+        assert mixed.meta_loss == pytest.approx(plain.meta_loss, rel=1e-5)
+        assert mixed.final_loss == pytest.approx(plain.final_loss, rel=1e-5)
+
+
+class TestStudents:
+    def test_parameters_without_an_entry_are_refused_before_anything_is_compiled(self):
+        with pytest.raises(ValueError, match="'x', which matches none of"):
+            training.trainer(net_assignments="w*=L2O-DM")
+
+    @pytest.mark.parametrize("options", [{"optimizer": "adam"}, {"net_assignments": "*=adam"}])
+    def test_nothing_to_train(self, options):
+        with pytest.raises(ValueError, match=f"--{next(iter(options))}=.*, where nothing can be trained"):
+            training.trainer(**options)
+
+    @pytest.mark.parametrize("name", ["L2O", "assigned", "Adamm"])
+    def test_unknown(self, name):
+        with pytest.raises(ValueError, match=f"Received optimizer '{name}', expected one of"):
+            training.trainer(optimizer=name)
+
+    @pytest.mark.parametrize("name", ["L2O-DM", "assigned", "adma"])
+    def test_unknown_teacher(self, name):
+        with pytest.raises(ValueError, match=f"Received teacher '{name}', expected one of"):
+            training.trainer(imitation=True, teachers=name)
+
+    def test_assigned(self):
+        trained = training.trainer(net_assignments="x=L2O-DM")
+        assert training.weights(trained).keys() == {f"0/{name}" for name in training.weights(training.trainer())}
