@@ -9,22 +9,11 @@ own in --results; those that exist are not run again, so an interrupted reproduc
 """
 
 import json
-import os
-import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from absl import flags
 
-from absl import app, flags
-
-_FLAGS = flags.FLAGS
-flags.DEFINE_list("optimizer", [], "What to evaluate, as for evaluate.py; results that exist are kept.")
-flags.DEFINE_list("problem", ["mnist", "mnist_relu", "mnist_deeper"], "On what.")
-flags.DEFINE_integer("num_runs", 10, "Runs per optimizer and problem.", lower_bound=1)
-flags.DEFINE_integer("num_steps", 10_000, "Steps per run.", lower_bound=1)
-flags.DEFINE_string("results", "experiments/results", "Folder of the result files.")
-flags.DEFINE_string("document", "docs/reproduction.md", "Document whose tables are written.")
-flags.DEFINE_string("data_dir", None, "TFDS directory; MNIST is needed, nothing takes its place.")
+from l2o_tf import console
 
 STEPS = (100, 1000, 2000, 5000, 10_000)
 BEGIN, END = "<!-- tables: python reproduce.py -->", "<!-- end of tables -->"
@@ -47,6 +36,22 @@ PAPER = {
     },
 }
 """ln loss at 2,000, 5,000 and 10,000 steps, read off figures 2 and 5 of the paper by pixel (about ±0.1)."""
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """The flags of this script."""
+    text = "What to evaluate, as for evaluate.py; results that exist are kept."
+    flags.DEFINE_list("optimizer", [], text, flag_values=values)
+    text = "On what."
+    flags.DEFINE_list("problem", ["mnist", "mnist_relu", "mnist_deeper"], text, flag_values=values)
+    text = "Runs per optimizer and problem."
+    flags.DEFINE_integer("num_runs", 10, text, lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("num_steps", 10_000, "Steps per run.", lower_bound=1, flag_values=values)
+    flags.DEFINE_string("results", "experiments/results", "Folder of the result files.", flag_values=values)
+    text = "Document whose tables are written."
+    flags.DEFINE_string("document", "docs/reproduction.md", text, flag_values=values)
+    text = "TFDS directory; MNIST is needed, nothing takes its place."
+    flags.DEFINE_string("data_dir", None, text, flag_values=values)
 
 
 def evaluate_missing(values: flags.FlagValues) -> None:
@@ -130,20 +135,17 @@ def write_document(results: list[dict], document: Path) -> None:
     document.write_text(f"{before}{BEGIN}\n{tables(results)}{END}{after}")
 
 
-def main(argv: list[str]) -> int:
-    """Evaluates what is missing, then writes the tables; errors of the user end with exit code 2."""
-    del argv
-    try:
-        evaluate_missing(_FLAGS)
-        paths = sorted(Path(_FLAGS.results).glob("*.json"))
-        results = sorted((json.loads(path.read_text()) for path in paths), key=lambda r: r["problem"])
-        write_document(results, Path(_FLAGS.document))
-    except (ValueError, OSError) as error:
-        print(f"reproduce.py: {error}", file=sys.stderr)
-        return 2
-    print(f"{len(results)} results in {_FLAGS.document}")
+def main(values: flags.FlagValues) -> int:
+    """Evaluates what is missing, then writes the tables."""
+    if values.optimizer:
+        console.import_tensorflow()
+        evaluate_missing(values)
+    paths = sorted(Path(values.results).glob("*.json"))
+    results = sorted((json.loads(path.read_text()) for path in paths), key=lambda result: result["problem"])
+    write_document(results, Path(values.document))
+    print(f"{len(results)} results in {values.document}")
     return 0
 
 
 if __name__ == "__main__":
-    app.run(main)
+    console.run(define_flags, main)

@@ -1,0 +1,57 @@
+"""The tables of the reproduction: what is in the result files, and nothing else."""
+
+import json
+
+import pytest
+
+import reproduce
+
+
+def result(problem="mnist", optimizer="L2O-X", mean=-1.234, diverged=0.1):
+    at = [{"step": step, "mean": mean, "std": 0.5, "diverged": diverged} for step in (100, 10_000)]
+    return {"problem": problem, "optimizer": optimizer, "data": "mnist/test", "summary": {"runs": 10, "at": at}}
+
+
+def test_a_row_has_the_measured_steps_only():
+    row = next(line for line in reproduce.tables([result()]).splitlines() if "L2O-X" in line)
+    assert row == "| L2O-X | 10 | -1.23 ± 0.50 |  |  |  | -1.23 ± 0.50 | 10% |"
+
+
+def test_runs_that_all_diverged_have_no_mean():
+    assert "| L2O-X | 10 |  |  |  |  |  | 100% |" in reproduce.tables([result(mean=None, diverged=1.0)])
+
+
+def test_the_paper_stands_beside():
+    table = reproduce.tables([result("mnist_relu")])
+    assert "| *paper: L2O-DM-CL-IL* | 10 |  |  | -3.76 | -6.45 | -7.03 | |" in table
+    assert "-10.95" not in table
+
+
+def test_only_the_tables_of_the_document_change(tmp_path):
+    document = tmp_path / "reproduction.md"
+    document.write_text(f"before\n{reproduce.BEGIN}\nold\n{reproduce.END}\nafter\n")
+    for _ in range(2):
+        reproduce.write_document([result()], document)
+    text = document.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert text.count("| L2O-X |") == 1
+
+
+def test_a_document_without_marks(tmp_path):
+    document = tmp_path / "reproduction.md"
+    document.write_text("text")
+    with pytest.raises(ValueError, match="expected the lines"):
+        reproduce.write_document([result()], document)
+    assert document.read_text() == "text"
+
+
+def test_evaluation_is_resumed(tmp_path, monkeypatch):
+    """Nothing is evaluated where a result file exists."""
+    from absl import flags
+
+    values = flags.FlagValues()
+    reproduce.define_flags(values)
+    values(["reproduce.py", "--optimizer=adam", "--problem=mnist", f"--results={tmp_path}"])
+    (tmp_path / "mnist--adam.json").write_text(json.dumps(result()))
+    monkeypatch.setattr("l2o_tf.evaluation.evaluate", lambda *args, **options: pytest.fail("evaluated again"))
+    reproduce.evaluate_missing(values)
