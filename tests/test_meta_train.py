@@ -201,10 +201,10 @@ class no_file_above:
 
 
 LONGER = (
-    *("--problem=digits", "--layers=", "--unroll_length=4", "--num_epochs=30", "--evaluation_period=3"),
+    *("--problem=digits", "--layers=", "--unroll_length=4", "--num_epochs=24", "--evaluation_period=6"),
     *("--curriculum", "--curriculum_steps=4,8,12,16,20,24", "--min_periods=1", "--num_runs_validation=2"),
-    *("--imitation", "--imitation_ratios=0.5", "--teachers=adam,sgd", "--teacher_choice=cycle", "--seed=2"),
-    *("--learning_rate=0.01", "--patience=2", "--checkpoint_seconds=0"),
+    *("--imitation", "--imitation_ratios=0.5", "--teachers=adam,sgd", "--teacher_choice=cycle", "--seed=1"),
+    *("--learning_rate=0.01", "--patience=1", "--checkpoint_seconds=0"),
 )
 
 
@@ -236,10 +236,9 @@ def interrupted(tmp_path_factory):
     undisturbed, disturbed = folder / "undisturbed", folder / "disturbed"
     assert scripts.call(meta_train, *LONGER, f"--output_dir={undisturbed}").code == 0
     ends = [
-        interrupt(disturbed, signal.SIGKILL, 0),
-        interrupt(disturbed, signal.SIGTERM, 6),
-        interrupt(disturbed, signal.SIGKILL, 13),
-        interrupt(disturbed, signal.SIGINT, 19),
+        interrupt(disturbed, signal.SIGKILL, 3),
+        interrupt(disturbed, signal.SIGTERM, 9),
+        interrupt(disturbed, signal.SIGINT, 17),
         scripts.finish(scripts.start("meta_train.py", *LONGER, f"--output_dir={disturbed}")),
     ]
     return undisturbed, disturbed, ends
@@ -248,10 +247,10 @@ def interrupted(tmp_path_factory):
 class TestInterruptions:
     def test_exit_codes(self, interrupted):
         codes = [end.code for end in interrupted[2]]
-        assert codes == [-signal.SIGKILL, 143, -signal.SIGKILL, 130, 0], interrupted[2]
+        assert codes == [-signal.SIGKILL, 143, 130, 0], interrupted[2]
 
     def test_it_says_that_it_stops(self, interrupted):
-        for end in (interrupted[2][1], interrupted[2][3]):
+        for end in interrupted[2][1:3]:
             assert "Finishing this meta-epoch, then saving." in end.err
             assert end.out.startswith("Stopped. ")
             assert end.out.endswith("The same command continues.\n")
@@ -265,7 +264,7 @@ class TestInterruptions:
     def test_the_records_are_the_same_but_for_the_clock(self, interrupted):
         undisturbed, disturbed = (without_wall_times(read_records(folder / RECORDS)) for folder in interrupted[:2])
         assert undisturbed == disturbed
-        assert sum("validation/loss" in record for record in undisturbed) == 10
+        assert sum("validation/loss" in record for record in undisturbed) == 4
 
     def test_the_card_is_the_same_but_for_the_clock(self, interrupted):
         cards = [json.loads((folder / "optimizer.json").read_text()) for folder in interrupted[:2]]
@@ -273,12 +272,12 @@ class TestInterruptions:
             assert card.pop("wall_seconds") > 0
             del card["provenance"], card["architecture"]["name"]
         assert cards[0] == cards[1]
-        assert (cards[0]["data"]["name"], cards[0]["meta_epochs"], cards[0]["stopped"]) == ("digits", 30, "")
+        assert (cards[0]["data"]["name"], cards[0]["meta_epochs"], cards[0]["stopped"]) == ("digits", 24, "")
 
     def test_the_run_had_something_to_lose(self, interrupted):
         """Several stages and both teachers; otherwise the tests above show little."""
         records = read_records(interrupted[0] / RECORDS)
-        assert {record.get("curriculum/stage") for record in records} >= {0, 1, 2}
+        assert {record.get("curriculum/stage") for record in records} >= {0, 1}
         assert {"imitation/adam", "imitation/sgd", "train/meta_loss"} <= {name for record in records for name in record}
 
     def test_nothing_but_progress_on_stderr(self, interrupted):
