@@ -51,16 +51,17 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
         The exit code: 0 when finished, 128 + n when stopped by signal n.
     """
     console.import_tensorflow()
-    from l2o_tf.assembly import make_optimizee, make_student
+    from l2o_tf.assembly import make_optimizees, make_student
     from l2o_tf.meta_trainer import MetaTrainer
     from l2o_tf.reporting import Reporter
     from l2o_tf.run_directory import Checkpoints, export, open_run
 
-    problem = make_optimizee(config)
-    trainer = MetaTrainer(config, problem, make_student(config))
-    folder = open_run(output_dir, config, problem.data, resume=resume)
+    optimizees = make_optimizees(config)
+    data = optimizees[0].data
+    trainer = MetaTrainer(config, optimizees, make_student(config))
+    folder = open_run(output_dir, config, data, resume=resume)
     checkpoints = Checkpoints(folder, trainer)
-    with stop_signals() as received, Reporter(folder, trainer, problem.data) as reporter:
+    with stop_signals() as received, Reporter(folder, trainer, data) as reporter:
 
         def save():
             reporter.flush()
@@ -71,12 +72,12 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
             event = trainer.advance()
             reporter.report(event)
             if event.validations:
-                export(folder, trainer, problem.data)
+                export(folder, trainer, data)
             if event.validations or time.monotonic() - saved > checkpoint_seconds:
                 save()
                 saved = time.monotonic()
         save()
-        export(folder, trainer, problem.data)
+        export(folder, trainer, data)
     outcome = trainer.standing.stopped or "All meta-epochs are done." if trainer.finished else "Stopped."
     print(f"{outcome} {trainer.standing.epoch:,} meta-epochs, {trainer.standing.skips:,} of them diverged.")
     print(f"Weights: {folder / 'weights.npz'}")

@@ -32,7 +32,7 @@ LESSONS = {
     "second": functools.partial(_ours, second_derivatives=True),
     "second-xla": functools.partial(_ours, second_derivatives=True, jit_compile=True),
 }
-"""Method of meta-training -> `(problem, student, unroll_length=) -> Lesson`."""
+"""Method of meta-training -> `(problem, student) -> Lesson`."""
 
 
 def prepare(case: Case, settings: Settings) -> tuple[Repetition, Problem]:
@@ -57,13 +57,14 @@ def prepare(case: Case, settings: Settings) -> tuple[Repetition, Problem]:
 
 def _training(method: str, problem: Problem, student: Optimizer, settings: Settings) -> Repetition:
     """One meta-epoch, as the trainer compiles it, whatever the lesson. φ is updated: it differs between repetitions."""
-    lesson = LESSONS[method](problem, student, unroll_length=settings.unroll_length)
-    meta_epoch = compile_meta_epoch(lesson, student.trainable_variables, keras.optimizers.Adam(1e-3))
+    length = settings.unroll_length
+    lesson = LESSONS[method](problem, student)
+    meta_epoch = compile_meta_epoch(lesson, student.trainable_variables, keras.optimizers.Adam(1e-3), length)
     seed, epoch = make_seed(0), tf.constant(0)
-    num_windows = settings.num_steps // settings.unroll_length
+    lengths = tf.fill([settings.num_steps // length], length)
 
     def repetition() -> float:
-        report = meta_epoch(seed, epoch, tf.constant(num_windows))
+        report = meta_epoch(seed, epoch, lengths)
         if report.diverged.numpy():
             raise ValueError(f"Received {problem.name}, on which meta-training diverged: nothing to measure.")
         return float(report.meta_loss)

@@ -49,7 +49,7 @@ def run(loss_fn: Callable, optimizer: Optimizer, params: dict, memory: Any, batc
     return params, memory, losses.write(num_steps, loss_fn(params, batch(num_steps))).stack()
 
 
-def own_trajectory(problem: Problem, student: Optimizer, *, unroll_length: int, jit_compile: bool = False) -> Lesson:
+def own_trajectory(problem: Problem, student: Optimizer, *, jit_compile: bool = False) -> Lesson:
     """The plain counterpart of `l2o_tf.techniques.lesson.own_trajectory`; its objective is the sum of the losses."""
 
     def start(seed, meta_epoch):
@@ -65,11 +65,11 @@ def own_trajectory(problem: Problem, student: Optimizer, *, unroll_length: int, 
             )
             meta_loss = tf.reduce_sum(losses)
         gradients = tape.gradient(meta_loss, [variable.value for variable in student.trainable_variables])
-        return params, memory, Outcome(meta_loss, gradients, losses)
+        return params, memory, Outcome(meta_loss, gradients, losses, tf.constant(False))
 
-    def window(carry, seed):
+    def window(carry, seed, num_steps):
         params, memory, constants = carry
-        params, memory, outcome = compiled(params, memory, constants, problem.sample(seed, unroll_length + 1))
+        params, memory, outcome = compiled(params, memory, constants, problem.sample(seed, num_steps + 1))
         return (params, memory, constants), outcome
 
     return Lesson("plain", start, window)

@@ -13,6 +13,11 @@ def integers(text: str) -> tuple[int, ...]:
     return tuple(int(entry) for entry in text.split(",") if entry)
 
 
+def numbers(text: str) -> tuple[float, ...]:
+    """`"1e-6,1e-2"` -> `(1e-6, 1e-2)`; empty: `()`."""
+    return tuple(float(entry) for entry in text.split(",") if entry)
+
+
 def _unchanged(value: Any) -> Any:
     return value
 
@@ -33,6 +38,13 @@ class Option(NamedTuple):
     parse: Callable[[Any], Any] = _unchanged
 
 
+_SCALE_UNCHANGED = (
+    *("time_scales", "max_log_learning_rate", "dynamic_learning_rates", "learn_input_decay", "learn_scale_decay"),
+    *("learn_initial_vectors", "scale_decay_per_time_scale", "gradient_products", "log_mean_squares"),
+    *("relative_learning_rate", "extreme_learning_rate", "learning_rate_shortcut", "gradient_shortcut"),
+    *("global_input", "zero_learning_rate_weights"),
+)
+
 ARCHITECTURES: dict[str, dict[str, Option]] = {
     "L2O-DM": {
         "layers": Option("layers", integers),
@@ -47,7 +59,11 @@ ARCHITECTURES: dict[str, dict[str, Option]] = {
         "feature_order": Option("feature_order"),
         "projection_stddev": Option("projection_stddev", _none_if_zero),
     },
-    "L2O-Scale": {},
+    "L2O-Scale": {
+        "levels": Option("levels", integers),
+        "initial_learning_rates": Option("initial_learning_rates", numbers),
+        **{name: Option(name) for name in _SCALE_UNCHANGED},
+    },
 }
 """Architecture -> option -> argument. Options that are not here are for every architecture."""
 

@@ -1,29 +1,42 @@
 """A configuration -> the objects of a meta-training."""
 
+from collections.abc import Sequence
+
 import keras
 
 from l2o_tf import architectures, names
 from l2o_tf.config import Config
+from l2o_tf.meta_optimizers import META_OPTIMIZERS
 from l2o_tf.objectives import OBJECTIVES
 from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, make_optimizer
 from l2o_tf.techniques import curriculum as cl
 from l2o_tf.techniques.imitation import DISTANCES, imitation
-from l2o_tf.techniques.lesson import Lesson, own_trajectory
+from l2o_tf.techniques.lesson import Judge, Lesson, own_trajectory
 from l2o_tf.techniques.self_improving import self_improving
-from problems import make_problem
-from problems.base import Problem
+from problems import PROBLEM_SETS, DataOptions, make_problem
+from problems.base import Problem, objective_of
 from problems.convex_term import convex_term
-from problems.transforms import normal_start, random_scaling
+from problems.sets import MadeOnce
+from problems.transforms import normal_start, random_scaling, sampled_objective
 
 
-def make_optimizee(config: Config) -> Problem:
-    """The problem to be trained and validated on.
+def make_optimizees(config: Config) -> Sequence[Problem]:
+    """The problems to be trained and validated on: one, or the members of a set.
 
     Raises:
         ValueError: for an unknown problem, or data that cannot be had.
     """
-    problem = make_problem(config.problem, data=config.data, data_dir=config.data_dir or None, split=config.split)
-    return normal_start(problem, config.problem_stddev) if config.problem_stddev else problem
+
+    def configured(problem: Problem) -> Problem:
+        if config.judge == "sample":
+            problem = sampled_objective(problem, config.judge_minibatches)
+        return normal_start(problem, config.problem_stddev) if config.problem_stddev else problem
+
+    if config.problem in PROBLEM_SETS:
+        options = DataOptions(config.data, config.data_dir or None, config.split)
+        return MadeOnce(PROBLEM_SETS[config.problem], configured, data_options=options)
+    options = {"data": config.data, "data_dir": config.data_dir or None, "split": config.split}
+    return [configured(make_problem(config.problem, **options))]
 
 
 def make_student(config: Config) -> Optimizer:
@@ -61,8 +74,9 @@ def make_curriculum(config: Config) -> cl.Curriculum:
 
 
 def make_meta_optimizer(config: Config) -> keras.optimizers.Optimizer:
-    """Adam as TensorFlow 1 had it: Keras's, with epsilon 1e-8."""
-    return keras.optimizers.Adam(config.learning_rate, epsilon=1e-8, global_clipnorm=config.clip_norm or None)
+    """Adam or RMSProp as TensorFlow 1 had them; Adam is Keras's, with epsilon 1e-8."""
+    clipping = {"global_clipnorm": config.clip_norm or None, "clipvalue": config.clip_value or None}
+    return META_OPTIMIZERS[config.meta_optimizer](config.learning_rate, **clipping)
 
 
 def make_teacher(name: str, learning_rate: float) -> Optimizer:
@@ -84,9 +98,11 @@ def make_lessons(config: Config, problem: Problem, student: Optimizer) -> list[L
         problem = convex_term(problem)
     teachers = [make_teacher(name, config.teacher_learning_rate) for name in config.teachers.split(",")]
     options = {
-        "unroll_length": config.unroll_length,
         "objective": OBJECTIVES[config.objective],
+        "judge": _judge(config, problem),
         "second_derivatives": config.second_derivatives,
+        "max_growth": config.max_growth,
+        "jit_compile": config.jit_compile,
     }
     if config.self_improving:
         decay = config.self_improving_epochs
@@ -95,6 +111,11 @@ def make_lessons(config: Config, problem: Problem, student: Optimizer) -> list[L
         lessons = [own_trajectory(problem, student, **options)]
     if config.imitation:
         distance = DISTANCES[config.imitation_distance]
-        shape = {"unroll_length": config.unroll_length, "teacher_steps": config.teacher_steps, "distance": distance}
-        lessons += [imitation(problem, student, teacher, **shape) for teacher in teachers]
+        options = {"teacher_steps": config.teacher_steps, "distance": distance, "jit_compile": config.jit_compile}
+        lessons += [imitation(problem, student, teacher, **options) for teacher in teachers]
     return lessons
+
+
+def _judge(config: Config, problem: Problem) -> Judge | None:
+    """Whose losses the objective gets; None: the steps' own."""
+    return None if config.judge == "steps" else objective_of(problem)

@@ -6,12 +6,10 @@ help text, the only place where it is written.
 """
 
 import dataclasses
-import itertools
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from l2o_tf import architectures, names, presets
+from l2o_tf import architectures, config_checks, names, presets
 from l2o_tf.presets import PRESETS
 
 
@@ -34,6 +32,27 @@ class Config:
     beta_2: float = _field(0.95, "Decay of RNNprop's mean of squared gradients.")
     feature_order: str = _field("mg", "RNNprop's first input: the mean ('mg') or the gradient ('gm', program of 2017).")
     projection_stddev: float = _field(0.0, "Stddev of RNNprop's initial projections; 0: 1/sqrt(fan_in).")
+    levels: str = _field(
+        "10,20,20", "L2O-Scale's units per coordinate, tensor and problem; fewer: without the upper levels."
+    )
+    time_scales: int = _field(4, "L2O-Scale's running averages of the gradient.")
+    initial_learning_rates: str = _field("1e-6,1e-2", "Range of L2O-Scale's first learning rates, drawn in every run.")
+    max_log_learning_rate: float = _field(33.0, "Largest log learning rate of L2O-Scale; the smallest is -33.")
+    dynamic_learning_rates: bool = _field(True, "Whether L2O-Scale has learning rates.")
+    learn_input_decay: bool = _field(True, "Whether L2O-Scale learns the memory of its averages; else 0.89.")
+    learn_scale_decay: bool = _field(True, "Whether L2O-Scale learns the memory of its scales; else 0.93.")
+    learn_initial_vectors: bool = _field(True, "Whether L2O-Scale learns its first states; else 0.")
+    scale_decay_per_time_scale: bool = _field(False, "Whether L2O-Scale's scales have a memory per running average.")
+    gradient_products: bool = _field(True, "Whether L2O-Scale sees products of neighbouring averages.")
+    log_mean_squares: bool = _field(True, "Whether L2O-Scale sees the logarithms of its scales.")
+    relative_learning_rate: str = _field(
+        "problem", "Mean with which L2O-Scale compares a learning rate, over the 'problem', the 'tensor', or 'none'."
+    )
+    extreme_learning_rate: bool = _field(False, "Whether L2O-Scale sees how far a learning rate is off 1e-6 to 1.")
+    learning_rate_shortcut: bool = _field(False, "Whether L2O-Scale sees its log learning rate minus ln 1e-3.")
+    gradient_shortcut: bool = _field(True, "Whether L2O-Scale's gradients also go straight to the update.")
+    global_input: str = _field("last", "What L2O-Scale's top level sees: the 'last' tensor (original) or the 'mean'.")
+    zero_learning_rate_weights: bool = _field(True, "Whether L2O-Scale's learning rates first stay as they are.")
     net_assignments: str = _field(
         "", "Optimizers by parameter name: 'conv*=L2O-DM,fc*=L2O-DM,*=adam'; first match wins."
     )
@@ -44,9 +63,27 @@ class Config:
     num_epochs: int = _field(5000, "Meta-epochs at most; one meta-epoch is one run of the optimizee.")
     num_steps: int = _field(100, "Horizon: steps per run. A curriculum sets its own.")
     unroll_length: int = _field(20, "Truncation: steps per window of backpropagation.")
-    learning_rate: float = _field(1e-3, "Learning rate of the meta-optimizer, keras.optimizers.Adam.")
-    objective: str = _field("sum", "Meta-loss of a window: 'sum', 'mean', 'final' or 'penultimate' of its T+1 losses.")
+    long_tail_windows: str = _field(
+        "", "Random number of windows per run, 'mean,least' or 'mean,least,most': round(Exp(mean)) + least."
+    )
+    long_tail_steps: str = _field("", "Random steps per window, in the same form; default: --unroll_length.")
+    meta_optimizer: str = _field("adam", "'adam' (TensorFlow 1's epsilon) or 'rmsprop' (TensorFlow 1's, L2O-Scale).")
+    learning_rate: float = _field(1e-3, "Learning rate of the meta-optimizer.")
+    objective: str = _field(
+        "sum", "Meta-loss of a window's T+1 losses: 'sum', 'mean', 'final', 'penultimate' or 'log_ratio'; see the docs."
+    )
+    judge: str = _field(
+        "steps", "Losses of the objective: of the 'steps', of fixed minibatches ('sample'), of all data ('whole')."
+    )
+    judge_minibatches: int = _field(78, "Fixed minibatches of --judge=sample; 78 of 128 are 10,000 examples.")
     second_derivatives: bool = _field(False, "Differentiate through the optimizee's gradients too.")
+    max_growth: float = _field(0.0, "M: a run ends once a window ends above f_0 + (M-1)|f_0|; 0: never.")
+    keep_states: bool = _field(
+        False, "Begin a run with the optimizer's states of the run before (L2O-Scale's program)."
+    )
+    clip_value: float = _field(0.0, "Clip every entry of the meta-gradient to this size; 0: never.")
+    zero_nonfinite: bool = _field(False, "Entries of the meta-gradient that are not finite become 0 (L2O-Scale).")
+    jit_compile: bool = _field(False, "Compile windows with XLA; worth it for L2O-Scale.")
     clip_norm: float = _field(0.0, "Clip the meta-gradient to this global norm; 0: never (paper and program).")
     evaluation_period: int = _field(100, "Meta-epochs per period; each period, and the run, ends with a validation.")
     num_runs_validation: int = _field(20, "Runs per validation.")
@@ -73,7 +110,7 @@ class Config:
     max_skips: int = _field(10, "Diverged meta-epochs in a row after which the last good weights return.")
 
     def __post_init__(self):
-        wrong = next(itertools.chain(_out_of_range(self), _mismatches(self)), None)
+        wrong = next(config_checks.complaints(self), None)
         if wrong:
             raise ValueError(wrong)
 
@@ -81,6 +118,10 @@ class Config:
     def assignments(self) -> list[tuple[str, str]]:
         """`(pattern, optimizer)` of each entry of `net_assignments`."""
         return _assignments(self.net_assignments)
+
+    def tail(self, name: str) -> tuple[float, ...]:
+        """`(mean, least[, most])` of `long_tail_windows` or `long_tail_steps`; `()` if that is not asked for."""
+        return architectures.numbers(getattr(self, name))
 
     @property
     def stages(self) -> tuple[int, ...]:
@@ -117,18 +158,9 @@ REQUIRES = {
     "teacher_learning_rate": ("imitation", "self_improving", "net_assignments"),
     "self_improving_epochs": ("self_improving",),
     "random_scaling_bound": ("random_scaling",),
+    "judge_minibatches": ("judge=sample",),
 }
-"""An option on the left does something only with one of the switches on the right."""
-
-CHOICES = {
-    "data": ("auto", "tfds", "embedded"),
-    "split": ("original", "train", "test"),
-    "objective": ("sum", "mean", "final", "penultimate"),
-    "feature_order": ("mg", "gm"),
-    "validation_seeds": ("fixed", "fresh"),
-    "imitation_distance": ("sum", "half_mean"),
-    "teacher_choice": ("random", "cycle"),
-}
+"""An option on the left does something only with one of the switches on the right, `name` or `name=value`."""
 
 
 def resolve(overrides: Mapping[str, Any]) -> Config:
@@ -146,7 +178,7 @@ def resolve(overrides: Mapping[str, Any]) -> Config:
     kinds = _kinds({**PRESETS[preset], **overrides})
     given = {**presets.values(preset, kinds), **overrides}
     for option, switches in REQUIRES.items():
-        if option in overrides and not any(given.get(switch) for switch in switches):
+        if option in overrides and not any(_is_on(given, switch) for switch in switches):
             needed = " or ".join(f"--{switch}" for switch in switches)
             raise ValueError(f"Received --{option} without {needed}, where it does nothing. Add {needed}, or drop it.")
     if "optimizer" in overrides and given.get("net_assignments"):
@@ -170,6 +202,11 @@ def resolve(overrides: Mapping[str, Any]) -> Config:
     return Config(**given)
 
 
+def _is_on(given: Mapping[str, Any], switch: str) -> bool:
+    name, _, value = switch.partition("=")
+    return given.get(name) == value if value else bool(given.get(name))
+
+
 def _assignments(net_assignments: str) -> list[tuple[str, str]]:
     """`(pattern, optimizer)` of each entry."""
     entries = net_assignments.split(",") if net_assignments else []
@@ -180,83 +217,3 @@ def _kinds(options: Mapping[str, Any]) -> list[str]:
     """Names of the optimizers that options ask for."""
     assigned = [kind for _, kind in _assignments(options.get("net_assignments", ""))]
     return list(dict.fromkeys(assigned)) or [options.get("optimizer", FIELDS["optimizer"].default)]
-
-
-POSITIVE = (
-    *("num_epochs", "num_steps", "unroll_length", "learning_rate", "evaluation_period", "num_runs_validation"),
-    *("validation_window", "min_periods", "patience", "teacher_learning_rate", "teacher_steps"),
-    *("self_improving_epochs", "random_scaling_bound", "max_skips"),
-)
-
-
-def _out_of_range(config: Config) -> Iterator[str]:
-    """What is wrong with single values; one sentence each."""
-    for name, choices in CHOICES.items():
-        value = getattr(config, name)
-        if value not in choices:
-            yield f"Received --{name}={value}, expected one of {list(choices)}.{names.hint(value, choices)}"
-    for name in POSITIVE:
-        if not getattr(config, name) > 0:
-            yield f"Received --{name}={getattr(config, name)}, expected a value above 0."
-    for name, field in FIELDS.items():
-        if isinstance(field.default, float) and not math.isfinite(getattr(config, name)):
-            yield f"Received --{name}={getattr(config, name)}, expected a finite number."
-    for name in ("clip_norm", "problem_stddev", "projection_stddev"):
-        if getattr(config, name) < 0:
-            yield f"Received --{name}={getattr(config, name)}, expected 0 (see --help) or a positive number."
-    for name in ("beta_1", "beta_2"):
-        if not 0 <= getattr(config, name) < 1:
-            yield f"Received --{name}={getattr(config, name)}, expected a decay from 0 to below 1."
-    if not 0 <= config.seed < 2**31:
-        yield f"Received --seed={config.seed}, expected a number from 0 to 2^31 - 1."
-    if not 0 <= config.imitation_ratio <= 1:
-        yield f"Received --imitation_ratio={config.imitation_ratio}, expected a share from 0 to 1."
-    for name, (is_good, meant) in LISTS.items():
-        if not _all_good(is_good, getattr(config, name)) and (getattr(config, name) or name not in MAY_BE_EMPTY):
-            yield f"Received --{name}={getattr(config, name)}, expected {meant}, separated by commas."
-
-
-def _all_good(is_good: Callable[[str], bool], entries: str) -> bool:
-    try:
-        return all(is_good(entry) for entry in entries.split(","))
-    except ValueError:
-        return False
-
-
-LISTS: dict[str, tuple[Callable[[str], bool], str]] = {
-    "layers": (lambda entry: int(entry) > 0, "hidden sizes above 0"),
-    "curriculum_steps": (lambda entry: int(entry) > 0, "horizons above 0"),
-    "imitation_ratios": (lambda entry: 0 <= float(entry) <= 1, "shares from 0 to 1"),
-    "teachers": (bool, "names of analytic optimizers"),
-    "net_assignments": (lambda entry: all(entry.rpartition("=")), "entries such as conv*=L2O-DM"),
-}
-"""Option -> which entries are good, and what is expected of them."""
-
-MAY_BE_EMPTY = ("layers", "net_assignments")
-
-
-def _mismatches(config: Config) -> Iterator[str]:
-    """Values that are fine by themselves but not together; one sentence each."""
-    horizons = config.stages if config.curriculum else (config.num_steps,)
-    name = "curriculum_steps" if config.curriculum else "num_steps"
-    for horizon in horizons:
-        if horizon % config.unroll_length:
-            lower = max(1, horizon // config.unroll_length) * config.unroll_length
-            yield (
-                f"Received --{name} with {horizon}, which is not a multiple of --unroll_length={config.unroll_length}. "
-                f"Use {lower} or {lower + config.unroll_length}, or another --unroll_length."
-            )
-    if config.curriculum and (len(horizons) < 2 or list(horizons) != sorted(set(horizons))):
-        yield f"Received --curriculum_steps={config.curriculum_steps}, expected at least two rising horizons."
-    shortest = horizons[1] if config.curriculum else horizons[0]
-    if config.validation_window > shortest:
-        received = f"--validation_window={config.validation_window}"
-        yield f"Received {received}, expected at most {shortest}, the steps of a validation run."
-    if config.objective == "penultimate" and config.unroll_length < 2:
-        yield (
-            f"Received --objective=penultimate with --unroll_length={config.unroll_length}, where no update comes "
-            "before it. Use a longer window, or --objective=final."
-        )
-    teachers = config.teachers.split(",")
-    if len(set(teachers)) < len(teachers):
-        yield f"Received --teachers={config.teachers}, where a name comes twice."

@@ -2,7 +2,7 @@
 
 A `MetaTrainer` is advanced by one meta-epoch at a time and tells what happened; it opens no file::
 
-    trainer = MetaTrainer(config, problem, student)
+    trainer = MetaTrainer(config, [problem], student)
     while not trainer.finished:
         event = trainer.advance()
 
@@ -12,6 +12,7 @@ on bit for bit as if it had never stopped.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,22 +22,19 @@ from l2o_tf import evaluation, unroll
 from l2o_tf.assembly import make_curriculum, make_lessons, make_meta_optimizer
 from l2o_tf.config import Config
 from l2o_tf.inspection import compile_inspection
-from l2o_tf.meta_epoch import Report, compile_meta_epoch
+from l2o_tf.meta_epoch import MetaEpoch, Report, compile_meta_epoch
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.standing import Standing
 from l2o_tf.techniques import curriculum as cl
+from l2o_tf.techniques.kept_states import KeptStates
+from l2o_tf.techniques.lesson import Lesson
+from l2o_tf.techniques.long_tail import LongTail, window_lengths
+from l2o_tf.validation import Validation, Validator
 from problems.base import Problem, fold, make_seed
+from problems.sets import draw
 
-_TRAINING, _VALIDATION, _CHOICE, _INSPECTION = 0, 1, 2, 3
-
-
-class Validation(NamedTuple):
-    """One validation: `cost` decides, `losses [R, N_valid]` are its curves."""
-
-    cost: float
-    losses: np.ndarray
-    stage: int
-    horizon_train: int
+_TRAINING, _VALIDATION, _CHOICE, _INSPECTION, _OPTIMIZEE, _LENGTHS = range(6)
+_TAILS = ("long_tail_windows", "long_tail_steps")
 
 
 class Event(NamedTuple):
@@ -44,6 +42,7 @@ class Event(NamedTuple):
 
     Attributes:
         epoch: index of the meta-epoch, from 0.
+        problem: name of the optimizee.
         lesson: name of the lesson.
         stage, horizon: of the curriculum, and steps per run.
         report: of the meta-epoch, as Python numbers.
@@ -53,6 +52,7 @@ class Event(NamedTuple):
     """
 
     epoch: int
+    problem: str
     lesson: str
     stage: int
     horizon: int
@@ -63,27 +63,51 @@ class Event(NamedTuple):
 
 
 class MetaTrainer:
-    """Trains a student on a problem as a `Config` says; see the module's docstring."""
+    """Trains a student as a `Config` says; see the module's docstring.
 
-    def __init__(self, config: Config, problem: Problem, student: Optimizer):
+    Args:
+        config: the resolved configuration.
+        optimizees: what to train on; each meta-epoch is a run of one of them, drawn by chance.
+        student: the optimizer to be trained.
+
+    Raises:
+        ValueError: if the student is not made for the parameters of the first optimizee.
+    """
+
+    def __init__(self, config: Config, optimizees: Sequence[Problem], student: Optimizer):
         self.config = config
+        self.optimizees = optimizees
         self.student = student
         self.standing = Standing()
         self.curriculum = make_curriculum(config)
         self._seed = make_seed(config.seed)
-        params = problem.init(self._seed)[0]
+        params = optimizees[0].init(self._seed)[0]
         unroll.initial_state(student, params, self._seed)  # refuses, now, parameters that it has no entry for
         self._variables = student.trainable_variables
         self._best = [tf.Variable(variable.value) for variable in self._variables]
-        lessons = make_lessons(config, problem, student)
+        lessons = make_lessons(config, optimizees[0], student)
+        self._kept = KeptStates(lessons[0]) if config.keep_states else None
         self._meta_optimizers = {lesson.name: make_meta_optimizer(config) for lesson in lessons}
-        self._meta_epochs = {
-            lesson.name: compile_meta_epoch(lesson, self._variables, self._meta_optimizers[lesson.name])
+        self._meta_epochs = {0: self._compile(lessons)}
+        self._fresh_slots = {name: [v.numpy() for v in o.variables] for name, o in self._meta_optimizers.items()}
+        self._inspect = compile_inspection(optimizees[0], student, config.unroll_length)
+        self._validator = Validator(
+            optimizees, student, unroll_length=config.unroll_length, jit_compile=config.jit_compile
+        )
+
+    def _compile(self, lessons: list[Lesson]) -> dict[str, MetaEpoch]:
+        """The meta-epochs of one optimizee by name; each is compiled when it is first run."""
+        length = None if self.config.long_tail_steps else self.config.unroll_length
+        return {
+            lesson.name: compile_meta_epoch(
+                self._kept.around(lesson) if self._kept else lesson,
+                self._variables,
+                self._meta_optimizers[lesson.name],
+                length,
+                self.config.zero_nonfinite,
+            )
             for lesson in lessons
         }
-        self._fresh_slots = {name: [v.numpy() for v in o.variables] for name, o in self._meta_optimizers.items()}
-        self._inspect = compile_inspection(problem, student, config.unroll_length)
-        self._rollouts = evaluation.rollouts(problem, student, window=config.unroll_length)
 
     @property
     def finished(self) -> bool:
@@ -99,7 +123,8 @@ class MetaTrainer:
         """What `tf.train.Checkpoint` must hold: φ, the best φ, the slots of all meta-optimizers, and the standing."""
         slots = {name: [v.value for v in o.variables] for name, o in self._meta_optimizers.items()}
         meta_parameters = [variable.value for variable in self._variables]
-        return {"phi": meta_parameters, "best": self._best, "slots": slots, "standing": _StandingState(self)}
+        kept = {"kept": self._kept.variables} if self._kept else {}
+        return {"phi": meta_parameters, "best": self._best, "slots": slots, "standing": _StandingState(self), **kept}
 
     def best_weights(self) -> dict[str, np.ndarray]:
         """The result: φ of the lowest validation cost (with a curriculum: of the last stage that improved)."""
@@ -115,9 +140,11 @@ class MetaTrainer:
         """Runs one meta-epoch, and the validation if a period ends with it."""
         standing, config = self.standing, self.config
         epoch, stage, horizon = standing.epoch, standing.curriculum.stage, self.horizon
-        lesson, started = self._choose_lesson(), time.monotonic()
-        report = self._meta_epochs[lesson](
-            fold(self._seed, _TRAINING, epoch), tf.constant(epoch), tf.constant(horizon // config.unroll_length)
+        member, lesson, started = self._choose_optimizee(), self._choose_lesson(), time.monotonic()
+        if member not in self._meta_epochs:
+            self._meta_epochs[member] = self._compile(make_lessons(config, self.optimizees[member], self.student))
+        report = self._meta_epochs[member][lesson](
+            fold(self._seed, _TRAINING, epoch), tf.constant(epoch), tf.constant(self._draw_lengths())
         )
         report = Report(*(value.numpy().item() for value in report))
         seconds = time.monotonic() - started
@@ -126,13 +153,23 @@ class MetaTrainer:
         if standing.epoch % config.evaluation_period == 0 or standing.epoch == config.num_epochs:
             validations = self._end_period(messages)
         standing.wall_seconds += time.monotonic() - started
-        speed = report.num_windows * config.unroll_length / seconds
-        return Event(epoch, lesson, stage, horizon, report, speed, validations, messages)
+        speed, problem = report.num_steps / seconds, self.optimizees[member].name
+        return Event(epoch, problem, lesson, stage, horizon, report, speed, validations, messages)
+
+    def _choose_optimizee(self) -> int:
+        return draw(self.optimizees, fold(self._seed, _OPTIMIZEE, self.standing.epoch))
+
+    def _draw_lengths(self) -> np.ndarray:
+        """Steps of the windows of this meta-epoch."""
+        config = self.config
+        tails = [LongTail(*config.tail(name)) if config.tail(name) else None for name in _TAILS]
+        rng = np.random.default_rng([config.seed, self.standing.epoch, _LENGTHS])
+        return window_lengths(rng, self.horizon, config.unroll_length, *tails)
 
     def _choose_lesson(self) -> str:
         config, standing = self.config, self.standing
         draw = np.random.default_rng([config.seed, standing.epoch, _CHOICE])
-        names = list(self._meta_epochs)
+        names = list(self._meta_optimizers)
         if len(names) == 1 or draw.random() >= config.ratio(standing.curriculum.stage):
             return names[0]
         teachers = names[1:]
@@ -142,7 +179,7 @@ class MetaTrainer:
     def _count(self, report: Report, lesson: str) -> list[str]:
         standing = self.standing
         standing.epoch += 1
-        standing.inner_steps += report.num_windows * self.config.unroll_length
+        standing.inner_steps += report.num_steps
         standing.imitations += lesson.startswith("imitation/")
         if not report.diverged:
             standing.skips_in_a_row = 0
@@ -182,11 +219,10 @@ class MetaTrainer:
         """Runs the student on the validation runs; the seeds are always the same, or new ones, as configured."""
         config, stage = self.config, self.standing.curriculum.stage
         fresh = self.standing.epoch if config.validation_seeds == "fresh" else 0
-        seeds = evaluation.run_seeds(fold(self._seed, _VALIDATION, fresh), config.num_runs_validation)
-        windows = self.curriculum.num_steps_validation[stage] // config.unroll_length
-        _, losses = self._rollouts.advance(self._rollouts.start(seeds), seeds, tf.constant(0), tf.constant(windows))
-        losses = evaluation.recorded_losses(losses.numpy())
-        cost = float(np.mean(losses[:, -config.validation_window :], dtype=np.float64))
+        seed, horizon = fold(self._seed, _VALIDATION, fresh), self.curriculum.num_steps_validation[stage]
+        losses = self._validator.run(seed, config.num_runs_validation, horizon)
+        cost = self._validator.cost(losses, config.validation_window)
+        losses = evaluation.recorded_losses(losses)
         validation = Validation(cost, losses, stage, self.horizon)
         self.standing.history.append(
             {"epoch": self.standing.epoch, "stage": stage, "horizon": losses.shape[1], "cost": cost}

@@ -1,62 +1,85 @@
-"""What meta-training minimises: `losses [T+1] -> scalar`.
+"""What meta-training minimises: `(losses [T+1], first) -> scalar`.
 
-`losses[t]` is `f(θ_t)` before update t; `losses[T]` comes after the last update. Every function here is pure and
-differentiable; pass any other of the same form to `meta_gradient`.
+`losses[t]` is `f(θ_t)` before update t of a window; `losses[T]` comes after its last update. `first` is `f(θ_0)` where
+the run began, some windows ago, for those objectives that ask how far it has come. Every function here is pure and
+differentiable; pass any other of the same form to a lesson.
 """
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
+Objective = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
-def total(losses: tf.Tensor) -> tf.Tensor:
+
+def total(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
     """`Σ_{t=0}^{T} f(θ_t)`: all weights `ω_t = 1`, as in Andrychowicz et al. (2016) and both programs."""
+    del first
     return tf.reduce_sum(losses)
 
 
-def mean(losses: tf.Tensor) -> tf.Tensor:
+def mean(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
     """`1/(T+1) Σ_{t=0}^{T} f(θ_t)`."""
+    del first
     return tf.reduce_mean(losses)
 
 
-def final(losses: tf.Tensor) -> tf.Tensor:
+def final(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
     """`f(θ_T)`: only the end counts."""
+    del first
     return losses[-1]
 
 
-def penultimate(losses: tf.Tensor) -> tf.Tensor:
+def penultimate(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
     """`f(θ_{T-1})`: the last loss that an update has seen. The window's last update is not judged.
 
     Source: Lv, Jiang and Li (2017), whose program takes the loss of its 20th evaluation, before the 20th update.
     """
+    del first
     return losses[-2]
 
 
-def mean_log_ratio(losses: tf.Tensor, initial: tf.Tensor | None = None) -> tf.Tensor:
+def mean_log_ratio(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
     """`1/(T+1) Σ_{t=0}^{T} ln(f(θ_t) / (f_0 + ε) + ε)`, ε = 1e-6: relative progress counts, as in L2O-Scale.
 
     Args:
-        losses: `[T+1]`, positive.
-        initial: `f_0`, the loss at the start of the run; default that of the window, which has the same gradient up to
+        losses: `[T+1]`, not negative.
+        first: `f_0`, the loss at the start of the run; default that of the window, which has the same gradient up to
             ε.
     """
-    initial = tf.stop_gradient(losses[0]) if initial is None else initial
-    return tf.reduce_mean(tf.math.log(losses / (initial + 1e-6) + 1e-6))
+    first = tf.stop_gradient(losses[0]) if first is None else first
+    return tf.reduce_mean(tf.math.log(losses / (first + 1e-6) + 1e-6))
 
 
-def mean_log_ratio_original(losses: tf.Tensor, initial: tf.Tensor | None = None) -> tf.Tensor:
+def mean_log_ratio_numerator(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
+    """`1/(T+1) Σ_{t=0}^{T} ln((f(θ_t) + ε) / (f_0 + ε))`: the original program's variant with ε in the numerator."""
+    first = tf.stop_gradient(losses[0]) if first is None else first
+    return tf.reduce_mean(tf.math.log((losses + 1e-6) / (first + 1e-6)))
+
+
+def mean_log_ratio_original(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
     """`mean_log_ratio` of `f(θ_0), f(θ_0), f(θ_1), ..., f(θ_{T-1})`.
 
     So the original program has it: the first point counts twice, and the last, which the window's last update leads to,
     does not count.
     """
-    initial = tf.stop_gradient(losses[0]) if initial is None else initial
-    return mean_log_ratio(tf.concat([losses[:1], losses[:-1]], axis=0), initial)
+    first = tf.stop_gradient(losses[0]) if first is None else first
+    return mean_log_ratio(tf.concat([losses[:1], losses[:-1]], axis=0), first)
 
 
-OBJECTIVES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+def mean_ratio_original(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
+    """`1/T Σ_{t=0}^{T-1} f(θ_t) / (f_0 + ε)`, ε = 1e-6: the original program with its log objective switched off."""
+    first = tf.stop_gradient(losses[0]) if first is None else first
+    return tf.reduce_mean(losses[:-1]) / (first + 1e-6)
+
+
+OBJECTIVES: dict[str, Objective] = {
     "sum": total,
     "mean": mean,
     "final": final,
     "penultimate": penultimate,
+    "log_ratio": mean_log_ratio,
+    "log_ratio_numerator": mean_log_ratio_numerator,
+    "log_ratio_original": mean_log_ratio_original,
+    "ratio_original": mean_ratio_original,
 }

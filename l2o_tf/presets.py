@@ -34,6 +34,29 @@ PRESETS: dict[str, dict[str, Any]] = {
 """
 
 OF_OPTIMIZER: dict[tuple[str, str], dict[str, Any]] = {
+    ("paper", "L2O-Scale"): {
+        "objective": "log_ratio",
+        "judge": "sample",
+        "judge_minibatches": 8,
+        "jit_compile": True,
+    },
+    ("original", "L2O-Scale"): {
+        "num_epochs": 100,
+        "evaluation_period": 1,
+        "objective": "log_ratio_original",
+        "judge": "sample",
+        "second_derivatives": True,
+        "meta_optimizer": "rmsprop",
+        "learning_rate": 1e-6,
+        "clip_value": 1e4,
+        "zero_nonfinite": True,
+        "keep_states": True,
+        "problem_stddev": 1.0,
+        "curriculum_steps": "100,200,500,1000,1500,2000,2500,3000,3500,4000,4500,5000",
+        "imitation_ratio": 0.1,
+        "imitation_ratios": "0.1",
+        "jit_compile": True,
+    },
     ("original", "RNNprop"): {"evaluation_period": 10, "imitation_ratios": "0.3,0.3,0.3"},
     ("rnnprop2017", "RNNprop"): {"feature_order": "gm", "output_scale": 0.1, "projection_stddev": 0.1},
 }

@@ -88,6 +88,34 @@ class Member(NamedTuple):
         return " ".join(_call(function, options) for function, options in ((self.factory, self.options), *self.around))
 
 
+class MadeOnce(Sequence):
+    """The problems of a set, each made when it is first asked for, and then kept.
+
+    Args:
+        members: of the set.
+        transform: what is done to each problem, e.g. another start; default: nothing.
+        mode, data_options: of `Member.make`.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        transform: Callable[[Problem], Problem] = lambda problem: problem,
+        mode: str = "train",
+        data_options: DataOptions | None = None,
+    ):
+        self._makers = [lambda m=member: transform(m.make(mode, data_options)) for member in members]
+        self._made: dict[int, Problem] = {}
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+    def __getitem__(self, index: int) -> Problem:
+        if index not in self._made:
+            self._made[index] = self._makers[index]()
+        return self._made[index]
+
+
 def takes_data(factory: Callable[..., Problem]) -> bool:
     """Whether a factory has data that are loaded, that is the parameters `mode` and `data_options`."""
     return "data_options" in inspect.signature(factory).parameters
@@ -98,7 +126,7 @@ def sum_of_members(members: Sequence[Member]) -> Problem:
     return sum_of([member.make() for member in members])
 
 
-def draw(members: Sequence[Member], seed: Seed) -> int:
+def draw(members: Sequence, seed: Seed) -> int:
     """Index of the member that a run with this seed gets; all are equally probable."""
     return int(tf.random.stateless_uniform([], seed, 0, len(members), tf.int32, alg="philox"))
 

@@ -9,9 +9,22 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from problems.base import Batch, Batches, Constants, Params, Problem, Seed, fold, objective_of, require_not_negative
+from problems.base import (
+    Batch,
+    Batches,
+    Constants,
+    Params,
+    Problem,
+    Seed,
+    fold,
+    make_seed,
+    no_batches,
+    objective_of,
+    require_not_negative,
+    require_positive,
+)
 
-_SCALE, _START = 0x5CA1E, 0x57A27  # purposes of seeds
+_SCALE, _START, _SAMPLE = 0x5CA1E, 0x57A27, 0x5A3B1E  # purposes of seeds
 
 
 class Scaled(NamedTuple):
@@ -158,6 +171,30 @@ def sum_of(problems: Sequence[Problem]) -> Problem:
         return tf.add_n([whole(*arguments) for whole, *arguments in parts])
 
     return Problem("sum_of", init, sample, loss, objective=objective)
+
+
+def sampled_objective(problem: Problem, num_minibatches: int) -> Problem:
+    """The same problem, whose objective is the mean loss over some fixed minibatches instead of all its data.
+
+    Cheaper than the whole where `f` is to be known at every step, and free of the noise between minibatches. The
+    minibatches are the same in every run. A problem without minibatches remains as it is.
+
+    Args:
+        problem: any problem.
+        num_minibatches: how many; at least 1.
+
+    Raises:
+        ValueError: if `num_minibatches` is not positive.
+    """
+    require_positive("num_minibatches", num_minibatches)
+    if problem.sample is no_batches:
+        return problem
+    batches = problem.sample(fold(make_seed(0), _SAMPLE), num_minibatches)
+
+    def objective(params: Params, constants: Constants) -> tf.Tensor:
+        return tf.reduce_mean(tf.vectorized_map(lambda batch: problem.loss(params, constants, batch), batches))
+
+    return problem._replace(objective=objective)
 
 
 def normal_like(like: Params, leading: list[int], seed: Seed, stddev: float) -> Params:

@@ -39,7 +39,7 @@ CALM = [name for name in WITHOUT_DATA if PROBLEMS[name].__module__ == "problems.
 # Optimizers that are made of others; every class of optimizers is among these, the rules and the architectures.
 COMPOSED = {
     "assigned": lambda: Assigned([("x_0", make_optimizer("L2O-DM")), ("*", make_optimizer("adam"))]),
-    "mixture": lambda: Mixture(make_optimizer("sgd"), [make_optimizer("adam")], unroll_length=6),
+    "mixture": lambda: Mixture(make_optimizer("sgd"), [make_optimizer("adam")]),
 }
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A module imports lower ranks and, without cycles, its own. The first pattern that matches decides.
 RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (0, ("l2o_tf", "l2o_tf.names", "l2o_tf.nest", "l2o_tf.summary", "problems.base")),
-    (0, ("l2o_tf.architectures", "l2o_tf.config", "l2o_tf.presets")),
+    (0, ("l2o_tf.architectures", "l2o_tf.config", "l2o_tf.config_checks", "l2o_tf.presets")),
     (1, ("problems.datasets",)),
     (2, ("problems", "problems.*")),
     (3, ("l2o_tf.optimizers.base", "l2o_tf.optimizers.preprocess")),
@@ -27,7 +27,7 @@ RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (5, ("l2o_tf.unroll", "l2o_tf.objectives")),
     (6, ("l2o_tf.techniques", "l2o_tf.techniques.*")),
     (7, ("l2o_tf.assembly", "l2o_tf.inspection", "l2o_tf.meta_epoch", "l2o_tf.standing")),
-    (7, ("l2o_tf.evaluation", "l2o_tf.meta_trainer")),
+    (7, ("l2o_tf.evaluation", "l2o_tf.meta_optimizers", "l2o_tf.meta_trainer", "l2o_tf.validation")),
     (8, ("l2o_tf.checkpoint", "l2o_tf.checkpoint.*", "l2o_tf.plots", "l2o_tf.plots.*")),
     (8, ("l2o_tf.console", "l2o_tf.keras_optimizer")),
     (8, ("l2o_tf.progress", "l2o_tf.records", "l2o_tf.reporting", "l2o_tf.run_directory", "l2o_tf.trained")),

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from l2o_tf import unroll
 from l2o_tf.optimizers.base import Optimizer
-from l2o_tf.techniques.lesson import Lesson, Outcome
+from l2o_tf.techniques.lesson import Lesson, Outcome, first_run
 from problems.base import Problem
 
 
@@ -38,7 +38,6 @@ def imitation(
     student: Optimizer,
     teacher: Optimizer,
     *,
-    unroll_length: int = 20,
     teacher_steps: int = 1,
     distance=squared_error,
     jit_compile: bool = False,
@@ -49,41 +48,37 @@ def imitation(
         problem: what the teacher optimizes.
         student: the optimizer that learns.
         teacher: any optimizer; analytic in the paper.
-        unroll_length: T, student steps per truncation window. Default 20.
         teacher_steps: k, teacher updates per label. Default 1, as in the original program.
         distance: `(labels, updates) -> scalar`, both `[T, N]`.
         jit_compile: whether XLA compiles the window.
     """
     k = teacher_steps
 
-    def start(seed, meta_epoch):
-        del meta_epoch
-        params, constants = problem.init(seed)
-        own = unroll.initial_state(student, params, seed).optimizer
-        return unroll.initial_state(teacher, params, seed), own, constants
-
     @tf.function(jit_compile=jit_compile, autograph=False)
-    def compiled(state, student_state, constants, batches):
-        params = state.params
+    def compiled(run, batches):
         state, lecture = unroll.unroll(
-            lambda params, batch: problem.loss(params, constants, batch), teacher, state, batches, record=True
+            lambda params, batch: problem.loss(params, run.constants, batch),
+            teacher,
+            unroll.UnrollState(run.params, run.technique),
+            batches,
+            record=True,
         )
-        labels = tf.reduce_sum(tf.reshape(lecture.updates, [unroll_length, k, -1]), axis=1)
+        labels = tf.reduce_sum(tf.reshape(lecture.updates, [-1, k, lecture.updates.shape[1]]), axis=1)
         played = tf.concat([lecture.grads[::k], tf.zeros_like(lecture.grads[:1])], axis=0)
         imitation_loss, gradients, after, _ = unroll.meta_gradient(
             unroll.replayed,
             student,
-            unroll.UnrollState(params, student_state),
+            unroll.UnrollState(run.params, run.student),
             played,
             lambda trajectory: distance(labels, trajectory.updates),
             record=True,
         )
-        return state, after.optimizer, Outcome(imitation_loss, gradients, lecture.losses)
+        run = run._replace(params=state.params, student=after.optimizer, technique=state.optimizer)
+        return run, Outcome(imitation_loss, gradients, lecture.losses, tf.constant(False))
 
-    def window(carry, seed):
-        state, student_state, constants = carry
-        batches = problem.sample(seed, unroll_length * k + 1)
-        state, student_state, outcome = compiled(state, student_state, constants, batches)
-        return (state, student_state, constants), outcome
+    def window(run, seed, num_steps):
+        return compiled(run, problem.sample(seed, num_steps * k + 1))
 
-    return Lesson(f"imitation/{teacher.name}", start, window)
+    return Lesson(
+        f"imitation/{teacher.name}", lambda seed, meta_epoch: first_run(problem, student, seed, teacher), window
+    )

@@ -19,12 +19,17 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from l2o_tf.optimizers.base import Optimizer
-from l2o_tf.techniques.lesson import Lesson, own_trajectory
-from problems.base import Problem, fold
+from l2o_tf.techniques.lesson import Lesson, NumSteps, own_trajectory
+from problems.base import Problem, Seed, fold
+
+_TURNS = 1  # the purpose of a seed
 
 
 class MixtureState(NamedTuple):
-    """The states of the pool, whose turn it is, `turns [T]` (0: the student), and the step t in the window."""
+    """The states of the pool, whose turn it is, `turns [T]` (0: the student), and the step t in the window.
+
+    After the last of them, and without any (`[0]`, as it is between windows), it is the student's turn.
+    """
 
     pool: list[Any]
     turns: tf.Tensor
@@ -34,24 +39,28 @@ class MixtureState(NamedTuple):
 class Mixture(Optimizer):
     """A pool of optimizers of which one acts at every step, as `MixtureState.turns` says."""
 
-    def __init__(self, student: Optimizer, auxiliaries: Sequence[Optimizer], unroll_length: int):
+    def __init__(self, student: Optimizer, auxiliaries: Sequence[Optimizer]):
         self.name = f"mixture({student.name})"
         self.pool = [student, *auxiliaries]
-        self.unroll_length = unroll_length
 
     def initial_state(self, params, seed):
         states = [optimizer.initial_state(params, seed) for optimizer in self.pool]
-        return MixtureState(states, tf.zeros([self.unroll_length], tf.int32), tf.zeros([], tf.int32))
+        return with_turns(MixtureState(states, None, None), tf.zeros([0], tf.int32))
 
     def update(self, grads, state, params):
         steps = [o.update(grads, s, params) for o, s in zip(self.pool, state.pool, strict=True)]
-        turn = state.turns[state.step]
+        turn = tf.concat([state.turns, [0]], axis=0)[tf.minimum(state.step, tf.size(state.turns))]
         updates = {name: tf.stack([proposed[name] for proposed, _ in steps])[turn] for name in params}
         return updates, MixtureState([after for _, after in steps], state.turns, state.step + 1)
 
     @property
     def named_variables(self):
         return self.pool[0].named_variables
+
+
+def with_turns(state: MixtureState, turns: tf.Tensor) -> MixtureState:
+    """The same pool at the start of a window with these turns."""
+    return state._replace(turns=turns, step=tf.zeros([], tf.int32))
 
 
 def probabilities(meta_epoch, num_auxiliaries: int, decay_epochs: int, initial_probability: float | None) -> tf.Tensor:
@@ -62,6 +71,11 @@ def probabilities(meta_epoch, num_auxiliaries: int, decay_epochs: int, initial_p
     return tf.concat([[1.0 - tf.reduce_sum(auxiliaries)], auxiliaries], axis=0)
 
 
+def draw_turns(chances: tf.Tensor, seed: Seed, num_steps: NumSteps) -> tf.Tensor:
+    """`[T]`: who acts at each step of a window, by these probabilities."""
+    return tf.random.stateless_categorical(tf.math.log(chances)[None], num_steps, fold(seed, _TURNS), tf.int32)[0]
+
+
 def self_improving(
     problem: Problem,
     student: Optimizer,
@@ -69,7 +83,6 @@ def self_improving(
     *,
     decay_epochs: int = 100,
     initial_probability: float | None = None,
-    unroll_length: int = 20,
     **options,
 ) -> Lesson:
     """The lesson in which the student shares its trajectory with `auxiliaries`.
@@ -80,7 +93,6 @@ def self_improving(
         auxiliaries: `O_1 ... O_k`; Adam, SGD and Adagrad in the paper.
         decay_epochs: E, meta-epochs after which only the student acts. Default 100, from the paper.
         initial_probability: `p_i(0)` of each auxiliary, at most 1/k. Default (None): `1/(k + 1)`.
-        unroll_length: T, steps per truncation window. Default 20.
         **options: of `own_trajectory`.
 
     Raises:
@@ -89,18 +101,15 @@ def self_improving(
     count = len(auxiliaries)
     if initial_probability is not None and not 0 <= initial_probability * count <= 1:
         raise ValueError(f"Received initial_probability={initial_probability}, expected one in [0, 1/{count}].")
-    alone = own_trajectory(
-        problem, Mixture(student, auxiliaries, unroll_length), unroll_length=unroll_length, **options
-    )
+    alone = own_trajectory(problem, Mixture(student, auxiliaries), **options)
 
     def start(seed, meta_epoch):
-        return alone.start(seed, meta_epoch), probabilities(meta_epoch, count, decay_epochs, initial_probability)
+        chances = probabilities(meta_epoch, count, decay_epochs, initial_probability)
+        return alone.start(seed, meta_epoch)._replace(technique=chances)
 
-    def window(carry, seed):
-        (state, constants), chances = carry
-        draws = tf.random.stateless_categorical(tf.math.log(chances)[None], unroll_length, fold(seed, 1), tf.int32)[0]
-        mixture = state.optimizer._replace(turns=draws, step=tf.zeros([], tf.int32))
-        inner, outcome = alone.window((state._replace(optimizer=mixture), constants), seed)
-        return (inner, chances), outcome
+    def window(run, seed, num_steps):
+        turns = draw_turns(run.technique, seed, num_steps)
+        run, outcome = alone.window(run._replace(student=with_turns(run.student, turns)), seed, num_steps)
+        return run._replace(student=with_turns(run.student, turns[:0])), outcome
 
     return Lesson("train", start, window)

@@ -119,10 +119,10 @@ def test_a_training_trains():
 def test_the_baseline_computes_the_same_as_ours():
     problem, student = make_problem("quadratic", batch_size=4, num_dims=3), make_optimizer("L2O-DM")
     lessons = (
-        plain.own_trajectory(problem, student, unroll_length=3),
-        own_trajectory(problem, student, unroll_length=3, objective=objectives.total),
+        plain.own_trajectory(problem, student),
+        own_trajectory(problem, student, objective=objectives.total),
     )
-    theirs, ours = (lesson.window(lesson.start(make_seed(1), 0), make_seed(2))[1] for lesson in lessons)
+    theirs, ours = (lesson.window(lesson.start(make_seed(1), 0), make_seed(2), 3)[1] for lesson in lessons)
     np.testing.assert_allclose(theirs.losses, ours.losses, rtol=1e-6)
     np.testing.assert_allclose(theirs.meta_loss, ours.meta_loss, rtol=1e-6)
     for their, our in zip(theirs.gradients, ours.gradients, strict=True):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from l2o_tf.architectures import ARCHITECTURES, arguments, integers, takers, untaken
+from l2o_tf.architectures import ARCHITECTURES, arguments, integers, numbers, takers, untaken
 from l2o_tf.assembly import make_student
 from l2o_tf.config import FIELDS, Config, resolve
 from l2o_tf.optimizers import CELLS
@@ -16,6 +16,23 @@ OTHERS = {  # a value of each option that is not its default
     "beta_2": 0.25,
     "feature_order": "gm",
     "projection_stddev": 0.3,
+    "levels": "5,6",
+    "time_scales": 3,
+    "initial_learning_rates": "1e-4,1e-3",
+    "max_log_learning_rate": 2.0,
+    "dynamic_learning_rates": False,
+    "learn_input_decay": False,
+    "learn_scale_decay": False,
+    "learn_initial_vectors": False,
+    "scale_decay_per_time_scale": True,
+    "gradient_products": False,
+    "log_mean_squares": False,
+    "relative_learning_rate": "tensor",
+    "extreme_learning_rate": True,
+    "learning_rate_shortcut": True,
+    "gradient_shortcut": False,
+    "global_input": "mean",
+    "zero_learning_rate_weights": False,
 }
 
 
@@ -32,7 +49,8 @@ def test_defaults_of_options_are_those_of_the_architecture(kind):
 
 @pytest.mark.parametrize(("kind", "option"), PAIRS)
 def test_an_option_changes_its_argument_and_nothing_else(kind, option):
-    usual, other = (resolve({"optimizer": kind, **given}) for given in ({}, {option: OTHERS[option]}))
+    needed = {"relative_learning_rate": "none"} if option == "dynamic_learning_rates" else {}
+    usual, other = (resolve({"optimizer": kind, **needed, **given}) for given in ({}, {option: OTHERS[option]}))
     before, after = make_student(usual).architecture, make_student(other).architecture
     changed = {name for name in before if before[name] != after[name]} - {"name"}
     assert changed == {ARCHITECTURES[kind][option].argument}
@@ -69,3 +87,8 @@ def test_each_assigned_architecture_gets_its_own_arguments():
 def test_integers():
     assert integers("20,20") == (20, 20)
     assert integers("") == ()
+
+
+def test_numbers():
+    assert numbers("1e-6,0.01") == (1e-6, 0.01)
+    assert numbers("") == ()

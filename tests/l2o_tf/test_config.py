@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from l2o_tf import config, names
+from l2o_tf import config_checks, names
 from l2o_tf.config import FIELDS, PRESETS, REQUIRES, Config, resolve
 
 
@@ -46,7 +46,7 @@ class TestDefaults:
 
     def test_every_conditional_option_is_a_field(self):
         assert REQUIRES.keys() <= FIELDS.keys()
-        assert {switch for switches in REQUIRES.values() for switch in switches} <= FIELDS.keys()
+        assert {switch.partition("=")[0] for switches in REQUIRES.values() for switch in switches} <= FIELDS.keys()
 
 
 class TestDerived:
@@ -122,8 +122,34 @@ class TestContradictions:
         assert "comes twice" in refused(imitation=True, teachers="adam,sgd,adam")
 
 
+class TestLongTails:
+    @pytest.mark.parametrize("name", ["long_tail_windows", "long_tail_steps"])
+    def test_bounds(self, name):
+        assert Config(**{name: "40.5,1"}).tail(name) == (40.5, 1)
+        assert Config(**{name: "20,10,30"}).tail(name) == (20, 10, 30)
+        assert Config().tail(name) == ()
+        for bad in ("40", "40,1.5", "40,20,10", "40,1,2,3"):
+            with pytest.raises(ValueError, match=f"--{name}={bad}, expected mean,least or mean,least,most"):
+                Config(**{name: bad})
+
+    def test_what_they_contradict(self):
+        assert "--curriculum" in refused(long_tail_windows="40,1", curriculum=True)
+        assert "--jit_compile" in refused(long_tail_steps="40,1", jit_compile=True)
+        resolve({"long_tail_windows": "40,1", "jit_compile": True})
+
+
+def test_minibatches_of_the_judge():
+    assert "--judge_minibatches without --judge=sample" in refused(judge_minibatches=3)
+    assert "--judge_minibatches without --judge=sample" in refused(judge_minibatches=3, judge="whole")
+    assert resolve({"judge_minibatches": 3, "judge": "sample"}).judge_minibatches == 3
+
+
+def test_kept_states_and_self_improving():
+    assert "--keep_states with --self_improving" in refused(keep_states=True, self_improving=True)
+
+
 class TestValues:
-    @pytest.mark.parametrize("name", config.POSITIVE)
+    @pytest.mark.parametrize("name", config_checks.POSITIVE)
     @pytest.mark.parametrize("value", [0, -1])
     def test_zero_and_negative(self, name, value):
         with pytest.raises(ValueError, match=f"--{name}={value}, expected a value above 0"):
@@ -135,9 +161,9 @@ class TestValues:
         with pytest.raises(ValueError, match=f"--{name}={value}, expected"):
             Config(**{name: value})
 
-    @pytest.mark.parametrize("name", config.CHOICES)
+    @pytest.mark.parametrize("name", config_checks.CHOICES)
     def test_unknown_choice(self, name):
-        choice = config.CHOICES[name][0]
+        choice = config_checks.CHOICES[name][0]
         with pytest.raises(ValueError, match=rf"--{name}={choice}s, expected one of .*Did you mean {choice}"):
             Config(**{name: choice + "s"})
 
@@ -149,6 +175,10 @@ class TestValues:
             ("imitation_ratios", ("", "x", "0.3,", "-0.1", "1.1", "nan")),
             ("teachers", ("", "adam,", ",adam")),
             ("net_assignments", ("adam", "x=", "=adam", "x=adam,", "x=adam,,y=sgd")),
+            ("levels", ("", "10,", "0,20", "10.5")),
+            ("initial_learning_rates", ("", "x", "0,1", "1e-3,-1", "1e-6,inf")),
+            ("long_tail_windows", ("x", "0,1", "40,-1", "nan,1", "40,")),
+            ("long_tail_steps", ("x", "0,1", "40,-1", "inf,1", "40,")),
         ],
     )
     def test_lists(self, name, bad):
@@ -161,6 +191,8 @@ class TestValues:
         [
             ("seed", (-1, 2**31)),
             ("clip_norm", (-0.1,)),
+            ("clip_value", (-0.1,)),
+            ("max_growth", (-0.1, 0.5, 1.0)),
             ("problem_stddev", (-0.1,)),
             ("projection_stddev", (-0.1,)),
             ("imitation_ratio", (-0.1, 1.1)),

@@ -20,6 +20,10 @@ def adam():
     return keras.optimizers.Adam(RATE, epsilon=1e-8)
 
 
+def windows_of(count):
+    return tf.fill([count], STEPS)
+
+
 def by_hand(problem, weights):
     """The same meta-epoch in NumPy: `(weights, reports of the windows)`."""
     params, constants = problem.init(fold(SEED, 0))
@@ -40,8 +44,8 @@ def test_follows_numpy():
     """Weights and report after three windows of backpropagation and Adam by hand."""
     student, weights = tiny.random_student(1, layers=(4, 3), spread=3.0, scale=0.1)
     problem, before = tiny.perceptron(4), tiny.in_float64(weights)
-    lesson = own_trajectory(problem, student, unroll_length=STEPS, objective=total)
-    report = compile_meta_epoch(lesson, student.trainable_variables, adam())(SEED, EPOCH, tf.constant(WINDOWS))
+    lesson = own_trajectory(problem, student, objective=total)
+    report = compile_meta_epoch(lesson, student.trainable_variables, adam())(SEED, EPOCH, windows_of(WINDOWS))
     expected, windows = by_hand(problem, before)
     for name, variable in student.named_variables.items():
         moved = np.abs(expected[name] - before[name]).max()
@@ -55,20 +59,21 @@ def test_follows_numpy():
 
 def test_one_trace_serves_all_horizons():
     student, _ = tiny.random_student(2, layers=(3,))
-    lesson = own_trajectory(tiny.perceptron(4), student, unroll_length=STEPS, objective=total)
+    lesson = own_trajectory(tiny.perceptron(4), student, objective=total)
     meta_epoch = compile_meta_epoch(lesson, student.trainable_variables, adam())
     for epoch, num_windows in enumerate((1, 4, 2)):
-        report = meta_epoch(fold(SEED, epoch), tf.constant(epoch), tf.constant(num_windows))
+        report = meta_epoch(fold(SEED, epoch), tf.constant(epoch), windows_of(num_windows))
         assert report.num_windows == num_windows
     assert meta_epoch.experimental_get_tracing_count() == 1
 
 
-def scripted(meta_losses, gradients):
+def scripted(meta_losses, gradients, exploded=(False, False, False)):
     """A lesson of one meta-parameter in which window w gives what the lists say."""
-    meta_losses, gradients = tf.constant(meta_losses), tf.constant(gradients)
+    meta_losses, gradients, exploded = tf.constant(meta_losses), tf.constant(gradients), tf.constant(exploded)
 
-    def window(carry, seed):
-        return carry + 1, Outcome(meta_losses[carry], [gradients[carry]], tf.stack([0.0, meta_losses[carry]]))
+    def window(carry, seed, num_steps):
+        losses = tf.stack([0.0, meta_losses[carry]])
+        return carry + 1, Outcome(meta_losses[carry], [gradients[carry]], losses, exploded[carry])
 
     return Lesson("scripted", lambda seed, epoch: tf.constant(0), window)
 
@@ -79,7 +84,7 @@ def test_a_window_that_is_not_finite_is_skipped_and_ends_the_run():
     for losses, gradients in [([1.0, nan, 1.0], [1.0, 1.0, 1.0]), ([1.0, 1.0, 1.0], [1.0, inf, 1.0])]:
         phi, meta_optimizer = keras.Variable(5.0), adam()
         meta_epoch = compile_meta_epoch(scripted(losses, gradients), [phi], meta_optimizer)
-        report = meta_epoch(SEED, EPOCH, tf.constant(3))
+        report = meta_epoch(SEED, EPOCH, windows_of(3))
         assert (report.num_windows, bool(report.diverged)) == (2, True)
         np.testing.assert_allclose(phi, 5.0 - RATE, rtol=1e-6)
         assert meta_optimizer.iterations == 1
@@ -91,7 +96,44 @@ def test_the_next_meta_epoch_goes_on_with_the_slots():
     meta_epoch = compile_meta_epoch(scripted([1.0, 1.0], [1.0, -0.5]), [phi], meta_optimizer)
     rule, expected = reference.Adam(RATE), 0.0
     for epoch in range(2):
-        meta_epoch(SEED, tf.constant(epoch), tf.constant(2))
+        meta_epoch(SEED, tf.constant(epoch), windows_of(2))
         for g in (1.0, -0.5):
             expected += rule(g)
     np.testing.assert_allclose(phi, expected, rtol=1e-4)
+
+
+def test_windows_of_different_lengths():
+    """One trace; and with lengths that are all the same it does what it does with a fixed one."""
+    student, before = tiny.random_student(2, layers=(3,))
+    lesson = own_trajectory(tiny.perceptron(4), student, objective=total)
+    found = []
+    for length in (None, STEPS):
+        tiny.assign(student, before)
+        meta_epoch = compile_meta_epoch(lesson, student.trainable_variables, adam(), length)
+        found.append((meta_epoch(SEED, EPOCH, windows_of(2)), [v.numpy() for v in student.trainable_variables]))
+        if not length:
+            report = meta_epoch(SEED, EPOCH, tf.constant([7, 1, 4]))
+            assert (report.num_windows, report.num_steps) == (3, 12)
+            assert meta_epoch.experimental_get_tracing_count() == 1
+    np.testing.assert_allclose(found[0][0].meta_loss, found[1][0].meta_loss, rtol=1e-6)
+    for ours, theirs in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_an_explosion_ends_the_run_but_is_learned_from():
+    phi = keras.Variable(5.0)
+    lesson = scripted([1.0, 2.0, 1.0], [1.0, 1.0, 1.0], exploded=[False, True, False])
+    report = compile_meta_epoch(lesson, [phi], adam())(SEED, EPOCH, windows_of(3))
+    assert (report.num_windows, bool(report.exploded), bool(report.diverged)) == (2, True, False)
+    np.testing.assert_allclose(phi, 5.0 - 2 * RATE, rtol=1e-6)
+
+
+def test_entries_that_are_not_finite_can_be_left_out():
+    """What is finite is learned from; a loss that is not still ends the run."""
+    nan = float("nan")
+    phi, meta_optimizer = keras.Variable([5.0, 5.0]), keras.optimizers.SGD(1.0)
+    lesson = scripted([1.0, nan, 1.0], [[1.0, nan], [1.0, 1.0], [1.0, 1.0]])
+    meta_epoch = compile_meta_epoch(lesson, [phi], meta_optimizer, zero_nonfinite=True)
+    report = meta_epoch(SEED, EPOCH, windows_of(3))
+    assert (report.num_windows, bool(report.diverged)) == (2, True)
+    np.testing.assert_array_equal(phi, [4.0, 5.0])

@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from l2o_tf.assembly import make_optimizees, make_student
+from l2o_tf.meta_trainer import MetaTrainer
+from problems.base import make_seed
 from tests.l2o_tf import training
 
 OPTIONS = {
@@ -19,6 +23,11 @@ OPTIONS = {
     "teacher_steps": {"teacher_steps": 2},
     "teacher_learning_rate": {"teacher_learning_rate": 0.1},
     "imitation_distance": {"imitation_distance": "half_mean"},
+    "objective": {"objective": "log_ratio"},
+    "meta_optimizer": {"meta_optimizer": "rmsprop"},
+    "clip_value": {"clip_value": 1e-6},
+    "long_tail_windows": {"long_tail_windows": "3,5"},
+    "long_tail_steps": {"long_tail_steps": "3,5"},
 }
 
 
@@ -74,6 +83,51 @@ class TestOptions:
             plain, mixed = (trained.advance().report for trained in late)
         assert mixed.meta_loss == pytest.approx(plain.meta_loss, rel=1e-5)
         assert mixed.final_loss == pytest.approx(plain.final_loss, rel=1e-5)
+
+    def test_judge(self):
+        """The same run, measured on its own minibatch, on one or two fixed ones, and on all images."""
+        losses = []
+        for judge in ({}, *({"judge": "sample", "judge_minibatches": n} for n in (1, 2)), {"judge": "whole"}):
+            chosen = training.config(problem="digits", num_steps=4, **judge)
+            trained = MetaTrainer(chosen, make_optimizees(chosen), make_student(chosen))
+            with training.eagerly():
+                losses.append(trained.advance().report.final_loss)
+        assert len(set(losses)) == 4
+        assert losses == pytest.approx([losses[-1]] * 4, rel=0.05)
+
+    def test_a_run_that_explodes_ends(self):
+        with training.eagerly():
+            report = training.trainer(max_growth=1.0 + 1e-6, output_scale=50.0).advance().report
+        assert report.exploded and not report.diverged and (report.num_windows, report.num_steps) == (1, 4)
+
+    def test_states_are_kept(self):
+        """The second run begins where the first one's last window began; a checkpoint must hold that."""
+        with training.eagerly():
+            kept, fresh = (training.trainer(keep_states=choice) for choice in (True, False))
+            first = [trained.advance().report.final_loss for trained in (kept, fresh)]
+            second = [trained.advance().report.final_loss for trained in (kept, fresh)]
+        assert first[0] == first[1] and second[0] != second[1]
+        assert "kept" in kept.checkpointables() and "kept" not in fresh.checkpointables()
+
+
+BOWLS = {"problem": "bowl_problems", "num_epochs": 8, "evaluation_period": 8, "num_runs_validation": 4}
+
+
+class TestSets:
+    def test_each_meta_epoch_gets_a_member_by_chance(self):
+        chosen = training.config(**BOWLS)
+        trained = MetaTrainer(chosen, make_optimizees(chosen), make_student(chosen))
+        with training.eagerly():
+            events = [trained.advance() for _ in range(8)]
+        names = [event.problem for event in events]
+        assert len(set(names)) > 1 and all(name.startswith("bowl(condition=") for name in names)
+        (validation,) = events[-1].validations
+        assert validation.losses.shape == (4, 8)
+        assert -1 < validation.cost < 1 < validation.losses.max() - validation.losses.min()
+
+    def test_the_members_start_as_told(self):
+        problem = make_optimizees(training.config(**BOWLS, problem_stddev=100.0))[0]
+        assert np.abs(next(iter(problem.init(make_seed(1))[0].values()))).max() > 10
 
 
 class TestStudents:

@@ -63,9 +63,9 @@ class TestCurriculum:
         trained, _, events, _ = staged
         used = {event.lesson for event in events}
         assert "train" in used
-        counts = {name: function.experimental_get_tracing_count() for name, function in trained._meta_epochs.items()}
+        counts = {name: function.experimental_get_tracing_count() for name, function in trained._meta_epochs[0].items()}
         assert counts == {name: int(name in used) for name in counts}
-        rollouts = trained._rollouts
+        rollouts = trained._validator._compiled(0)
         assert [f.experimental_get_tracing_count() for f in (rollouts.start, rollouts.advance)] == [1, 1]
 
     def test_slots_at_a_new_stage(self):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.objectives import OBJECTIVES, mean_log_ratio, mean_log_ratio_original
+from l2o_tf.objectives import OBJECTIVES
 
 WEIGHTS = {
     "sum": [1.0, 1.0, 1.0, 1.0],
@@ -14,8 +14,16 @@ WEIGHTS = {
 }
 
 
+RATIOS = {  # (losses, first) -> value
+    "log_ratio": lambda f, first: np.mean(np.log(f / first)),
+    "log_ratio_numerator": lambda f, first: np.mean(np.log(f / first)),
+    "log_ratio_original": lambda f, first: np.mean(np.log(f[[0, 0, 1, 2]] / first)),
+    "ratio_original": lambda f, first: np.mean(f[:-1]) / first,
+}
+
+
 def test_every_objective_is_tested():
-    assert WEIGHTS.keys() == OBJECTIVES.keys()
+    assert WEIGHTS.keys() | RATIOS.keys() == OBJECTIVES.keys()
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -23,20 +31,29 @@ def test_value_and_slope(name):
     losses = tf.constant([8.0, 4.0, 2.0, 1.0])
     with tf.GradientTape() as tape:
         tape.watch(losses)
-        value = OBJECTIVES[name](losses)
+        value = OBJECTIVES[name](losses, tf.constant(16.0))
     np.testing.assert_allclose(value, np.dot(WEIGHTS[name], losses), rtol=1e-6)
     np.testing.assert_allclose(tf.convert_to_tensor(tape.gradient(value, losses)), WEIGHTS[name])
+    assert OBJECTIVES[name](losses) == value
 
 
-@pytest.mark.parametrize("initial", [None, 16.0])
-@pytest.mark.parametrize(
-    ("objective", "points"), [(mean_log_ratio, [0, 1, 2, 3]), (mean_log_ratio_original, [0, 0, 1, 2])]
-)
-def test_mean_log_ratio(objective, points, initial):
-    losses = tf.constant([8.0, 4.0, 2.0, 1.0])
+@pytest.mark.parametrize("first", [None, 16.0])
+@pytest.mark.parametrize("name", RATIOS)
+def test_ratio(name, first):
+    """Value against NumPy, slope against its finite differences; the loss at the start of the run is a constant."""
+    losses, f = tf.constant([8.0, 4.0, 2.0, 1.0]), np.array([8.0, 4.0, 2.0, 1.0])
     with tf.GradientTape() as tape:
         tape.watch(losses)
-        value = objective(losses) if initial is None else objective(losses, tf.constant(initial))
-    np.testing.assert_allclose(value, np.mean(np.log(losses.numpy()[points] / (initial or 8.0))), rtol=1e-5)
-    slope = sum(np.eye(4)[point] / losses.numpy()[point] / 4 for point in points)
-    np.testing.assert_allclose(tape.gradient(value, losses), slope, rtol=1e-4, atol=1e-6)
+        value = OBJECTIVES[name](losses) if first is None else OBJECTIVES[name](losses, tf.constant(first))
+    start = first or 8.0
+    np.testing.assert_allclose(value, RATIOS[name](f, start), rtol=1e-5)
+    steps = 1e-4 * np.eye(4)
+    slope = [(RATIOS[name](f + step, start) - RATIOS[name](f - step, start)) / 2e-4 for step in steps]
+    np.testing.assert_allclose(tf.convert_to_tensor(tape.gradient(value, losses)), slope, rtol=1e-4, atol=1e-6)
+
+
+def test_where_epsilon_is():
+    """At a loss of 0 the ratio counts as ε, or the loss does."""
+    losses = tf.constant([0.0, 0.0])
+    np.testing.assert_allclose(OBJECTIVES["log_ratio"](losses, tf.constant(4.0)), np.log(1e-6), rtol=1e-5)
+    np.testing.assert_allclose(OBJECTIVES["log_ratio_numerator"](losses, tf.constant(4.0)), np.log(1e-6 / 4), rtol=1e-5)

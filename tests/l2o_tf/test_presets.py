@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.assembly import make_lessons, make_optimizee, make_student
+from l2o_tf.assembly import make_lessons, make_optimizees, make_student
 from l2o_tf.config import FIELDS, resolve
 from l2o_tf.optimizers import CELLS
 from l2o_tf.presets import OF_OPTIMIZER, PRESETS
@@ -71,7 +71,7 @@ class TestIn2017:
     @classmethod
     def training(cls):
         config = resolve({"preset": "rnnprop2017", "problem": "digits", "unroll_length": 2})
-        problem, student = make_optimizee(config), make_student(config)
+        problem, student = make_optimizees(config)[0], make_student(config)
         return problem, student, make_lessons(config, problem, student)
 
     def test_student(self, training):
@@ -90,22 +90,22 @@ class TestIn2017:
     def test_the_lesson_sees_scaled_coordinates_and_the_convex_term(self, training):
         """With bounds of 3 and 1."""
         problem, _, (lesson,) = training
-        state, constants = lesson.start(SEED, tf.constant(0))
+        run = lesson.start(SEED, tf.constant(0))
         start, _ = problem.init(SEED)
-        assert list(state.params) == [*start, KEY]
-        assert state.params[KEY].shape == (20,)
-        spread = np.concatenate([np.ravel(np.log(start[key] / state.params[key])) for key in start])
+        assert list(run.params) == [*start, KEY]
+        assert run.params[KEY].shape == (20,)
+        spread = np.concatenate([np.ravel(np.log(start[key] / run.params[key])) for key in start])
         assert 2.9 < np.abs(spread).max() <= 3.001
-        assert 0.5 < np.abs(np.log(constants.term.scale["x"])).max() <= 1.0
+        assert 0.5 < np.abs(np.log(run.constants.term.scale["x"])).max() <= 1.0
 
     def test_the_loss_before_the_last_update_counts(self, training):
         _, _, (lesson,) = training
-        _, outcome = lesson.window(lesson.start(SEED, tf.constant(0)), SEED)
+        _, outcome = lesson.window(lesson.start(SEED, tf.constant(0)), SEED, 2)
         np.testing.assert_allclose(outcome.meta_loss, outcome.losses[1])
         assert outcome.losses.shape == (3,)
         assert all(np.any(gradient) for gradient in outcome.gradients)
 
 
 def test_without_a_preset_the_optimizee_starts_where_it_always_did():
-    params, _ = make_optimizee(resolve({"problem": "digits"})).init(SEED)
+    params, _ = make_optimizees(resolve({"problem": "digits"}))[0].init(SEED)
     assert 0.0095 < np.std(params["layer_0/w"]) < 0.0105

@@ -69,7 +69,7 @@ def eagerly():
 
 def trainer(problem: Problem | None = None, **options) -> MetaTrainer:
     chosen = config(**options)
-    return MetaTrainer(chosen, problem or quadratic(), make_student(chosen))
+    return MetaTrainer(chosen, [problem or quadratic()], make_student(chosen))
 
 
 def weights(trained: MetaTrainer) -> dict:

@@ -59,13 +59,11 @@ def test_labels_and_inputs_are_those_of_the_teacher(teacher, k, jit_compile):
     """A label is the sum of k teacher updates, its input the first of the k gradients; over two windows."""
     problem, notebook = tiny.perceptron(4, tf.float64), Notebook(2 * STEPS)
     ours, rule = {"sgd": (sgd(0.5), lambda g: -0.5 * g), "adam": (adam(0.1), reference.Adam(0.1))}[teacher]
-    lesson = imitation(
-        problem, notebook, ours, unroll_length=STEPS, teacher_steps=k, distance=squared_error, jit_compile=jit_compile
-    )
+    lesson = imitation(problem, notebook, ours, teacher_steps=k, distance=squared_error, jit_compile=jit_compile)
     params, constants = problem.init(START)
     theta, carry = tiny.flat(params), lesson.start(START, EPOCH)
     for window, seed in enumerate(SEEDS):
-        carry, outcome = lesson.window(carry, seed)
+        carry, outcome = lesson.window(carry, seed, STEPS)
         f, losses, grads, updates = tiny.numpy_loss(constants, problem.sample(seed, k * STEPS + 1)), [], [], []
         for t in range(k * STEPS):
             loss, g = f(theta, t)
@@ -78,18 +76,18 @@ def test_labels_and_inputs_are_those_of_the_teacher(teacher, k, jit_compile):
         np.testing.assert_allclose(inputs, grads[::k], rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(outcome.losses, [*losses, f(theta, k * STEPS)[0]], rtol=1e-9)
         np.testing.assert_allclose(outcome.meta_loss, np.sum(expected**2), rtol=1e-7)
-        np.testing.assert_allclose(tiny.flat(carry[0].params), theta, rtol=1e-9)
+        np.testing.assert_allclose(tiny.flat(carry.params), theta, rtol=1e-9)
 
 
 def test_the_student_does_not_influence_the_trajectory():
     problem, results = tiny.perceptron(4), []
     for seed in (1, 2):
         student, _ = tiny.random_student(seed, layers=(3,), spread=9.0, scale=1.0)
-        lesson = imitation(problem, student, adam(0.1), unroll_length=STEPS, distance=squared_error)
+        lesson = imitation(problem, student, adam(0.1), distance=squared_error)
         carry = lesson.start(START, EPOCH)
         for window in SEEDS:
-            carry, outcome = lesson.window(carry, window)
-        results.append((outcome.losses, tiny.flat(carry[0].params), outcome.meta_loss))
+            carry, outcome = lesson.window(carry, window, STEPS)
+        results.append((outcome.losses, tiny.flat(carry.params), outcome.meta_loss))
     np.testing.assert_array_equal(results[0][0], results[1][0])
     np.testing.assert_array_equal(results[0][1], results[1][1])
     assert abs(results[0][2] - results[1][2]) > 1e-3, "two students as different as these were judged alike"
@@ -99,12 +97,12 @@ def test_the_students_gradient_follows_numpy_and_its_state_is_carried_on():
     """L2O-DM imitates gradient descent for two windows; the second starts from the first's states."""
     student, weights = tiny.random_student(3, layers=(4, 3), spread=3.0, dtype="float64")
     problem = tiny.perceptron(4, tf.float64)
-    lesson = imitation(problem, student, sgd(0.5), unroll_length=STEPS, distance=half_mean_squared_error)
+    lesson = imitation(problem, student, sgd(0.5), distance=half_mean_squared_error)
     params, constants = problem.init(START)
     theta, state = tiny.flat(params), reference.zero_state(weights, tiny.SIZE)
     carry = lesson.start(START, EPOCH)
     for seed in SEEDS:
-        carry, outcome = lesson.window(carry, seed)
+        carry, outcome = lesson.window(carry, seed, STEPS)
         f, grads = tiny.numpy_loss(constants, problem.sample(seed, STEPS + 1)), []
         for t in range(STEPS):
             grads.append(f(theta, t)[1])
@@ -113,7 +111,7 @@ def test_the_students_gradient_follows_numpy_and_its_state_is_carried_on():
         loss, expected, state = reference.imitation(weights, grads, -0.5 * grads, state)
         np.testing.assert_allclose(outcome.meta_loss, loss, rtol=1e-9)
         tiny.assert_gradients(outcome.gradients, expected, rtol=1e-8)
-        for ours, theirs in zip(carry[1], state, strict=True):
+        for ours, theirs in zip(carry.student, state, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
@@ -126,8 +124,8 @@ def test_distances():
 
 
 def test_a_student_that_does_as_the_teacher_is_perfect():
-    lesson = imitation(tiny.perceptron(4), sgd(0.2), sgd(0.2), unroll_length=STEPS, distance=squared_error)
-    _, outcome = lesson.window(lesson.start(START, EPOCH), SEEDS[0])
+    lesson = imitation(tiny.perceptron(4), sgd(0.2), sgd(0.2), distance=squared_error)
+    _, outcome = lesson.window(lesson.start(START, EPOCH), SEEDS[0], STEPS)
     assert outcome.meta_loss == 0.0
     assert outcome.gradients == []
 

@@ -17,11 +17,11 @@ from tests.l2o_tf import tiny
 STEPS = 3
 LESSONS = {
     "own trajectory": lambda problem, student: own_trajectory(
-        problem, student, unroll_length=STEPS, objective=total, second_derivatives=True
+        problem, student, objective=total, second_derivatives=True
     ),
-    "imitation": lambda problem, student: imitation(problem, student, adam(0.1), unroll_length=STEPS),
+    "imitation": lambda problem, student: imitation(problem, student, adam(0.1)),
     "self-improving": lambda problem, student: self_improving(
-        problem, student, [adam(0.1)], initial_probability=0.0, unroll_length=STEPS, objective=total
+        problem, student, [adam(0.1)], initial_probability=0.0, objective=total
     ),
 }
 
@@ -39,7 +39,7 @@ def test_windows(name):
     lesson = LESSONS[name](tiny.perceptron(4), student)
     carry, found = lesson.start(make_seed(1), tf.constant(0)), []
     for seed in (2, 3):
-        carry, outcome = lesson.window(carry, make_seed(seed))
+        carry, outcome = lesson.window(carry, make_seed(seed), STEPS)
         assert np.isfinite(outcome.meta_loss)
         assert all(np.isfinite(gradient).all() for gradient in outcome.gradients)
         found.append([np.any(gradient) for gradient in outcome.gradients])

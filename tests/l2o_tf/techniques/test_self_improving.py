@@ -8,7 +8,7 @@ from l2o_tf import unroll
 from l2o_tf.objectives import total
 from l2o_tf.optimizers.analytic import adam, sgd
 from l2o_tf.techniques.lesson import own_trajectory
-from l2o_tf.techniques.self_improving import Mixture, probabilities, self_improving
+from l2o_tf.techniques.self_improving import Mixture, draw_turns, probabilities, self_improving, with_turns
 from problems.base import make_seed
 from tests.l2o_tf import numpy_reference as reference
 from tests.l2o_tf import tiny
@@ -16,7 +16,7 @@ from tests.l2o_tf import tiny
 STEPS = 6
 EPOCH = tf.constant(0)
 START, SEED = make_seed(1), make_seed(2)
-OPTIONS = {"unroll_length": STEPS, "objective": total}
+OPTIONS = {"objective": total}
 
 
 class TestProbabilities:
@@ -46,10 +46,8 @@ class TestProbabilities:
 
 def drawn_turns(epoch, steps=2_000, **options):
     """Turns of one long window at a meta-epoch."""
-    problem = tiny.perceptron()
-    lesson = self_improving(problem, sgd(), [adam(), sgd()], unroll_length=steps, objective=total, **options)
-    carry, _ = lesson.window(lesson.start(START, tf.constant(epoch)), SEED)
-    return carry[0][0].optimizer.turns.numpy()
+    lesson = self_improving(tiny.perceptron(), sgd(), [adam(), sgd()], objective=total, **options)
+    return draw_turns(lesson.start(START, tf.constant(epoch)).technique, SEED, steps).numpy()
 
 
 @pytest.mark.parametrize(("epoch", "expected"), [(0, [1 / 3, 1 / 3, 1 / 3]), (15, [2 / 3, 1 / 6, 1 / 6])])
@@ -61,13 +59,15 @@ def test_turns_are_drawn_with_these_probabilities(epoch, expected):
 
 
 def test_turns_follow_the_seed_of_the_window():
-    lesson = self_improving(tiny.perceptron(), sgd(), [adam()], unroll_length=32, objective=total)
-    carry, turns = lesson.start(START, EPOCH), []
+    """And there are none left between windows, whose length may differ."""
+    lesson = self_improving(tiny.perceptron(), sgd(0.5), [adam(0.5)], objective=total)
+    run, losses = lesson.start(START, EPOCH), []
     for seed in (SEED, SEED, make_seed(3)):
-        carry, _ = lesson.window(carry, seed)
-        turns.append(carry[0][0].optimizer.turns.numpy())
-    np.testing.assert_array_equal(turns[0], turns[1])
-    assert not np.array_equal(turns[0], turns[2])
+        after, outcome = lesson.window(run, seed, 32)
+        losses.append(outcome.losses.numpy())
+        assert after.student.turns.shape == [0]
+    np.testing.assert_array_equal(losses[0], losses[1])
+    assert not np.array_equal(losses[0], losses[2])
 
 
 def test_when_all_turns_are_the_students_it_is_the_ordinary_lesson():
@@ -78,7 +78,10 @@ def test_when_all_turns_are_the_students_it_is_the_ordinary_lesson():
     mixed = self_improving(problem, student, [adam(), sgd()], decay_epochs=10, **OPTIONS)
     carries = [lesson.start(START, tf.constant(10)) for lesson in (alone, mixed)]
     for seed in (SEED, make_seed(3)):
-        (carries[0], expected), (carries[1], outcome) = alone.window(carries[0], seed), mixed.window(carries[1], seed)
+        (carries[0], expected), (carries[1], outcome) = (
+            alone.window(carries[0], seed, STEPS),
+            mixed.window(carries[1], seed, STEPS),
+        )
         np.testing.assert_array_equal(outcome.losses, expected.losses)
         np.testing.assert_array_equal(outcome.meta_loss, expected.meta_loss)
         for ours, theirs in zip(outcome.gradients, expected.gradients, strict=True):
@@ -93,22 +96,25 @@ def test_when_all_turns_are_the_auxiliarys_the_student_learns_nothing():
     mixed = self_improving(problem, student, [adam(0.1)], initial_probability=1.0, **OPTIONS)
     carries = [lesson.start(START, EPOCH) for lesson in (teacher, mixed)]
     for seed in (SEED, make_seed(3)):
-        (carries[0], expected), (carries[1], outcome) = teacher.window(carries[0], seed), mixed.window(carries[1], seed)
+        (carries[0], expected), (carries[1], outcome) = (
+            teacher.window(carries[0], seed, STEPS),
+            mixed.window(carries[1], seed, STEPS),
+        )
         np.testing.assert_allclose(outcome.losses, expected.losses, rtol=1e-6)
         assert len(outcome.gradients) == len(student.trainable_variables)
         assert not any(np.any(g) for g in outcome.gradients)
-    np.testing.assert_allclose(tiny.flat(carries[1][0][0].params), tiny.flat(carries[0][0].params), rtol=1e-5)
+    np.testing.assert_allclose(tiny.flat(carries[1].params), tiny.flat(carries[0].params), rtol=1e-5)
 
 
 @pytest.mark.parametrize("turns", [[0, 1, 2, 0, 1, 0], [2, 2, 0, 2, 2, 2], [1, 1, 1, 1, 1, 0]])
 def test_turns_against_numpy(turns):
     """Everyone sees every gradient; one acts; the meta-gradient flows through the student's turns only."""
     student, weights = tiny.random_student(2, layers=(4, 3), spread=3.0, dtype="float64")
-    problem, mixture = tiny.perceptron(4, tf.float64), Mixture(student, [adam(0.1), sgd(0.5)], STEPS)
+    problem, mixture = tiny.perceptron(4, tf.float64), Mixture(student, [adam(0.1), sgd(0.5)])
     params, constants = problem.init(START)
     batches = problem.sample(SEED, STEPS + 1)
     state = unroll.initial_state(mixture, params, START)
-    state = state._replace(optimizer=state.optimizer._replace(turns=tf.constant(turns)))
+    state = state._replace(optimizer=with_turns(state.optimizer, tf.constant(turns)))
     _, gradients, after, trajectory = unroll.meta_gradient(
         lambda params, batch: problem.loss(params, constants, batch),
         mixture,
@@ -144,4 +150,4 @@ def expected_run(loss, weights, theta, turns):
 
 def test_the_meta_parameters_are_the_students():
     student, _ = tiny.random_student(2, layers=(3,))
-    assert list(Mixture(student, [adam()], STEPS).named_variables) == list(student.named_variables)
+    assert list(Mixture(student, [adam()]).named_variables) == list(student.named_variables)

@@ -1,0 +1,66 @@
+"""States that outlive a run."""
+
+import numpy as np
+import tensorflow as tf
+
+from l2o_tf.objectives import total
+from l2o_tf.optimizers import make_optimizer
+from l2o_tf.optimizers.analytic import adam
+from l2o_tf.techniques.imitation import imitation
+from l2o_tf.techniques.kept_states import KeptStates
+from l2o_tf.techniques.lesson import own_trajectory
+from problems.base import make_seed
+from tests.l2o_tf import tiny
+
+STEPS, EPOCH = 3, tf.constant(0)
+
+
+def same(ours, theirs) -> bool:
+    pairs = zip(tf.nest.flatten(ours), tf.nest.flatten(theirs), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_a_run_begins_with_the_states_before_the_last_window_of_the_run_before():
+    """At parameters of its own; whichever lesson that run was, and through a checkpoint's variables."""
+    student, problem = make_optimizer("L2O-Scale"), tiny.perceptron(4)
+    alone = own_trajectory(problem, student, objective=total)
+    kept = KeptStates(alone)
+    lesson, imitating = kept.around(alone), kept.around(imitation(problem, student, adam(0.1)))
+
+    run = lesson.start(make_seed(1), EPOCH)
+    assert same(run.student, alone.start(make_seed(1), EPOCH).student), "nothing is kept before the first run"
+    states = []
+    for seed in (5, 6):
+        states.append(run.student)
+        run, _ = lesson.window(run, make_seed(seed), STEPS)
+    assert not same(states[0], states[1]) and not same(states[1], run.student)
+
+    again = imitating.start(make_seed(2), EPOCH)
+    assert same(again.student, states[1])
+    assert same(again.params, problem.init(make_seed(2))[0])
+    assert again.student.step == STEPS
+    imitating.window(imitating.window(again, make_seed(7), STEPS)[0], make_seed(8), STEPS)
+    later = lesson.start(make_seed(3), EPOCH).student
+    assert later.step == 2 * STEPS
+
+    restored = KeptStates(alone)
+    for ours, theirs in zip(restored.variables, kept.variables, strict=True):
+        ours.assign(theirs)
+    assert same(restored.around(alone).start(make_seed(3), EPOCH).student, later)
+
+
+def test_in_a_compiled_loop():
+    """Assigned within `tf.while_loop`, as the trainer does it."""
+    student = make_optimizer("L2O-Scale")
+    alone = own_trajectory(tiny.perceptron(4), student, objective=total)
+    kept = KeptStates(alone)
+    lesson = kept.around(alone)
+
+    @tf.function(autograph=False)
+    def run(seed, windows):
+        def window(w, run):
+            return w + 1, lesson.window(run, make_seed(9), STEPS)[0]
+
+        return tf.while_loop(lambda w, run: w < windows, window, (0, lesson.start(seed, EPOCH)))[1].student.step
+
+    assert [int(run(make_seed(seed), 3)) for seed in (1, 2)] == [3 * STEPS, 5 * STEPS]
