@@ -114,7 +114,7 @@ def _mismatches(config: Any) -> Iterator[str]:
     if len(set(teachers)) < len(teachers):
         yield f"Received --teachers={config.teachers}, where a name comes twice."
     if config.max_growth and config.max_growth <= 1:
-        yield f"Received --max_growth={config.max_growth}, expected 0 (never) or more than 1: with 1 every run ends that does not improve."
+        yield f"Received --max_growth={config.max_growth}, expected 0 (never) or more than 1."
     yield from _long_tail_mismatches(config)
     if config.keep_states and config.self_improving:
         yield "Received --keep_states with --self_improving, whose teachers begin every run anew. Drop one of them."

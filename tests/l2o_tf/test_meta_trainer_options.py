@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from l2o_tf.assembly import make_optimizees, make_student
 from l2o_tf.meta_trainer import MetaTrainer

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from problems import make_problem
 from problems.base import make_seed, objective_of
-from problems.transforms import log_objective, normal_start, random_scaling, rescale, sum_of
+from problems.transforms import log_objective, normal_start, random_scaling, rescale, sampled_objective, sum_of
 
 SEED = make_seed(11)
 
@@ -144,3 +144,27 @@ def test_the_objective_of_problems_that_say_nothing_of_it():
 def test_bad_options(transform, value):
     with pytest.raises(ValueError, match=f"Received .*={value}, expected"):
         transform(make_problem("simple"), value)
+
+
+class TestSampledObjective:
+    def test_is_the_mean_loss_of_fixed_minibatches(self):
+        """In every run the same; with so many of them close to the whole."""
+        problem = make_problem("digits", batch_size=16)
+        params, constants = problem.init(SEED)
+        losses = [float(objective_of(sampled_objective(problem, n))(params, constants)) for n in (1, 1, 2, 400)]
+        assert losses[0] == losses[1] != losses[2]
+        assert losses[3] == pytest.approx(float(problem.evaluate(params, constants)["loss"]), rel=2e-3)
+
+    def test_follows_other_coordinates(self):
+        problem = sampled_objective(make_problem("digits", batch_size=16), 2)
+        scaled = random_scaling(problem)
+        (params, constants), (start, _) = scaled.init(SEED), problem.init(SEED)
+        np.testing.assert_allclose(scaled.objective(params, constants), problem.objective(start, ()), rtol=1e-5)
+
+    def test_without_minibatches_nothing_changes(self):
+        problem = make_problem("quadratic")
+        assert sampled_objective(problem, 3) is problem
+
+    def test_none_is_refused(self):
+        with pytest.raises(ValueError, match="Received num_minibatches=0, expected a positive"):
+            sampled_objective(make_problem("digits"), 0)
