@@ -5,12 +5,13 @@
     python evaluate.py --optimizer=Adam --learning_rate=0.01 --num_steps=2000
 
 Every optimizer starts run r from the same parameters and sees the same minibatches. Out come a table, `curves.npz`,
-`summary.json` and `curves.png` in --output_dir.
+`summary.json` and `curves.png` in --output_dir. The same command continues an evaluation that was interrupted, from the
+last optimizer and problem that were done.
 """
 
-import io
-import json
+import math
 import os
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -45,31 +46,23 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("x_scale", "linear", ["linear", "log"], "Step axis of the plot.", flag_values=values)
 
 
-def evaluate_all(values: flags.FlagValues) -> list:
-    """Runs every optimizer on every problem; returns `[(problem, optimizer name, card, Evaluation)]`."""
-    from l2o_tf import evaluation
-    from l2o_tf.progress import Progress
-    from problems.base import make_seed
+def evaluate_all(values: flags.FlagValues, folder: Path) -> list:
+    """Evaluates every optimizer on every problem, and writes each result; returns the list of `comparison.Result`."""
+    from l2o_tf import comparison
 
-    pairs = [(problem, *optimizer) for problem in _problems(values) for optimizer in _optimizers(values)]
-    for problem, optimizer, _ in pairs:
-        evaluation.check(problem, optimizer, full_period=values.full_period)
-    results = []
-    for problem, optimizer, card in pairs:
-        progress = Progress(values.num_steps, description=f"{problem.name}: {optimizer.name}")
-        found = evaluation.evaluate(
-            problem,
-            optimizer,
-            make_seed(values.seed),
-            num_runs=values.num_runs,
-            num_steps=values.num_steps,
-            record=values.record,
-            full_period=values.full_period,
-            on_progress=lambda done, loss, progress=progress: progress.update(done, f"loss {loss:.4g}"),
-        )
-        progress.close()
-        results.append((problem, optimizer.name, card, found))
-    return results
+    options = {name: values[name].value for name in ("seed", "num_runs", "num_steps", "record", "full_period")}
+    settings = {**options, "split": values.split, "learning_rate": values.learning_rate}
+    pairs = [comparison.Pair(problem, *found) for problem in _problems(values) for found in _optimizers(values)]
+    before = comparison.unfinished(folder, settings)
+    results = [result for pair in pairs for result in before if result.is_of(pair)]
+    missing = [pair for pair in pairs if not any(result.is_of(pair) for result in results)]
+    if results:
+        print(f"Continuing: {len(results)} of {len(pairs)} evaluations are done.", file=sys.stderr)
+    for done, result in enumerate(comparison.evaluate_all(missing, **options), start=1):
+        results.append(result)
+        comparison.save(folder, results, settings, complete=done == len(missing))
+    order = [pair.problem.name + "/" + pair.optimizer.name for pair in pairs]
+    return sorted(results, key=lambda result: order.index(result.key))
 
 
 def _optimizers(values: flags.FlagValues) -> list:
@@ -107,31 +100,17 @@ def make_folder(path: str) -> Path:
     return folder
 
 
-def write_results(results: list, values: flags.FlagValues, folder: Path) -> str:
-    """Writes curves, summary and plot; returns the table."""
-    import numpy as np
-
+def present(results: list, folder: Path, x_scale: str) -> str:
+    """Draws the picture; returns the table."""
     from l2o_tf import plots, summary
-    from l2o_tf.checkpoint import provenance, write_atomically
 
-    curves, entries, rows, panels = {}, [], [], {}
-    for problem, name, card, evaluation in results:
-        data = str(problem.data) if problem.data else None
-        found = summary.summarize(evaluation.losses, seconds=evaluation.seconds)
-        rows.append(summary.Row(problem.name, name, found, data))
-        entries.append({"problem": problem.name, "optimizer": name, "data": data, "summary": found, "card": card})
-        curves[f"{problem.name}/{name}"] = evaluation.losses
-        curves |= {f"{problem.name}/{name}/full_{key}": value for key, value in (evaluation.full or {}).items()}
-        guess = np.log(10) if problem.data else None
-        panel = panels.setdefault(problem.name, plots.Panel(problem.name, {}, data, guess))
-        panel.curves[name] = evaluation.losses
-    compressed = io.BytesIO()
-    np.savez_compressed(compressed, **curves)
-    write_atomically(folder / "curves.npz", compressed.getvalue())
-    given = {name: values[name].value for name in ("num_steps", "num_runs", "seed", "record", "split", "learning_rate")}
-    record = {"flags": given, "results": entries, "provenance": provenance()}
-    write_atomically(folder / "summary.json", json.dumps(record, indent=2).encode())
-    plots.save(plots.evaluation_figure(list(panels.values()), x_scale=values.x_scale), folder / "curves.png")
+    rows = [summary.Row(result.problem, result.optimizer, result.summary, result.data) for result in results]
+    panels = {}
+    for result in results:
+        guess = math.log(10) if result.data else None
+        panel = panels.setdefault(result.problem, plots.Panel(result.problem, {}, result.data, guess))
+        panel.curves[result.optimizer] = result.losses
+    plots.save(plots.evaluation_figure(list(panels.values()), x_scale=x_scale), folder / "curves.png")
     return summary.format_table(rows)
 
 
@@ -142,7 +121,7 @@ def main(values: flags.FlagValues) -> int:
             raise ValueError(f"Received no --{name}, expected at least one.")
     folder = make_folder(values.output_dir)
     console.import_tensorflow()
-    print(write_results(evaluate_all(values), values, folder))
+    print(present(evaluate_all(values, folder), folder, values.x_scale))
     print(f"\nCurves: {folder / 'curves.npz'}\nSummary: {folder / 'summary.json'}\nPicture: {folder / 'curves.png'}")
     return 0
 

@@ -56,41 +56,35 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def evaluate_missing(values: flags.FlagValues) -> None:
     """Evaluates what has no result file yet."""
-    from l2o_tf import summary
     from l2o_tf.checkpoint import provenance, write_atomically
-    from l2o_tf.evaluation import evaluate
-    from l2o_tf.progress import Progress
+    from l2o_tf.comparison import Pair, evaluate_all
     from l2o_tf.trained import load_optimizer
     from problems import make_problem
-    from problems.base import make_seed
 
-    for name in values.optimizer:
-        optimizer, card = load_optimizer(name)
-        for problem_name in values.problem:
-            path = Path(values.results) / f"{problem_name}--{optimizer.name.replace(' ', '_').replace('/', '_')}.json"
-            if path.exists():
-                continue
-            problem = make_problem(problem_name, mode="test", data="tfds", data_dir=values.data_dir)
-            progress = Progress(values.num_steps, description=f"{problem_name}: {optimizer.name}")
-            evaluation = evaluate(
-                problem,
-                optimizer,
-                make_seed(0),
-                num_runs=values.num_runs,
-                num_steps=values.num_steps,
-                on_progress=lambda done, loss, progress=progress: progress.update(done, f"loss {loss:.4g}"),
-            )
-            progress.close()
-            result = {
-                "problem": problem_name,
-                "optimizer": optimizer.name,
-                "data": str(problem.data),
-                "summary": summary.summarize(evaluation.losses, STEPS, seconds=evaluation.seconds),
-                "meta_training": {key: card.get(key) for key in ("config", "validation", "provenance")},
-                "provenance": provenance(),
-            }
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(result, indent=1).encode())
+    folder = Path(values.results)
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {"mode": "test", "data": "tfds", "data_dir": values.data_dir}
+    pairs = [
+        Pair(make_problem(problem, **options), *load_optimizer(name))
+        for name in values.optimizer
+        for problem in values.problem
+    ]
+    missing = [pair for pair in pairs if not _path(folder, pair.problem.name, pair.optimizer.name).exists()]
+    for result in evaluate_all(missing, num_runs=values.num_runs, num_steps=values.num_steps):
+        record = {
+            "problem": result.problem,
+            "optimizer": result.optimizer,
+            "data": result.data,
+            "summary": result.summary,
+            "meta_training": {key: result.card.get(key) for key in ("config", "validation", "weights", "provenance")},
+            "provenance": provenance(),
+        }
+        path = _path(folder, result.problem, result.optimizer)
+        write_atomically(path, json.dumps(record, indent=1).encode())
+
+
+def _path(folder: Path, problem: str, optimizer: str) -> Path:
+    return folder / f"{problem}--{optimizer.replace(' ', '_').replace('/', '_')}.json"
 
 
 def tables(results: list[dict]) -> str:

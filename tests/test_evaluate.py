@@ -112,8 +112,9 @@ class TestFiles:
     def test_how_it_was_made(self, summary):
         assert summary["flags"] == {
             **{"num_steps": 200, "num_runs": 3, "seed": 5, "record": "after", "split": "original"},
-            "learning_rate": 0.05,
+            **{"learning_rate": 0.05, "full_period": 0},
         }
+        assert summary["complete"] is True
         assert {"commit", "versions", "date"} <= summary["provenance"].keys()
         cards = {entry["optimizer"]: entry["card"] for entry in summary["results"]}
         assert cards.pop("Adam") == {"optimizer": "adam", "architecture": {"learning_rate": 0.05}}

@@ -1,6 +1,7 @@
 """The tables of the reproduction: what is in the result files, and nothing else."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,4 +55,8 @@ def test_evaluation_is_resumed(tmp_path, monkeypatch):
     values(["reproduce.py", "--optimizer=adam", "--problem=mnist", f"--results={tmp_path}"])
     (tmp_path / "mnist--adam.json").write_text(json.dumps(result()))
     monkeypatch.setattr("l2o_tf.evaluation.evaluate", lambda *args, **options: pytest.fail("evaluated again"))
+    monkeypatch.setattr("problems.make_problem", lambda name, **options: SimpleNamespace(name=name))
     reproduce.evaluate_missing(values)
+    with pytest.raises(AttributeError, match="init"):  # what is missing is begun
+        (tmp_path / "mnist--adam.json").unlink()
+        reproduce.evaluate_missing(values)

@@ -1,0 +1,157 @@
+"""Many optimizers on many problems: one evaluation after the other, each on the disk as soon as it is done.
+
+A comparison is a folder with two files, both written anew after every evaluation::
+
+    curves.npz      "problem/optimizer" -> losses [R, num_steps]; ".../full_loss" and so on where they were measured
+    summary.json    the settings, and per evaluation the statistics, the data and the optimizer's card;
+                    "complete" is false as long as evaluations are missing
+
+One that was interrupted is continued: `unfinished` returns what is there, if the settings are the same, and what has
+the same data and the same weights needs no second run.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from l2o_tf import evaluation, summary
+from l2o_tf.checkpoint import provenance, write_atomically
+from l2o_tf.optimizers import Optimizer
+from l2o_tf.progress import Progress
+from problems.base import Problem, make_seed
+
+CURVES, SUMMARY = "curves.npz", "summary.json"
+
+
+class Pair(NamedTuple):
+    """What is to be evaluated: an optimizer, with its card, on a problem."""
+
+    problem: Problem
+    optimizer: Optimizer
+    card: Mapping[str, Any]
+
+
+class Result(NamedTuple):
+    """What came out.
+
+    Attributes:
+        problem, optimizer: their names.
+        data: which data was used (`str(DataInfo)`), or None.
+        card: of the optimizer.
+        summary: what `summary.summarize` returns.
+        losses: `[R, num_steps]`.
+        full: measurements over the whole data set by name, possibly none.
+    """
+
+    problem: str
+    optimizer: str
+    data: str | None
+    card: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    losses: np.ndarray
+    full: Mapping[str, np.ndarray]
+
+    @property
+    def key(self) -> str:
+        """Name of the losses in `curves.npz`."""
+        return f"{self.problem}/{self.optimizer}"
+
+    def is_of(self, pair: Pair) -> bool:
+        """Whether this is the result of a pair: the same names, data and card, hence the same weights."""
+        return (self.problem, self.optimizer, self.data, _as_read(self.card)) == (
+            pair.problem.name,
+            pair.optimizer.name,
+            _data(pair.problem),
+            _as_read(pair.card),
+        )
+
+
+def evaluate_all(
+    pairs: Sequence[Pair], *, seed: int = 0, num_steps: int, full_period: int = 0, **options: Any
+) -> Iterator[Result]:
+    """Evaluates pair after pair, with a progress bar each.
+
+    Args:
+        pairs: what to evaluate.
+        seed: decides starting points and minibatches.
+        num_steps: steps per run.
+        full_period: as in `evaluation.evaluate`.
+        **options: further ones of `evaluation.evaluate`.
+
+    Raises:
+        ValueError: if one of the pairs cannot be evaluated; before the first of them is.
+    """
+    for problem, optimizer, _ in pairs:
+        evaluation.check(problem, optimizer, full_period=full_period)
+    return (_evaluate(pair, seed, num_steps=num_steps, full_period=full_period, **options) for pair in pairs)
+
+
+def _evaluate(pair: Pair, seed: int, *, num_steps: int, **options: Any) -> Result:
+    problem, optimizer, card = pair
+    progress = Progress(num_steps, description=f"{problem.name}: {optimizer.name}")
+    found = evaluation.evaluate(
+        problem,
+        optimizer,
+        make_seed(seed),
+        num_steps=num_steps,
+        on_progress=lambda done, loss: progress.update(done, f"loss {loss:.4g}"),
+        **options,
+    )
+    progress.close()
+    statistics = summary.summarize(found.losses, seconds=found.seconds)
+    return Result(problem.name, optimizer.name, _data(problem), card, statistics, found.losses, found.full or {})
+
+
+def save(folder: Path, results: Sequence[Result], settings: Mapping[str, Any], *, complete: bool) -> None:
+    """Writes both files.
+
+    Args:
+        folder: where to.
+        results: all so far.
+        settings: what was asked, of JSON types; a continued comparison must have the same.
+        complete: whether no result is missing.
+
+    Raises:
+        OSError: if the folder cannot be written or the disk is full; each file is then as it was.
+    """
+    curves = {result.key: result.losses for result in results}
+    curves |= {f"{result.key}/full_{name}": value for result in results for name, value in result.full.items()}
+    compressed = io.BytesIO()
+    np.savez_compressed(compressed, **curves)
+    write_atomically(folder / CURVES, compressed.getvalue())
+    entries = [{name: getattr(result, name) for name in Result._fields[:5]} for result in results]
+    record = {"complete": complete, "flags": dict(settings), "results": entries, "provenance": provenance()}
+    write_atomically(folder / SUMMARY, json.dumps(record, indent=2).encode())
+
+
+def unfinished(folder: Path, settings: Mapping[str, Any]) -> list[Result]:
+    """The results of a comparison with these settings that was interrupted in this folder; otherwise none."""
+    try:
+        record = json.loads((folder / SUMMARY).read_bytes())
+        if record["complete"] or record["flags"] != _as_read(settings):
+            return []
+        curves = dict(np.load(io.BytesIO((folder / CURVES).read_bytes())))
+        return [_read(entry, curves) for entry in record["results"]]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return []  # none, or damaged: evaluated anew
+
+
+def _read(entry: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Result:
+    key = f"{entry['problem']}/{entry['optimizer']}"
+    start = f"{key}/full_"
+    full = {name.removeprefix(start): value for name, value in curves.items() if name.startswith(start)}
+    return Result(**entry, losses=curves[key], full=full)
+
+
+def _as_read(value: Any) -> Any:
+    """As JSON returns it: lists for tuples."""
+    return json.loads(json.dumps(value))
+
+
+def _data(problem: Problem) -> str | None:
+    return str(problem.data) if problem.data else None

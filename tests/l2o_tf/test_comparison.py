@@ -1,0 +1,80 @@
+"""A comparison that is cut off keeps what was done, and the same command does the rest."""
+
+import json
+
+import numpy as np
+import pytest
+
+import evaluate
+from l2o_tf import comparison, evaluation
+from l2o_tf.trained import load_optimizer
+from problems import make_problem
+from tests import scripts
+
+OPTIONS = ("--problem=simple,digits", "--num_steps=200", "--num_runs=2", "--full_period=0")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert scripts.call(evaluate, "--optimizer=Adam,SGD", *OPTIONS, f"--output_dir={folder}").code == 0
+    return dict(np.load(folder / "curves.npz"))
+
+
+@pytest.fixture
+def cut(tmp_path, monkeypatch):
+    """Ctrl-C in the third of four evaluations; afterwards, `begun` counts."""
+    begun, really = [], evaluation.evaluate
+
+    def evaluate_(problem, optimizer, *args, **options):
+        begun.append(f"{problem.name}/{optimizer.name}")
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return really(problem, optimizer, *args, **options)
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluate_)
+    call = scripts.call(evaluate, "--optimizer=Adam,SGD", *OPTIONS, f"--output_dir={tmp_path}")
+    assert call.code == 130
+    assert begun.pop() == "digits/Adam"
+    return tmp_path, begun
+
+
+def test_what_was_done_is_there(cut, uninterrupted):
+    folder, _ = cut
+    record, curves = json.loads((folder / "summary.json").read_text()), np.load(folder / "curves.npz")
+    assert record["complete"] is False and len(record["results"]) == 2
+    assert set(curves) == {"simple/Adam", "simple/SGD"}
+    np.testing.assert_array_equal(curves["simple/SGD"], uninterrupted["simple/SGD"])
+
+
+def test_the_same_command_does_the_rest(cut, uninterrupted):
+    folder, begun = cut
+    begun[:] = ["", "", ""]
+    again = scripts.call(evaluate, "--optimizer=Adam,SGD", *OPTIONS, f"--output_dir={folder}")
+    assert again.code == 0 and "Continuing: 2 of 4 evaluations are done." in again.err
+    assert begun[3:] == ["digits/Adam", "digits/SGD"]
+    curves, record = dict(np.load(folder / "curves.npz")), json.loads((folder / "summary.json").read_text())
+    assert record["complete"] is True and len(record["results"]) == 4 and curves.keys() == uninterrupted.keys()
+    for name, losses in curves.items():
+        np.testing.assert_array_equal(losses, uninterrupted[name])
+    assert again.out.index("SGD") > again.out.index("Adam")
+
+
+def test_other_settings_or_weights_begin_anew(cut):
+    folder, _ = cut
+    settings = json.loads((folder / "summary.json").read_text())["flags"]
+    assert len(comparison.unfinished(folder, settings)) == 2
+    assert comparison.unfinished(folder, settings | {"seed": 1}) == []
+    result = comparison.unfinished(folder, settings)[0]
+    optimizer, card = load_optimizer("Adam")
+    pair = comparison.Pair(make_problem("simple", mode="test"), optimizer, card)
+    assert result.is_of(pair) and not result.is_of(pair._replace(card={**card, "weights": "others"}))
+
+
+def test_a_finished_or_damaged_one_is_not_continued(cut):
+    folder, _ = cut
+    settings = json.loads((folder / "summary.json").read_text())["flags"]
+    (folder / "curves.npz").write_bytes((folder / "curves.npz").read_bytes()[:100])
+    assert comparison.unfinished(folder, settings) == []
+    (folder / "summary.json").write_text('{"complete": true}')
+    assert comparison.unfinished(folder, settings) == []
