@@ -18,24 +18,8 @@ from l2o_tf import console
 STEPS = (100, 1000, 2000, 5000, 10_000)
 BEGIN, END = "<!-- tables: python reproduce.py -->", "<!-- end of tables -->"
 
-PAPER = {
-    "mnist": {
-        "L2O-DM": (-0.71, -0.2, 0.08),
-        "L2O-DM-CL": (-4.17, None, -5.65),
-        "L2O-DM-CL-IL": (-3.24, -7.02, -10.95),
-    },
-    "mnist_relu": {
-        "L2O-DM": (0.41, 0.69, 1.5),
-        "L2O-DM-CL": (-3.64, -3.34, -4.01),
-        "L2O-DM-CL-IL": (-3.76, -6.45, -7.03),
-    },
-    "mnist_deeper": {
-        "L2O-DM": (-1.22, -0.58, 0.08),
-        "L2O-DM-CL": (-2.21, -3.48, -3.99),
-        "L2O-DM-CL-IL": (-2.94, -5.91, -7.13),
-    },
-}
-"""ln loss at 2,000, 5,000 and 10,000 steps, read off figures 2 and 5 of the paper by pixel (about ±0.1)."""
+PAPER = json.loads((Path(__file__).parent / "experiments" / "paper_figures.json").read_text())
+"""ln loss of the paper's figures by problem and optimizer, at three steps."""
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -96,7 +80,7 @@ def tables(results: list[dict]) -> str:
         parts.append("| optimizer | runs | " + " | ".join(f"{step:,}" for step in STEPS) + " | diverged |")
         parts.append("|---" * (len(STEPS) + 3) + "|")
         parts += [_row(result) for result in own]
-        parts += [_paper_row(name, at) for name, at in PAPER.get(problem, {}).items()]
+        parts += [_paper_row(name, at) for name, at in PAPER["ln_loss"].get(problem, {}).items()]
         parts.append("")
     return "\n".join(parts)
 
@@ -115,7 +99,7 @@ def _cell(entry: dict | None) -> str:
 
 
 def _paper_row(name: str, at: tuple) -> str:
-    known = dict(zip((2000, 5000, 10_000), at, strict=True))
+    known = dict(zip(PAPER["steps"], at, strict=True))
     cells = ["" if known.get(step) is None else f"{known[step]:.2f}" for step in STEPS]
     return f"| *paper: {name}* | 10 | " + " | ".join(cells) + " | |"
 
