@@ -8,19 +8,23 @@ one. docs/problems.md describes them all.
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from problems import analytic, classifiers, convolutions, landscapes, matmul, networks, synthetic
+from problems import analytic, cifar, classifiers, confocal, convolutions, landscapes, matmul, networks, synthetic
 from problems.base import DataInfo, Problem
 from problems.datasets import DataError, DataOptions
 from problems.sets import PROBLEM_SETS, takes_data
+from problems.transforms import sum_of
 
-__all__ = ["PROBLEMS", "PROBLEM_SETS", "DataError", "DataInfo", "DataOptions", "Problem", "make_problem"]
+__all__ = ["PROBLEMS", "PROBLEM_SETS", "DataError", "DataInfo", "DataOptions", "Problem", "ensemble", "make_problem"]
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     "simple": analytic.simple,
     "simple_multi_optimizer": analytic.simple_multi_optimizer,
     "quadratic": analytic.quadratic,
+    "square_cos": analytic.square_cos,
+    "confocal_microscopy_3d": confocal.confocal_microscopy_3d,
     "mnist": networks.mnist,
     "mnist_relu": networks.mnist_relu,
     "mnist_deeper": networks.mnist_deeper,
@@ -28,10 +32,11 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
     **{
         factory.__name__: factory
         for factory in (
+            *convolutions.CONVOLUTIONS,
+            *cifar.CIFAR,
             *synthetic.FAMILIES,
             matmul.matmul_algorithm,
             *classifiers.CLASSIFIERS,
-            *convolutions.CONVOLUTIONS,
             *landscapes.LANDSCAPES,
         )
     },
@@ -81,6 +86,22 @@ def make_problem(
     if takes_data(factory):
         options |= {"mode": mode, "data_options": DataOptions(data, data_dir, split)}
     return factory(**options)
+
+
+def ensemble(problems: Sequence[Mapping[str, Any]], weights: Sequence[float] | None = None) -> Problem:
+    """DeepMind's ensemble: `f(θ) = Σ_k w_k f_k(θ_k)` of registered problems.
+
+    >>> ensemble([{"name": "simple", "options": {}}, {"name": "quadratic", "options": {"batch_size": 5}}], [1.0, 0.5])
+
+    Args:
+        problems: `{"name": ..., "options": {...}}` of each problem; none may have data.
+        weights: w_k; default: all 1.
+
+    Raises:
+        ValueError: if there is no problem or not one weight for each, or as `make_problem` and `sum_of` do.
+    """
+    made = [make_problem(problem["name"], **problem.get("options", {})) for problem in problems]
+    return sum_of(made, weights)._replace(name="ensemble")
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

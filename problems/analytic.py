@@ -4,6 +4,8 @@ Source: DeepMind's learning-to-learn program (Andrychowicz et al., 2016, https:/
 no data, so `Problem.data` and `Problem.evaluate` are None.
 """
 
+import math
+
 import tensorflow as tf
 
 from problems.base import (
@@ -87,3 +89,31 @@ def quadratic(batch_size: int = 128, num_dims: int = 10, stddev: float = 0.01, d
         return tf.reduce_mean(tf.reduce_sum(tf.square(product - constants["y"]), axis=1))
 
     return Problem("quadratic", init, no_batches, loss)
+
+
+def square_cos(batch_size: int = 128, num_dims: int = 2, stddev: float = 0.01) -> Problem:
+    """`f(x) = mean_b [‖W_b x_b − y_b‖² − Σ_d (C_b 10 cos 2π x_b)_d + 10 N]`: a bowl with many dents.
+
+    `x [B, N]` ~ N(0, stddev²); `W, C [B, N, N]` and `y [B, N]` ~ U[0, 1), constants of one run as in `quadratic`.
+
+    Args:
+        batch_size: number B of independent functions; default 128.
+        num_dims: dimension N of each; default 2.
+        stddev: standard deviation of the start; default 0.01.
+
+    Raises:
+        ValueError: if a size is not positive or `stddev` is negative.
+    """
+    bowls = quadratic(batch_size, num_dims, stddev)
+
+    def init(seed: Seed) -> tuple[Params, Constants]:
+        params, constants = bowls.init(seed)
+        c = tf.random.stateless_uniform([batch_size, num_dims, num_dims], fold(seed, 3), alg="philox")
+        return params, constants | {"c": c}
+
+    def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
+        waves = tf.linalg.matvec(constants["c"], 10 * tf.cos(2 * math.pi * params["x"]))
+        dents = tf.reduce_mean(tf.reduce_sum(waves, axis=1))
+        return bowls.loss(params, constants, batch) - dents + 10 * num_dims
+
+    return Problem("square_cos", init, no_batches, loss)

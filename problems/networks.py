@@ -14,14 +14,13 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from problems.base import Batch, Batches, Constants, Params, Problem, Seed, fold
+from problems.base import Batch, Constants, Params, Problem, require_positive
 from problems.datasets import DataOptions, Dataset, load
+from problems.layers import Start, dense, flat, starts
+from problems.sampling import Sample, with_replacement
 
 Network = Callable[[Params, tf.Tensor], tf.Tensor]
 """`(params, images [B, height, width, channels] in [0, 1]) -> logits [B, classes]`."""
-
-INITIAL_STDDEV = 0.01
-"""Standard deviation of weights and biases at the start (paper, section 5)."""
 
 NUM_CLASSES = 10
 
@@ -77,7 +76,14 @@ def digits(
     return _perceptron("digits", load("digits", mode, data_options), layers, activation, batch_size)
 
 
-def classification(name: str, dataset: Dataset, init: Callable, network: Network, batch_size: int = 128) -> Problem:
+def classification(
+    name: str,
+    dataset: Dataset,
+    init: Callable,
+    network: Network,
+    batch_size: int = 128,
+    sampling: Callable[[int, int], Sample] = with_replacement,
+) -> Problem:
     """Any classifier on any data set as a `Problem`.
 
     Args:
@@ -85,21 +91,19 @@ def classification(name: str, dataset: Dataset, init: Callable, network: Network
         dataset: uint8 images and int32 labels on the device.
         init: `seed -> params`.
         network: see `Network`; computes in the floating-point type of the parameters.
-        batch_size: examples per minibatch, drawn uniformly with replacement.
+        batch_size: examples per minibatch.
+        sampling: how minibatches are drawn, `(number of examples, batch_size) -> sample`; default: uniformly with
+            replacement.
 
     Raises:
         ValueError: if `batch_size` is not positive.
     """
-    if batch_size < 1:
-        raise ValueError(f"Received batch_size={batch_size}, expected a positive integer.")
+    require_positive("batch_size", batch_size)
     images, labels, info = dataset
 
     def logits(params: Params, pixels: tf.Tensor) -> tf.Tensor:
         dtype = next(iter(params.values())).dtype
         return network(params, tf.cast(pixels, dtype) / 255)
-
-    def sample(seed: Seed, num_steps: int) -> Batches:
-        return tf.random.stateless_uniform([num_steps, batch_size], seed, 0, info.size, tf.int32, alg="philox")
 
     def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
         del constants
@@ -111,6 +115,7 @@ def classification(name: str, dataset: Dataset, init: Callable, network: Network
         correct = tf.argmax(scores, axis=-1, output_type=tf.int32) == labels
         return {"loss": _cross_entropy(scores, labels), "accuracy": tf.reduce_mean(tf.cast(correct, scores.dtype))}
 
+    sample = sampling(info.size, batch_size)
     return Problem(name, lambda seed: (init(seed), ()), sample, loss, info, evaluate)
 
 
@@ -125,20 +130,14 @@ def _perceptron(name: str, dataset: Dataset, layers: Sequence[int], activation: 
     if any(units < 1 for units in layers):
         raise ValueError(f"Received layers={tuple(layers)}, expected positive numbers of units.")
     sizes = (dataset.images.shape[1:].num_elements(), *layers, NUM_CLASSES)
-    shapes: dict[str, list[int]] = {}
+    tensors: dict[str, Start] = {}
     for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-        shapes |= {f"layer_{i}/w": [inputs, outputs], f"layer_{i}/b": [outputs]}
-
-    def init(seed: Seed) -> Params:
-        return {
-            key: INITIAL_STDDEV * tf.random.stateless_normal(shape, fold(seed, k), alg="philox")
-            for k, (key, shape) in enumerate(shapes.items())
-        }
+        tensors |= {f"layer_{i}/w": Start([inputs, outputs]), f"layer_{i}/b": Start([outputs])}
 
     def network(params: Params, images: tf.Tensor) -> tf.Tensor:
-        hidden = tf.reshape(images, [-1, sizes[0]])
+        hidden = flat(images)
         for i in range(len(layers)):
-            hidden = ACTIVATIONS[activation](hidden @ params[f"layer_{i}/w"] + params[f"layer_{i}/b"])
-        return hidden @ params[f"layer_{len(layers)}/w"] + params[f"layer_{len(layers)}/b"]
+            hidden = ACTIVATIONS[activation](dense(params, f"layer_{i}", hidden))
+        return dense(params, f"layer_{len(layers)}", hidden)
 
-    return classification(name, dataset, init, network, batch_size)
+    return classification(name, dataset, starts(tensors), network, batch_size)

@@ -133,15 +133,19 @@ def normal_start(problem: Problem, stddev: float = 1.0) -> Problem:
     return problem._replace(init=init)
 
 
-def sum_of(problems: Sequence[Problem]) -> Problem:
-    """Many problems as one: `f(θ) = Σ_k f_k(θ_k)`, with the parameters of problem k named `k/...` (original: SumTask).
+def sum_of(problems: Sequence[Problem], weights: Sequence[float] | None = None) -> Problem:
+    """Many problems as one: `f(θ) = Σ_k w_k f_k(θ_k)`; parameters of problem k are named `k/...` (original: SumTask).
 
     Args:
         problems: at least one; none may have data.
+        weights: w_k; default: all 1.
 
     Raises:
-        ValueError: if there is no problem, or one with data.
+        ValueError: if there is no problem, or one with data, or not one weight for each.
     """
+    weights = [1.0] * len(problems) if weights is None else weights
+    if len(weights) != len(problems):
+        raise ValueError(f"Received {len(weights)} weights for {len(problems)} problems, expected one for each.")
     with_data = [problem.name for problem in problems if problem.data is not None]
     if with_data or not problems:
         raise ValueError(f"Received {', '.join(with_data) or 'no problem'}, expected problems without data.")
@@ -164,11 +168,11 @@ def sum_of(problems: Sequence[Problem]) -> Problem:
 
     def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
         parts = zip(problems, split(params), constants, batch, strict=True)
-        return tf.add_n([problem.loss(*arguments) for problem, *arguments in parts])
+        return tf.add_n([w * problem.loss(*arguments) for w, (problem, *arguments) in zip(weights, parts, strict=True)])
 
     def objective(params: Params, constants: Constants) -> tf.Tensor:
         parts = zip(objectives, split(params), constants, strict=True)
-        return tf.add_n([whole(*arguments) for whole, *arguments in parts])
+        return tf.add_n([w * whole(*arguments) for w, (whole, *arguments) in zip(weights, parts, strict=True)])
 
     return Problem("sum_of", init, sample, loss, objective=objective)
 

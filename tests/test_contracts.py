@@ -26,11 +26,13 @@ from l2o_tf.techniques.self_improving import Mixture
 from problems import PROBLEMS, Problem, make_problem
 from tests import contracts
 
+SMALL = {"vgg16": {"blocks": ((4, 4), (4,), (4,), (4,), (4,))}, "confocal_microscopy_3d": {"size": 8}}
+
 
 def problem_of(name: str) -> Problem:
     """A registered problem with embedded data and, where there are any, small minibatches."""
     small = {"batch_size": 8} if "batch_size" in inspect.signature(PROBLEMS[name]).parameters else {}
-    return make_problem(name, data="embedded", **small)
+    return make_problem(name, data="embedded", **small, **SMALL.get(name, {}))
 
 
 WITHOUT_DATA = [name for name in PROBLEMS if "data_options" not in inspect.signature(PROBLEMS[name]).parameters]

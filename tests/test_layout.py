@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (0, ("l2o_tf", "l2o_tf.names", "l2o_tf.nest", "l2o_tf.summary", "problems.base")),
     (0, ("l2o_tf.architectures", "l2o_tf.config", "l2o_tf.config_checks", "l2o_tf.presets")),
-    (1, ("problems.datasets",)),
+    (1, ("problems.datasets", "problems.sources")),
     (2, ("problems", "problems.*")),
     (3, ("l2o_tf.optimizers.base", "l2o_tf.optimizers.preprocess")),
     (4, ("l2o_tf.optimizers", "l2o_tf.optimizers.*")),

@@ -2,13 +2,13 @@
 
 import pytest
 
-from problems import datasets
+from problems import sources
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch, tmp_path):
     """No server answers, nothing is cached by Keras, and no folder is the default one of TFDS."""
-    monkeypatch.setattr(datasets, "_answers", lambda url: False)
+    monkeypatch.setattr(sources, "answers", lambda url: False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from problems import datasets
+from problems import datasets, sources
 from problems.datasets import DataError, DataOptions, fingerprint, load, official_rows
 
 DIGITS_TRAIN, DIGITS_TEST, ENLARGED_TRAIN = "ab726b145f10d7be", "2bcfb5a5acf69ae0", "93502f8e30cbaee6"
@@ -16,7 +16,7 @@ DIGITS_TRAIN, DIGITS_TEST, ENLARGED_TRAIN = "ab726b145f10d7be", "2bcfb5a5acf69ae
 @pytest.fixture
 def warnings_given(monkeypatch):
     given = []
-    monkeypatch.setattr(datasets.logging, "warning", lambda form, *values: given.append(form % values))
+    monkeypatch.setattr(sources.logging, "warning", lambda form, *values: given.append(form % values))
     return given
 
 
@@ -129,7 +129,7 @@ def test_data_can_be_asked_for_inside_a_graph_first():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("svhn",), "Received data set='svhn', expected one of mnist, digits"),
+        (("svhn",), "Received data set='svhn', expected one of mnist, cifar10, digits"),
         (("mnist", "eval"), "Received mode='eval', expected one of train, test"),
         (("mnist", "train", DataOptions("web")), "Received data='web', expected one of auto, tfds, embedded"),
         (("mnist", "train", DataOptions(split="all")), "Received split='all', expected one of original, train, test"),
@@ -202,20 +202,20 @@ def test_a_damaged_cache_of_keras_is_reported(no_tfds, tmp_path, warnings_given,
     file.write_bytes(damage(file.read_bytes()))
     assert load("mnist").info.name == "digits-28x28"
     with pytest.raises(DataError, match=reason):
-        datasets._read_keras(str(file))
+        sources.read_keras("mnist", str(file))
     assert "cannot be read" in warnings_given[0]
 
 
 def test_a_cache_of_keras_with_objects_is_not_unpickled(tmp_path):
     file = keras_cache(tmp_path, x_train=np.array([{"an": "object"}], dtype=object))
     with pytest.raises(DataError, match=r"cannot be read \(ValueError: Object arrays cannot be loaded"):
-        datasets._read_keras(str(file))
+        sources.read_keras("mnist", str(file))
 
 
 def test_a_cache_of_keras_of_other_shape_is_refused(tmp_path):
     file = keras_cache(tmp_path, x_train=np.zeros([100, 28, 28], np.uint8))
     with pytest.raises(DataError, match=r"train has images uint8 \[100, 28, 28\] .*expected uint8 \[60000, 28, 28\]"):
-        datasets._read_keras(str(file))
+        sources.read_keras("mnist", str(file))
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_an_interrupted_download_is_reported(no_tfds, monkeypatch, error):
     def fail(self):
         raise error
 
-    monkeypatch.setattr(datasets, "_answers", lambda url: True)
+    monkeypatch.setattr(sources, "answers", lambda url: True)
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
     with pytest.raises(DataError, match=rf"download by TFDS: failed \({type(error).__name__}: .*(reset|No space)"):
         load("mnist", options=DataOptions("tfds"))
@@ -281,4 +281,4 @@ def test_a_server_that_answers_is_seen():
         assert ANSWERS(f"http://127.0.0.1:{server.server_port}/", seconds=5)
 
 
-ANSWERS = datasets._answers  # before the fixture replaces it
+ANSWERS = sources.answers  # before the fixture replaces it
