@@ -1,9 +1,55 @@
-"""`python -m problems`: lists the registered problems, each with the first line of its description, and the sets."""
+"""`python -m problems`: what there is, and a picture of one.
 
-from problems import PROBLEM_SETS, PROBLEMS
+python -m problems --list                       # name, data, shapes, coordinates, description
+python -m problems --problem=nas --plot         # Adam's losses and a minibatch, as nas.png
+"""
 
-for _name, _factory in PROBLEMS.items():
-    print(f"{_name:34} {(_factory.__doc__ or '').splitlines()[0]}")
-print("\nSets, of which each run gets one problem:")
-for _name, _members in PROBLEM_SETS.items():
-    print(f"{_name:40} {len(_members):4} problems")
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    """The options of the command; exit code 2 for wrong ones."""
+    parser = argparse.ArgumentParser("python -m problems", description="Lists the problems, or draws one of them.")
+    parser.add_argument("--list", action="store_true", help="print a table of all problems; the default")
+    parser.add_argument("--problem", help="name of a problem, or path/to/file.py:function")
+    parser.add_argument("--plot", action="store_true", help="draw the loss along Adam's trajectory, and a minibatch")
+    parser.add_argument("--num_steps", type=int, default=200, help="steps of Adam (default: 200)")
+    parser.add_argument("--learning_rate", type=float, default=0.01, help="of Adam (default: 0.01)")
+    parser.add_argument("--seed", type=int, default=0, help="decides start and minibatches (default: 0)")
+    parser.add_argument("--data", default="auto", choices=("auto", "tfds", "embedded"), help="where images come from")
+    parser.add_argument("--data_dir", help="folder of TFDS; default: $TFDS_DATA_DIR, then TFDS's own")
+    parser.add_argument("--output", type=Path, help="the picture (default: NAME.png)")
+    values = parser.parse_args(given)
+    if values.plot and not values.problem:
+        parser.error("Received --plot without --problem, expected the problem to be drawn; add --problem=NAME.")
+    if values.num_steps < 1:
+        parser.error(f"Received --num_steps={values.num_steps}, expected a positive integer.")
+    return values
+
+
+def main(values: argparse.Namespace) -> int:
+    """Prints the table, the line of one problem, or draws it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from problems import gallery, make_problem
+
+    if not values.problem:
+        print(gallery.table())
+        return 0
+    try:
+        problem = make_problem(values.problem, data=values.data, data_dir=values.data_dir)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(gallery.describe(problem))
+    if values.plot:
+        file = values.output or Path(f"{Path(problem.name).stem.replace(':', '-')}.png")
+        gallery.plot(problem, file, values.num_steps, values.learning_rate, values.seed)
+        print(f"Picture: {file}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(arguments()))

@@ -61,6 +61,8 @@ class Problem(NamedTuple):
             there is no such thing.
         objective: `(params, constants) -> scalar`, f over all its data and free of what `sample` does to single steps;
             None where `evaluate` says it, or where `loss` has no minibatch. Ask `objective_of(problem)`.
+        examples: `batch -> (inputs [B, ...], labels [B])`, what a minibatch stands for, to be looked at; None where
+            there is nothing to see.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Problem(NamedTuple):
     data: DataInfo | None = None
     evaluate: Callable[[Params, Constants], dict[str, tf.Tensor]] | None = None
     objective: Callable[[Params, Constants], tf.Tensor] | None = None
+    examples: Callable[[Batch], tuple[tf.Tensor, tf.Tensor]] | None = None
 
 
 def no_batches(seed: Seed, num_steps: int) -> tf.Tensor:

@@ -105,9 +105,13 @@ def classification(
         dtype = next(iter(params.values())).dtype
         return network(params, tf.cast(pixels, dtype) / 255)
 
+    def examples(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.gather(images, batch), tf.gather(labels, batch)
+
     def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
         del constants
-        return _cross_entropy(logits(params, tf.gather(images, batch)), tf.gather(labels, batch))
+        pixels, answers = examples(batch)
+        return _cross_entropy(logits(params, pixels), answers)
 
     def evaluate(params: Params, constants: Constants) -> dict[str, tf.Tensor]:
         del constants
@@ -116,7 +120,7 @@ def classification(
         return {"loss": _cross_entropy(scores, labels), "accuracy": tf.reduce_mean(tf.cast(correct, scores.dtype))}
 
     sample = sampling(info.size, batch_size)
-    return Problem(name, lambda seed: (init(seed), ()), sample, loss, info, evaluate)
+    return Problem(name, lambda seed: (init(seed), ()), sample, loss, info, evaluate, examples=examples)
 
 
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from problems import analytic, make_problem
-from problems.base import make_seed
+from problems import analytic, ensemble, make_problem
+from problems.base import make_seed, objective_of
 
 SEED = make_seed(3)
 
@@ -79,3 +79,38 @@ def test_sizes_that_make_no_sense(name, options):
     (option, value) = next(iter(options.items()))
     with pytest.raises(ValueError, match=f"Received {option}={value}, expected"):
         make_problem(name, **options)
+
+
+def test_square_cos_against_loops():
+    problem = make_problem("square_cos", batch_size=3, num_dims=2)
+    params, constants = problem.init(make_seed(4))
+    x = params["x"].numpy().astype(np.float64) + 0.3
+    w, c, y = (constants[key].numpy().astype(np.float64) for key in ("w", "c", "y"))
+    total = 0.0
+    for b in range(3):
+        total += sum((w[b] @ x[b] - y[b]) ** 2) - sum(c[b] @ (10 * np.cos(2 * np.pi * x[b]))) + 20
+    loss = problem.loss({"x": tf.constant(x, tf.float32)}, constants, tf.zeros([], tf.int32))
+    np.testing.assert_allclose(loss, total / 3, rtol=1e-5)
+    assert all(value.min() >= 0 and value.max() < 1 and value.std() > 0.1 for value in (w, c, y))
+    assert not np.array_equal(w, c)
+
+
+def test_an_ensemble_is_a_weighted_sum():
+    parts = [{"name": "simple", "options": {}}, {"name": "quadratic", "options": {"batch_size": 4}}]
+    problem, seed = ensemble(parts, weights=[1.0, 0.25]), make_seed(2)
+    params, constants = problem.init(seed)
+    assert (problem.name, list(params)) == ("ensemble", ["0/x", "1/x"])
+    quadratic = make_problem("quadratic", batch_size=4)
+    batch = tf.nest.map_structure(lambda tensor: tensor[0], problem.sample(seed, 1))
+    expected = 1.0 + 0.25 * quadratic.loss({"x": params["1/x"]}, constants[1], batch[1])
+    np.testing.assert_allclose(problem.loss(params, constants, batch), expected, rtol=1e-6)
+    np.testing.assert_allclose(objective_of(problem)(params, constants), expected, rtol=1e-6)
+
+
+def test_an_ensemble_refuses_what_it_cannot_add():
+    with pytest.raises(ValueError, match="Received 1 weights for 2 problems"):
+        ensemble([{"name": "simple"}, {"name": "simple"}], weights=[1.0])
+    with pytest.raises(ValueError, match="Received no problem"):
+        ensemble([])
+    with pytest.raises(ValueError, match="Received problem 'simpel'.*did you mean"):
+        ensemble([{"name": "simpel"}])

@@ -65,7 +65,7 @@ def test_keras_agrees(name):
     scale = max(float(tf.reduce_max(abs(grad))) for grad in their_grads)
     assert scale > 1e-3
     for key, mine, other in zip(keys, our_grads, their_grads, strict=True):
-        np.testing.assert_allclose(mine, tf.reshape(other, mine.shape), rtol=1e-3, atol=1e-4 * scale, err_msg=key)
+        np.testing.assert_allclose(mine, tf.reshape(other, mine.shape), rtol=1e-3, atol=5e-4 * scale, err_msg=key)
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -1,0 +1,136 @@
+"""The problems to be looked at: a table of all, and a picture of one.
+
+Adam is Keras's own here: problems do not know the optimizers of this project.
+"""
+
+import inspect
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from problems import PROBLEM_SETS, PROBLEMS, make_problem
+from problems.base import Problem, fold, make_seed
+from problems.sets import takes_data
+
+_COLUMNS = ("name", "data", "tensors", "coordinates", "what it is")
+
+
+def table() -> str:
+    """All problems with data, tensors, number of coordinates and first line of the docstring, and the sets.
+
+    Problems of images are made on the embedded digits, which have the shapes of the data set, so that nothing is
+    downloaded or read.
+    """
+    rows = [_COLUMNS]
+    for name, factory in PROBLEMS.items():
+        problem = make_problem(name, data="embedded")
+        about = (inspect.getdoc(factory) or "").splitlines()[0]
+        rows.append((name, _data_of(name, problem), *_sizes(problem), about))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    aligns = ("<", "<", ">", ">")
+    lines = [
+        "  ".join([*(f"{c:{a}{w}}" for c, a, w in zip(row, aligns, widths, strict=False)), row[4]]) for row in rows
+    ]
+    sets = [f"{name:{widths[0]}}  {len(members)} problems" for name, members in PROBLEM_SETS.items()]
+    return "\n".join([*lines, "", "Sets, of which each run gets one problem:", *sets])
+
+
+def describe(problem: Problem) -> str:
+    """Name, data, and each tensor with its shape."""
+    params, _ = _start(problem)
+    shapes = [f"  {name:24} {list(value.shape)}" for name, value in params.items()]
+    shown = shapes if len(shapes) <= 40 else [*shapes[:40], f"  ... and {len(shapes) - 40} more"]
+    tensors, coordinates = _sizes(problem)
+    return "\n".join(
+        [f"{problem.name}: {coordinates} coordinates in {tensors} tensors; {problem.data or 'no data'}", *shown]
+    )
+
+
+def plot(problem: Problem, file: Path, num_steps: int = 200, learning_rate: float = 0.01, seed: int = 0) -> None:
+    """Draws the losses along Adam's trajectory, and the first minibatch where its rows are images.
+
+    Args:
+        problem: any problem.
+        file: where the picture goes.
+        num_steps: of Adam.
+        learning_rate: of Adam.
+        seed: decides start and minibatches.
+    """
+    from matplotlib.figure import Figure
+
+    losses = adam_losses(problem, num_steps, learning_rate, seed)
+    figure = Figure(figsize=(9.6, 4.0) if problem.examples else (6.4, 4.0), layout="constrained")
+    curve, *picture = figure.subplots(1, 2 if problem.examples else 1, squeeze=False)[0]
+    _draw_losses(curve, losses, learning_rate)
+    for axes in picture:
+        _draw_examples(axes, *problem.examples(_first_batch(problem, seed)))
+    figure.suptitle(f"{problem.name}: {_sizes(problem)[1]} coordinates\n{problem.data or 'no data'}", fontsize=10)
+    figure.savefig(file, dpi=150)
+
+
+def adam_losses(problem: Problem, num_steps: int, learning_rate: float, seed: int) -> np.ndarray:
+    """`[num_steps]`: the loss before each step of Keras's Adam."""
+    params, constants = _start(problem, seed)
+    variables = {name: tf.Variable(value) for name, value in params.items()}
+    adam = keras.optimizers.Adam(learning_rate)
+    adam.build(list(variables.values()))
+
+    @tf.function
+    def step(batch):
+        with tf.GradientTape() as tape:
+            loss = problem.loss({name: tf.identity(value) for name, value in variables.items()}, constants, batch)
+        adam.apply(tape.gradient(loss, list(variables.values())))
+        return loss
+
+    batches = problem.sample(fold(make_seed(seed), 1), num_steps)
+    return np.array([step(tf.nest.map_structure(lambda rows, t=t: rows[t], batches)) for t in range(num_steps)])
+
+
+def _draw_losses(axes, losses: np.ndarray, learning_rate: float) -> None:
+    axes.plot(losses, color="#0072b2", linewidth=1.2)
+    axes.set(xlabel="step", ylabel="loss", title=f"Adam, learning rate {learning_rate:g}")
+    axes.spines[["top", "right"]].set_visible(False)
+    if losses.min() > 0 and losses.max() > 100 * losses.min():
+        axes.set_yscale("log")
+
+
+def _draw_examples(axes, inputs: tf.Tensor, labels: tf.Tensor, side: int = 5) -> None:
+    """The first 25 images of a minibatch in a square, with their labels; or rows of numbers as one image."""
+    axes.set(xticks=[], yticks=[])
+    if len(inputs.shape) != 4:
+        axes.imshow(np.reshape(inputs, [inputs.shape[0], -1]), cmap="viridis", aspect="auto", interpolation="nearest")
+        axes.set(title="A minibatch, one row per example")
+        return
+    images, names = inputs.numpy()[: side**2], labels.numpy().ravel()[: side**2]
+    _, height, width, channels = images.shape
+    canvas = np.zeros([side * height, side * width, channels], images.dtype)
+    for k, (image, name) in enumerate(zip(images, names, strict=True)):
+        top, left = k // side * height, k % side * width
+        canvas[top : top + height, left : left + width] = image
+        axes.annotate(f"{name}", (left + 1, top + 1), va="top", color="#ffd75f", fontsize=8, weight="bold")
+    axes.imshow(canvas.squeeze(), cmap="gray" if channels == 1 else None, interpolation="nearest")
+    axes.set(title=f"{len(images)} of a minibatch of {inputs.shape[0]}")
+
+
+def _first_batch(problem: Problem, seed: int):
+    return tf.nest.map_structure(lambda rows: rows[0], problem.sample(fold(make_seed(seed), 1), 1))
+
+
+def _start(problem: Problem, seed: int = 0):
+    return problem.init(fold(make_seed(seed), 0))
+
+
+def _sizes(problem: Problem) -> tuple[str, str]:
+    """Tensors and coordinates, without drawing anything."""
+    shapes = tf.function(lambda: problem.init(make_seed(0))[0]).get_concrete_function().structured_outputs
+    return f"{len(shapes):,}", f"{sum(math.prod(value.shape) for value in shapes.values()):,}"
+
+
+def _data_of(name: str, problem: Problem) -> str:
+    if not takes_data(PROBLEMS[name]):
+        return "drawn" if problem.data is not None else "-"
+    stand_ins = {"digits-28x28": "MNIST", "digits-32x32": "CIFAR-10"}
+    return stand_ins.get(problem.data.name, problem.data.name)

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from problems import PROBLEM_SETS, PROBLEMS, __main__, gallery, make_problem
+from problems.base import fold, make_seed
+
+
+def test_the_table_has_a_line_for_each_problem_and_each_set():
+    lines = gallery.table().splitlines()
+    assert [line.split()[0] for line in lines[1 : 1 + len(PROBLEMS)]] == list(PROBLEMS)
+    assert [line.split()[0] for line in lines[-len(PROBLEM_SETS) :]] == list(PROBLEM_SETS)
+    (nas,) = [line for line in lines if line.startswith("nas ")]
+    assert nas.split()[1:4] == ["CIFAR-10", "10", "7,578"]
+    assert "NAS-Bench-201" in nas
+    (simple,) = [line for line in lines if line.startswith("simple ")]
+    assert simple.split()[1:4] == ["-", "1", "1"]
+
+
+def test_adam_is_adam():
+    """One coordinate, by hand: the first step of Adam is the learning rate."""
+    losses = gallery.adam_losses(make_problem("simple"), 3, 0.1, seed=0)
+    np.testing.assert_allclose(losses[:2], [1.0, 0.81], rtol=1e-5)
+    digits = make_problem("digits", batch_size=16)
+    losses = gallery.adam_losses(digits, 2, 0.1, seed=3)
+    params, constants = digits.init(fold(make_seed(3), 0))
+    batch = digits.sample(fold(make_seed(3), 1), 2)[0]
+    np.testing.assert_allclose(losses[0], digits.loss(params, constants, batch), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar_conv", "quadratic", "fully_connected"])
+def test_a_picture_and_a_description(name, tmp_path, capsys):
+    file = tmp_path / "picture.png"
+    given = [f"--problem={name}", "--data=embedded", "--plot", "--num_steps=3", f"--output={file}"]
+    assert __main__.main(__main__.arguments(given)) == 0
+    assert file.stat().st_size > 5_000
+    assert capsys.readouterr().out.startswith(f"{name}: ")
+
+
+def test_examples_are_those_of_the_minibatch():
+    problem = make_problem("cifar_conv", data="embedded", batch_size=4)
+    images, labels = problem.examples(tf.constant([3, 1]))
+    assert images.shape == [2, 32, 32, 3]
+    again, _ = problem.examples(tf.constant([1]))
+    np.testing.assert_array_equal(images[1], again[0])
+    assert labels.dtype == tf.int32
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--plot"], "Received --plot without --problem"),
+        (["--problem=nas", "--plot", "--num_steps=0"], "Received --num_steps=0"),
+    ],
+)
+def test_wrong_options(given, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        __main__.arguments(given)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_unknown_problem(capsys):
+    assert __main__.main(__main__.arguments(["--problem=nsa"])) == 2
+    assert "did you mean" in capsys.readouterr().err
