@@ -24,7 +24,8 @@ def confocal_microscopy_3d(batch_size: int = 32, num_points: int = 5, size: int 
         I/8 · Π_a [erf((v_a − a + ½)/(√2 σ_a)) − erf((v_a − a − ½)/(√2 σ_a))],    a = x, y, z
 
     The target is the same model with variables ~ U[0, 1), divided by its norm over the voxels; the prediction is not
-    divided. The start is U[0, 1), the background's N(0, 0.01²).
+    divided. The start is U[0, 1), the background's N(0, 0.01²). XLA on a CPU adds the voxels one by one in float32,
+    which costs a relative error of the loss of 3e-4 at the default size; TensorFlow's own sum does not.
 
     Args:
         batch_size: number B of independent volumes; default 32.

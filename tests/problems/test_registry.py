@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_every_problem_keeps_the_contract(name):
-    small = {"blocks": [[4]] * 5, "batch_size": 4} if name == "vgg16" else {}
-    problem = make_problem(name, data="embedded", **small)
+    small = {"vgg16": {"blocks": [[4]] * 5, "batch_size": 4}, "confocal_microscopy_3d": {"size": 8}}
+    problem = make_problem(name, data="embedded", **small.get(name, {}))
     assert problem.name == name
     params, constants = problem.init(make_seed(0))
     assert params and all(value.dtype == tf.float32 and value.shape.is_fully_defined() for value in params.values())
