@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable
 from problems import analytic, classifiers, convolutions, landscapes, matmul, networks, synthetic
 from problems.base import DataInfo, Problem
 from problems.datasets import DataError, DataOptions
+from problems.keras_model import from_keras
 from problems.sets import PROBLEM_SETS, takes_data
 
-__all__ = ["PROBLEMS", "PROBLEM_SETS", "DataError", "DataInfo", "DataOptions", "Problem", "make_problem"]
+__all__ = ["PROBLEMS", "PROBLEM_SETS", "DataError", "DataInfo", "DataOptions", "Problem", "from_keras", "make_problem"]
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     "simple": analytic.simple,
