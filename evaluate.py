@@ -49,9 +49,11 @@ def define_flags(values: flags.FlagValues) -> None:
 def evaluate_all(values: flags.FlagValues, folder: Path) -> list:
     """Evaluates every optimizer on every problem, and writes each result; returns the list of `comparison.Result`."""
     from l2o_tf import comparison
+    from problems.from_file import digests
 
     options = {name: values[name].value for name in ("seed", "num_runs", "num_steps", "record", "full_period")}
     settings = {**options, "split": values.split, "learning_rate": values.learning_rate}
+    settings |= {"files": files} if (files := digests(values.problem)) else {}
     pairs = [comparison.Pair(problem, *found) for problem in _problems(values) for found in _optimizers(values)]
     before = comparison.unfinished(folder, settings)
     results = [result for pair in pairs for result in before if result.is_of(pair)]

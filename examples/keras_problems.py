@@ -26,10 +26,10 @@ def logistic_regression(mode="train"):
 
 
 def transformer(mode="train", length: int = 8, width: int = 16) -> Problem:
-    """One transformer block that tells sorted from unsorted sequences of 32 tokens: 4,754 coordinates, dropout."""
+    """One transformer block that tells sorted from unsorted sequences of 32 tokens: 3,954 coordinates, dropout."""
     tokens = keras.Input([length], dtype="int32")
     hidden = layers.Embedding(32, width, name="tokens")(tokens)
-    hidden += layers.Embedding(length, width, name="positions")(np.arange(length)[None])
+    hidden = Positions(name="positions")(hidden)
     attended = layers.MultiHeadAttention(2, width // 2, dropout=0.1, name="attention")(hidden, hidden)
     hidden = layers.LayerNormalization(name="norm_1")(hidden + attended)
     wide = layers.Dense(4 * width, activation="relu", name="wide")(hidden)
@@ -40,7 +40,7 @@ def transformer(mode="train", length: int = 8, width: int = 16) -> Problem:
 
 
 def resnet(mode="train", batch_size: int = 64) -> Problem:
-    """ResNet-8 on CIFAR-10, which TFDS must have prepared: 78,042 coordinates, batch normalisation."""
+    """ResNet-8 on CIFAR-10, which TFDS must have prepared: 77,946 coordinates, batch normalisation."""
     images = keras.Input([32, 32, 3])
     hidden = layers.Rescaling(1 / 127.5, offset=-1)(images)
     hidden = convolution(hidden, 16)
@@ -50,6 +50,16 @@ def resnet(mode="train", batch_size: int = 64) -> Problem:
         hidden = layers.ReLU()(hidden + short)
     model = keras.Model(images, layers.Dense(10, name="logits")(layers.GlobalAveragePooling2D()(hidden)))
     return from_keras(model, CROSS_ENTROPY, "cifar10", split=mode, batch_size=batch_size)
+
+
+class Positions(layers.Layer):
+    """Adds a learned vector to each place of a sequence `[B, length, width]`."""
+
+    def build(self, input_shape):
+        self.vectors = self.add_weight(shape=input_shape[1:], initializer="random_uniform", name="vectors")
+
+    def call(self, inputs):
+        return inputs + self.vectors
 
 
 def convolution(images, filters: int, strides: int = 1, activation: str | None = "relu"):

@@ -10,7 +10,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +26,15 @@ def is_file(name: str) -> bool:
     return name.endswith(".py") or ".py:" in name
 
 
+def digests(names: Iterable[str]) -> dict[str, str]:
+    """The problems among `names` that are in files -> first 16 hex digits of the file's SHA-256.
+
+    A run that is continued after its file has changed may be another run; whoever continues one asks here.
+    """
+    files = {name: _file(name) for name in names if is_file(name)}
+    return {name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for name, file in files.items() if file.is_file()}
+
+
 def factory(name: str) -> Callable[..., Problem]:
     """The function that makes the problem called `path/to/file.py:function`; the problem gets this name.
 
@@ -33,16 +42,16 @@ def factory(name: str) -> Callable[..., Problem]:
         ValueError: if there is no such file or function, the file cannot be run, or the function needs arguments; and,
             from the function that is returned, if the user's own raises an error or returns something else.
     """
-    path, _, function_name = name.partition(".py:")
+    file, function_name = _file(name), name.partition(".py:")[2]
     if not function_name:
         raise ValueError(f"Received problem {name!r} without a function, expected {_WHAT}.")
-    file = Path(f"{path}.py").resolve()
     if not file.is_file():
         raise ValueError(f"Received problem {name!r}, but there is no file {file}; expected {_WHAT}.")
     module = _module(file)
     function = getattr(module, function_name, None)
     if not inspect.isfunction(function):
-        own = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
+        functions = inspect.getmembers(module, inspect.isfunction)
+        own = [key for key, value in functions if value.__module__ == module.__name__ and not key.startswith("_")]
         raise ValueError(f"Received problem {name!r}, expected {_WHAT} with one of the functions {own}.")
     parameters = inspect.signature(function).parameters.values()
     optional = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
@@ -66,6 +75,10 @@ def factory(name: str) -> Callable[..., Problem]:
         )
 
     return make
+
+
+def _file(name: str) -> Path:
+    return Path(f"{name.removesuffix('.py').partition('.py:')[0]}.py").resolve()
 
 
 @functools.cache

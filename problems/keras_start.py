@@ -7,6 +7,8 @@ values are those that Keras's own code draws, and a pure function of the seed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -76,7 +78,7 @@ def _twin(layer: keras.layers.Layer, generator: keras.random.SeedGenerator) -> l
     """The initialisers of a layer's weights, all of which draw from `generator`."""
     shapes = [tuple(weight.shape) for weight in layer.weights]
     try:
-        with keras.StatelessScope():
+        with keras.StatelessScope(), keras.utils.custom_object_scope(_objects(layer)):
             twin = type(layer).from_config(layer.get_config())
             if not twin.built:
                 twin.build_from_config(layer.get_build_config())
@@ -94,3 +96,10 @@ def _twin(layer: keras.layers.Layer, generator: keras.random.SeedGenerator) -> l
         if isinstance(initializer, keras.Initializer) and hasattr(initializer, "seed"):
             initializer.seed = generator
     return found
+
+
+def _objects(layer: keras.layers.Layer) -> dict[str, Any]:
+    """What a layer was given and a configuration only names: functions, and classes of objects such as initialisers."""
+    given = [value for value in vars(layer).values() if callable(value)]
+    kinds = {type(value).__name__: type(value) for value in given}
+    return kinds | {value.__name__: value for value in given if isinstance(value, FunctionType | type)}
