@@ -23,7 +23,7 @@ def define_flags(values: flags.FlagValues) -> None:
     """The flags of this script."""
     text = "Shipped names, analytic ones (Adam, SGD, ...), run folders, weight files."
     flags.DEFINE_list("optimizer", ["L2O-DM-CL-IL"], text, flag_values=values)
-    text = "Optimizees; `python -m problems --list` has the names."
+    text = "Optimizees: names of `python -m problems --list`, or path/to/file.py:function."
     flags.DEFINE_list("problem", ["mnist"], text, flag_values=values)
     text = "Learning rate of the analytic optimizers; default: 0.01."
     flags.DEFINE_float("learning_rate", None, text, flag_values=values)
@@ -49,9 +49,11 @@ def define_flags(values: flags.FlagValues) -> None:
 def evaluate_all(values: flags.FlagValues, folder: Path) -> list:
     """Evaluates every optimizer on every problem, and writes each result; returns the list of `comparison.Result`."""
     from l2o_tf import comparison
+    from problems.from_file import digests
 
     options = {name: values[name].value for name in ("seed", "num_runs", "num_steps", "record", "full_period")}
     settings = {**options, "split": values.split, "learning_rate": values.learning_rate}
+    settings |= {"files": files} if (files := digests(values.problem)) else {}
     pairs = [comparison.Pair(problem, *found) for problem in _problems(values) for found in _optimizers(values)]
     before = comparison.unfinished(folder, settings)
     results = [result for pair in pairs for result in before if result.is_of(pair)]
@@ -103,11 +105,12 @@ def make_folder(path: str) -> Path:
 def present(results: list, folder: Path, x_scale: str) -> str:
     """Draws the picture; returns the table."""
     from l2o_tf import plots, summary
+    from problems import PROBLEMS
 
     rows = [summary.Row(result.problem, result.optimizer, result.summary, result.data) for result in results]
     panels = {}
     for result in results:
-        guess = math.log(10) if result.data else None
+        guess = math.log(10) if result.data and result.problem in PROBLEMS else None
         panel = panels.setdefault(result.problem, plots.Panel(result.problem, {}, result.data, guess))
         panel.curves[result.optimizer] = result.losses
     plots.save(plots.evaluation_figure(list(panels.values()), x_scale=x_scale), folder / "curves.png")

@@ -38,10 +38,11 @@ def requested(values: flags.FlagValues) -> configuration.Config:
 
 
 def default_output_dir(config: configuration.Config) -> str:
-    """`runs/L2O-DM-CL-IL-mnist-s0`."""
+    """`runs/L2O-DM-CL-IL-mnist-s0`; for a problem in a file, `runs/L2O-DM-file-function-s0`."""
     techniques = {"CL": config.curriculum, "IL": config.imitation, "SI": config.self_improving}
     name = "-".join([config.optimizer, *(short for short, used in techniques.items() if used)])
-    return os.path.join("runs", f"{name}-{config.problem}-s{config.seed}")
+    problem = os.path.basename(config.problem).replace(".py:", "-")
+    return os.path.join("runs", f"{name}-{problem}-s{config.seed}")
 
 
 def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, checkpoint_seconds: float) -> int:

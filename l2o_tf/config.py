@@ -22,7 +22,10 @@ class Config:
     """The resolved configuration of a meta-training; see the fields' metadata, or `meta_train.py --help`."""
 
     preset: str = _field("paper", "Whose defaults: 'paper', 'original' (its program) or 'rnnprop2017' (RNNprop's own).")
-    problem: str = _field("mnist", "What the optimizer is trained on; `python -m problems --list` has the names.")
+    problem: str = _field(
+        "mnist",
+        "What the optimizer is trained on: a name of `python -m problems --list`, or 'path/to/file.py:function'.",
+    )
     optimizer: str = _field("L2O-DM", "Architecture of the learned optimizer.")
     problem_stddev: float = _field(0.0, "Standard deviation of the optimizee's start; 0: the problem's own.")
     layers: str = _field("20,20", "Hidden sizes of L2O-DM and RNNprop; empty: none.")
@@ -54,7 +57,7 @@ class Config:
     global_input: str = _field("last", "What L2O-Scale's top level sees: the 'last' tensor (original) or the 'mean'.")
     zero_learning_rate_weights: bool = _field(True, "Whether L2O-Scale's learning rates first stay as they are.")
     net_assignments: str = _field(
-        "", "Optimizers by parameter name: 'conv*=L2O-DM,fc*=L2O-DM,*=adam'; first match wins."
+        "", "Optimizers by parameter name: 'conv*=L2O-DM,embedding*=frozen,*=adam'; first match wins."
     )
     data: str = _field("auto", "Where images come from: 'auto' (TFDS, Keras cache, else embedded), 'tfds', 'embedded'.")
     data_dir: str = _field("", "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default.")

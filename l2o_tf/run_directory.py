@@ -1,7 +1,7 @@
 """The folder of one meta-training: what it was asked for, where it stands, and what came out.
 
 ======================  ====================================================================================
-`config.json`           the resolved configuration and the data that it was started with
+`config.json`           the resolved configuration, the data and the problem's file that it was started with
 `checkpoints/`          everything that a resumed run needs; `tf.train.CheckpointManager`, the last two
 `records.jsonl`         one line per meta-epoch and event
 `tensorboard/`          the same to look at
@@ -26,6 +26,7 @@ from l2o_tf import checkpoint
 from l2o_tf.config import FIELDS, Config
 from l2o_tf.meta_trainer import MetaTrainer
 from problems.base import DataInfo
+from problems.from_file import digests
 
 CONFIG = "config.json"
 IRRELEVANT = ("data_dir", "num_epochs")
@@ -46,7 +47,7 @@ def open_run(output_dir: str | os.PathLike, config: Config, data: DataInfo | Non
         OSError: if the folder cannot be written.
     """
     folder = Path(output_dir)
-    asked = {"config": config.to_dict(), "data": data._asdict() if data else None}
+    asked = {"config": config.to_dict(), "data": data._asdict() if data else None, "files": digests([config.problem])}
     path = folder / CONFIG
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,6 +68,8 @@ def open_run(output_dir: str | os.PathLike, config: Config, data: DataInfo | Non
             f"Received --output_dir={folder}, which holds a run of another configuration ({'; '.join(differences)}). "
             "Use the same options to continue it, or another folder for a new run."
         )
+    if found.get("files", {}) != asked["files"]:
+        logging.warning("The file of %s has changed since this run began; it may go on as another.", config.problem)
     return folder
 
 

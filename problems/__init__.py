@@ -2,8 +2,9 @@
 
 A `Problem` (problems/base.py) is three pure functions and a name. `PROBLEMS` has a factory for each name;
 `make_problem` calls it and explains what is wrong with its arguments. A new problem is a function that returns a
-`Problem`, and a line in `PROBLEMS`. `PROBLEM_SETS` has sets of problems, of which each run gets
-one. docs/problems.md describes them all.
+`Problem`, and a line in `PROBLEMS`; or a function in a file of the user's own, named `path/to/file.py:function`; or
+what `from_keras` makes of a Keras model. `PROBLEM_SETS` has sets of problems, of which each run gets one.
+docs/problems.md describes them all.
 """
 
 import difflib
@@ -11,13 +12,35 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from problems import analytic, cifar, classifiers, confocal, convolutions, landscapes, matmul, networks, synthetic
+from problems import (
+    analytic,
+    cifar,
+    classifiers,
+    confocal,
+    convolutions,
+    from_file,
+    landscapes,
+    matmul,
+    networks,
+    synthetic,
+)
 from problems.base import DataInfo, Problem
 from problems.datasets import DataError, DataOptions
-from problems.sets import PROBLEM_SETS, takes_data
+from problems.keras_model import from_keras
+from problems.sets import PROBLEM_SETS
 from problems.transforms import sum_of
 
-__all__ = ["PROBLEMS", "PROBLEM_SETS", "DataError", "DataInfo", "DataOptions", "Problem", "ensemble", "make_problem"]
+__all__ = [
+    "PROBLEMS",
+    "PROBLEM_SETS",
+    "DataError",
+    "DataInfo",
+    "DataOptions",
+    "Problem",
+    "ensemble",
+    "from_keras",
+    "make_problem",
+]
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     "simple": analytic.simple,
@@ -53,13 +76,13 @@ def make_problem(
     split: str = "original",
     **options,
 ) -> Problem:
-    """Makes a registered problem.
+    """Makes a registered problem, or one of the user's own.
 
     The four named options are for any problem, so that a caller can pass on `--data`, `--data_dir` and `--split`
     whatever the problem is; problems without data take no notice of them.
 
     Args:
-        name: a key of `PROBLEMS`.
+        name: a key of `PROBLEMS`, or `path/to/file.py:function`, see `problems.from_file`.
         mode: `"train"` (default) for meta-training, `"test"` for evaluation.
         data: `"auto"` (default), `"tfds"` or `"embedded"`; see `DataOptions`.
         data_dir: folder of TFDS; see `DataOptions`.
@@ -67,7 +90,8 @@ def make_problem(
         **options: options of that problem's factory, e.g. `batch_size=64`.
 
     Raises:
-        ValueError: on an unknown name or option (with the names that are close), or a value that its factory refuses.
+        ValueError: on an unknown name or option (with the names that are close), a value that its factory refuses, or a
+            file or function that cannot be used.
         DataError: a ValueError; if the data cannot be had.
     """
     if name in PROBLEM_SETS:
@@ -75,17 +99,16 @@ def make_problem(
             f"Received problem {name!r}, which is a set of {len(PROBLEM_SETS[name])}, "
             "expected the name of one problem; take a member of `PROBLEM_SETS`."
         )
-    if name not in PROBLEMS:
+    if name not in PROBLEMS and not from_file.is_file(name):
         raise ValueError(f"Received problem {name!r}, expected {_suggest(name, PROBLEMS)}.")
-    factory = PROBLEMS[name]
+    factory = PROBLEMS[name] if name in PROBLEMS else from_file.factory(name)
     accepted = set(inspect.signature(factory).parameters)
     own = accepted - {"mode", "data_options"}
     for option in options:
         if option not in own:
             raise ValueError(f"Received option {option!r} for problem {name!r}, expected {_suggest(option, own)}.")
-    if takes_data(factory):
-        options |= {"mode": mode, "data_options": DataOptions(data, data_dir, split)}
-    return factory(**options)
+    for_all = {"mode": mode, "data_options": DataOptions(data, data_dir, split)}
+    return factory(**options, **{key: value for key, value in for_all.items() if key in accepted})
 
 
 def ensemble(problems: Sequence[Mapping[str, Any]], weights: Sequence[float] | None = None) -> Problem:

@@ -31,7 +31,7 @@ RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (8, ("l2o_tf.checkpoint", "l2o_tf.checkpoint.*", "l2o_tf.plots", "l2o_tf.plots.*")),
     (8, ("l2o_tf.comparison", "l2o_tf.console", "l2o_tf.keras_optimizer")),
     (8, ("l2o_tf.progress", "l2o_tf.records", "l2o_tf.reporting", "l2o_tf.run_directory", "l2o_tf.trained")),
-    (9, ("meta_train", "evaluate", "reproduce", "benchmarks", "benchmarks.*")),
+    (9, ("meta_train", "evaluate", "reproduce", "benchmarks", "benchmarks.*", "examples.*")),
 )
 OURS = ("l2o_tf", "problems", "meta_train", "evaluate", "reproduce", "benchmarks")
 MAY_UNPICKLE = ("l2o_tf.checkpoint.original",)  # the restricted importer of original weights

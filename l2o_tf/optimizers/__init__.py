@@ -7,7 +7,7 @@ import keras
 
 from l2o_tf import names
 from l2o_tf.optimizers.analytic import ANALYTIC
-from l2o_tf.optimizers.assigned import Assigned
+from l2o_tf.optimizers.assigned import FROZEN, Assigned
 from l2o_tf.optimizers.base import Analytic, HierarchicalOptimizer, LearnedOptimizer, Optimizer
 from l2o_tf.optimizers.dm import DMCell
 from l2o_tf.optimizers.rnnprop import RNNpropCell
@@ -26,6 +26,7 @@ __all__ = [
     "ANALYTIC",
     "CELLS",
     "COORDINATEWISE",
+    "FROZEN",
     "HIERARCHICAL",
     "Analytic",
     "Assigned",
@@ -43,8 +44,8 @@ def make_optimizer(kind: str, architecture: Mapping[str, Any] | None = None) -> 
 
     Args:
         kind: an architecture (`"L2O-DM"`), a rule (`"adam"`) or `"assigned"`.
-        architecture: arguments of the cell, of the rule, or `{"assignments": [[pattern, kind, architecture], ...]}`.
-            Default: none.
+        architecture: arguments of the cell, of the rule, or `{"assignments": [[pattern, kind, architecture], ...]}`,
+            where the kind may also be `"frozen"`. Default: none.
 
     Raises:
         ValueError: for an unknown kind, or a value that its constructor refuses.
@@ -52,7 +53,7 @@ def make_optimizer(kind: str, architecture: Mapping[str, Any] | None = None) -> 
     """
     architecture = dict(architecture or {})
     if kind == "assigned" and "assignments" in architecture:
-        return Assigned([(pattern, make_optimizer(*entry)) for pattern, *entry in architecture["assignments"]])
+        return Assigned([(pattern, _assignee(*entry)) for pattern, *entry in architecture["assignments"]])
     if kind in COORDINATEWISE:
         return LearnedOptimizer(_cell(COORDINATEWISE[kind], architecture), kind)
     if kind in HIERARCHICAL:
@@ -63,6 +64,11 @@ def make_optimizer(kind: str, architecture: Mapping[str, Any] | None = None) -> 
         return optimizer
     known = [*CELLS, *ANALYTIC]
     raise ValueError(f"Received optimizer {kind!r}, expected one of {known}.{names.hint(kind, known)}")
+
+
+def _assignee(kind: str, architecture: Mapping[str, Any] | None = None) -> Optimizer:
+    """An optimizer of some of the parameters: any, or none."""
+    return FROZEN if kind == FROZEN.kind else make_optimizer(kind, architecture)
 
 
 def _cell(cell: type[keras.layers.Layer], architecture: dict[str, Any]) -> keras.layers.Layer:

@@ -4,15 +4,24 @@ Each parameter goes to the first entry whose pattern matches its name::
 
     Assigned([("x_0", LearnedOptimizer(DMCell())), ("x_*", adam(0.01))])
     Assigned([("conv*", learned_for_convolutions), ("*", learned_for_the_rest)])
+    Assigned([("embedding*", FROZEN), ("*", learned)])
 
-Every entry has its own state and, if it learns, its own meta-parameters, which are meta-trained together.
+Every entry has its own state and, if it learns, its own meta-parameters, which are meta-trained together. Parameters
+that go to `FROZEN` stay where they begin: that entry has updates of zero and no state.
 """
 
 import fnmatch
 from collections.abc import Sequence
 
-from l2o_tf.optimizers.base import Optimizer, Params
+import tensorflow as tf
+
+from l2o_tf.optimizers.base import Analytic, Optimizer, Params
 from problems.base import fold
+
+FROZEN = Analytic(
+    "frozen", lambda params: (), lambda grads, state, params: ({k: tf.zeros_like(p) for k, p in params.items()}, state)
+)
+"""The optimizer of parameters that stay as they are."""
 
 
 class Assigned(Optimizer):

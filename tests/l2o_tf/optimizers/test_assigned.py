@@ -6,8 +6,9 @@ import tensorflow as tf
 
 from l2o_tf import unroll
 from l2o_tf.objectives import total
+from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.analytic import adam, sgd
-from l2o_tf.optimizers.assigned import Assigned
+from l2o_tf.optimizers.assigned import FROZEN, Assigned
 from problems.base import make_seed
 from tests.l2o_tf import tiny
 
@@ -68,6 +69,37 @@ def test_entries_learn_together():
     )
     assert len(gradients) == 8
     assert all(np.abs(g).max() > 0 for g in gradients)
+
+
+def test_frozen_parameters_stay_and_have_no_state():
+    optimizer = Assigned([("conv*", FROZEN), ("*", sgd(1.0))])
+    updates, state = step(optimizer, PARAMS, PARAMS)
+    assert {name: set(np.ravel(update)) for name, update in updates.items()} == {
+        **{"conv_w": {0.0}, "conv_b": {0.0}, "fc_w": {-1.0}, "fc_b": {-1.0}}
+    }
+    assert tf.nest.flatten(state[0]) == []
+    assert [updates[name].dtype for name in PARAMS] == [tf.float32] * 4
+
+
+def test_frozen_by_name_and_beside_one_that_learns():
+    """By what is written into `optimizer.json`, and through the unroll: nothing frozen has moved."""
+    architecture = {"assignments": [["w*", "frozen", {}], ["*", "L2O-DM", {"layers": [2], "scale": 0.1}]]}
+    optimizer = make_optimizer("assigned", architecture)
+    again = make_optimizer("assigned", optimizer.architecture)
+    assert again.architecture == optimizer.architecture
+    assert all(name.startswith("1/") for name in again.named_variables)
+    problem = tiny.perceptron()
+    params, constants = problem.init(tf.constant([1, 2]))
+    state = unroll.initial_state(again, params, SEED)
+    state, _ = unroll.unroll(lambda p, b: problem.loss(p, constants, b), again, state, tf.zeros([4]))
+    assert any(name.startswith("w") for name in params)
+    for name, value in params.items():
+        assert np.any(state.params[name] != value) == (not name.startswith("w"))
+
+
+def test_frozen_is_no_optimizer_by_itself():
+    with pytest.raises(ValueError, match="Received optimizer 'frozen', expected one of"):
+        make_optimizer("frozen")
 
 
 def test_architecture():

@@ -1,0 +1,105 @@
+"""Problems of the user's own, by `path/to/file.py:function`: what `--problem` takes besides a name.
+
+The function needs no argument and returns a `Problem`, or `(model, loss, dataset)` for `from_keras`. Where it has the
+parameters `mode` (`"train"` for meta-training, `"test"` for evaluation) or `data_options` (the flags `--data`,
+`--data_dir` and `--split`), it gets them, like the factories that are registered.
+"""
+
+import functools
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from problems.base import Problem
+from problems.keras_model import from_keras
+
+_WHAT = "path/to/file.py:function"
+
+
+def is_file(name: str) -> bool:
+    """Whether a name of a problem means a function in a file."""
+    return name.endswith(".py") or ".py:" in name
+
+
+def digests(names: Iterable[str]) -> dict[str, str]:
+    """The problems among `names` that are in files -> first 16 hex digits of the file's SHA-256.
+
+    A run that is continued after its file has changed may be another run; whoever continues one asks here.
+    """
+    files = {name: _file(name) for name in names if is_file(name)}
+    return {name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for name, file in files.items() if file.is_file()}
+
+
+def factory(name: str) -> Callable[..., Problem]:
+    """The function that makes the problem called `path/to/file.py:function`; the problem gets this name.
+
+    Raises:
+        ValueError: if there is no such file or function, the file cannot be run, or the function needs arguments; and,
+            from the function that is returned, if the user's own raises an error or returns something else.
+    """
+    file, function_name = _file(name), name.partition(".py:")[2]
+    if not function_name:
+        raise ValueError(f"Received problem {name!r} without a function, expected {_WHAT}.")
+    if not file.is_file():
+        raise ValueError(f"Received problem {name!r}, but there is no file {file}; expected {_WHAT}.")
+    module = _module(file)
+    function = getattr(module, function_name, None)
+    if not inspect.isfunction(function):
+        functions = inspect.getmembers(module, inspect.isfunction)
+        own = [key for key, value in functions if value.__module__ == module.__name__ and not key.startswith("_")]
+        raise ValueError(f"Received problem {name!r}, expected {_WHAT} with one of the functions {own}.")
+    parameters = inspect.signature(function).parameters.values()
+    optional = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    needed = [each.name for each in parameters if each.default is each.empty and each.kind not in optional]
+    if set(needed) - {"mode", "data_options"}:
+        raise ValueError(f"Received problem {name!r}, whose function needs {needed}; give its arguments defaults.")
+
+    @functools.wraps(function)
+    def make(**options: Any) -> Problem:
+        try:
+            made = function(**options)
+        except Exception as error:  # the user's code
+            raise ValueError(f"Received problem {name!r}, whose function {_raised(error)}.") from error
+        if isinstance(made, Problem):
+            return made._replace(name=name)
+        if isinstance(made, tuple) and len(made) == 3:
+            return from_keras(*made, name=function_name)._replace(name=name)
+        raise ValueError(
+            f"Received problem {name!r}, whose function returns {_describe(made)}, expected a Problem or "
+            "(model, loss, dataset)."
+        )
+
+    return make
+
+
+def _file(name: str) -> Path:
+    return Path(f"{name.removesuffix('.py').partition('.py:')[0]}.py").resolve()
+
+
+@functools.cache
+def _module(file: Path) -> ModuleType:
+    """Runs a file as a module, once. Files beside it can be imported."""
+    name = f"problem_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # where Keras looks for the classes of a model
+    sys.path.append(str(file.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's code
+        del sys.modules[name]
+        raise ValueError(f"Received a problem in {file}, which {_raised(error)}.") from error
+    return module
+
+
+def _raised(error: Exception) -> str:
+    reason = (str(error).strip().splitlines() or ["no message"])[0]
+    return f"raised {type(error).__name__}: {reason}"
+
+
+def _describe(made: Any) -> str:
+    return f"a tuple of {len(made)}" if isinstance(made, tuple) else f"a {type(made).__name__}"

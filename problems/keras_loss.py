@@ -1,0 +1,128 @@
+"""What a user means by a loss: a Keras name, a `keras.losses.Loss` or a function -> one `Loss`, checked.
+
+A function is treated as `model.compile(loss=function)` treats it: labels arrive as float32, an axis of length one that
+only labels or only outputs have is added to the other, and its values are averaged.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+Accuracy = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""`(labels, outputs) -> [B]` of 0 and 1, or a scalar."""
+
+_CROSS_ENTROPIES = {
+    keras.losses.sparse_categorical_crossentropy: keras.losses.SparseCategoricalCrossentropy,
+    keras.losses.categorical_crossentropy: keras.losses.CategoricalCrossentropy,
+    keras.losses.binary_crossentropy: keras.losses.BinaryCrossentropy,
+}
+_EXPECTED = "expected the name of a Keras loss, a keras.losses.Loss or a function (labels, outputs) -> [B] or scalar"
+
+
+class FunctionLoss(keras.losses.Loss):
+    """A function `(labels, outputs) -> values` as a Keras loss: the mean of its values."""
+
+    def __init__(self, function: Callable[[tf.Tensor, Any], tf.Tensor]):
+        super().__init__(name=getattr(function, "__name__", None))
+        self.function = function
+
+    def call(self, y_true, y_pred):
+        return tf.convert_to_tensor(self.function(*_same_rank(y_true, y_pred)))
+
+
+def resolve(loss: Any) -> keras.losses.Loss:
+    """The loss that a name, an object or a function stands for.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    if isinstance(loss, str):
+        try:
+            found = keras.losses.get(loss)
+        except ValueError:
+            raise ValueError(f"Received loss={loss!r}, {_EXPECTED}.") from None
+    else:
+        found = loss() if isinstance(loss, type) and issubclass(loss, keras.losses.Loss) else loss
+    if isinstance(found, keras.losses.Loss):
+        return found
+    if not callable(found):
+        raise ValueError(f"Received loss={loss!r}, {_EXPECTED}.")
+    return _CROSS_ENTROPIES[found]() if found in _CROSS_ENTROPIES else FunctionLoss(found)
+
+
+def mean(loss: keras.losses.Loss, labels: tf.Tensor, outputs: Any) -> tf.Tensor:
+    """The loss of a minibatch; values that the loss itself does not reduce are averaged."""
+    return tf.reduce_mean(tf.convert_to_tensor(loss(labels, outputs)))
+
+
+def share(accuracy: Accuracy, labels: tf.Tensor, outputs: Any) -> tf.Tensor:
+    """The share of right answers in a minibatch."""
+    return tf.reduce_mean(tf.cast(accuracy(labels, outputs), tf.float32))
+
+
+def check_values(values: Any, loss: keras.losses.Loss) -> None:
+    """Refuses values that are neither a scalar nor one per example.
+
+    Args:
+        values: what the loss gives before reduction, traced with a batch axis of unknown length.
+        loss: for the message.
+
+    Raises:
+        ValueError: if the shape is not `[]` or `[B, ...]`, or the values are no floating-point numbers.
+    """
+    values = tf.convert_to_tensor(values)
+    shape = values.shape
+    if not values.dtype.is_floating:
+        raise ValueError(f"Received loss {loss.name!r} with values of {values.dtype.name}, expected float32.")
+    if shape.rank and (shape[0] is not None or shape.as_list().count(None) > 1):
+        found = ["B" if size is None else size for size in shape]
+        raise ValueError(
+            f"Received loss {loss.name!r} with values of shape {found} for B examples, expected a scalar or one value "
+            "per example, [B, ...]; reduce the other axes."
+        )
+
+
+def check_labels(loss: keras.losses.Loss, labels: np.ndarray, outputs: Any) -> None:
+    """Refuses labels that a cross-entropy has no output for.
+
+    Raises:
+        ValueError: for class numbers outside of the outputs, or probabilities outside of 0..1.
+    """
+    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
+        classes, ignored = outputs.shape[-1], loss.get_config().get("ignore_class")
+        wrong = labels[((labels < 0) | (labels >= classes) | (labels != labels // 1)) & (labels != ignored)]
+        expected = f"class numbers from 0 to {classes - 1}, for the {classes} outputs of the model"
+    elif isinstance(loss, keras.losses.CategoricalCrossentropy | keras.losses.BinaryCrossentropy):
+        wrong = labels[~((labels >= 0) & (labels <= 1))]
+        expected = "values from 0 to 1"
+        if isinstance(loss, keras.losses.CategoricalCrossentropy):
+            expected += "; for class numbers use a sparse cross-entropy"
+    else:
+        return
+    if wrong.size:
+        raise ValueError(f"Received labels out of range, {wrong.flat[0]} for one, expected {expected}.")
+
+
+def accuracy_of(loss: keras.losses.Loss) -> Accuracy | None:
+    """The share of right answers that belongs to a cross-entropy; None for other losses."""
+    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
+        return keras.metrics.sparse_categorical_accuracy
+    if isinstance(loss, keras.losses.CategoricalCrossentropy):
+        return keras.metrics.categorical_accuracy
+    if isinstance(loss, keras.losses.BinaryCrossentropy):
+        threshold = 0.0 if loss.get_config()["from_logits"] else 0.5
+        return lambda labels, outputs: keras.metrics.binary_accuracy(*_same_rank(labels, outputs), threshold)
+    return None
+
+
+def _same_rank(labels: tf.Tensor, outputs: Any) -> tuple[tf.Tensor, Any]:
+    if not tf.is_tensor(outputs):
+        return labels, outputs
+    if outputs.shape.rank == labels.shape.rank + 1 and outputs.shape[-1] == 1:
+        labels = labels[..., None]
+    elif labels.shape.rank == outputs.shape.rank + 1 and labels.shape[-1] == 1:
+        outputs = outputs[..., None]
+    return labels, outputs

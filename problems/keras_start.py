@@ -1,0 +1,105 @@
+"""Where the weights of a Keras model begin a run: drawn anew by the layers' own initialisers.
+
+A Keras layer draws its weights once, when it is built, and forgets how. Here a twin of each layer that owns weights is
+made from the layer's configuration, and built where Keras makes no values (`keras.StatelessScope`), which leaves the
+initialisers to be called later. All of them are given one `SeedGenerator`, and that one the seed of the run. So the
+values are those that Keras's own code draws, and a pure function of the seed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from problems.base import Params, Seed, fold
+
+Initializer = Callable[..., tf.Tensor]
+
+_LAYERS = 0x1A7E5  # the purpose of the seed
+_ADVICE = "Give `initial` a standard deviation, or 'model' to begin with the values that the model has."
+
+
+def redraw(model: keras.Model, names: Mapping[str, keras.Variable]) -> Callable[[Seed], Params]:
+    """`seed -> params`: what the layers' initialisers draw, in the order of `names`.
+
+    Args:
+        model: a built model.
+        names: the weights that are wanted.
+
+    Raises:
+        ValueError: if a layer cannot be made again from its configuration, or an initialiser does not draw from the
+            seed that it is given.
+    """
+    generator = keras.random.SeedGenerator(0)
+    found: dict[int, Initializer] = dict(_initializers(model, generator))
+    for name, variable in names.items():
+        if id(variable) not in found:
+            raise ValueError(f"Received weight {name!r}, which belongs to no layer. {_ADVICE}")
+
+    def draw(name: str, seed: Seed) -> tuple[tf.Tensor, bool]:
+        variable = names[name]
+        state = tf.cast(seed, generator.state.dtype)
+        with keras.StatelessScope([(generator.state, state)]) as scope:
+            value = tf.convert_to_tensor(found[id(variable)](variable.shape, dtype=variable.dtype))
+        return value, set(scope.state_mapping) <= {id(generator.state)}
+
+    for name in names:
+        (value, is_alone), (again, _) = (draw(name, fold([0, 0], 0)) for _ in range(2))
+        if not is_alone or not bool(tf.reduce_all(value == again)):
+            raise ValueError(
+                f"Received weight {name!r}, whose initialiser {found[id(names[name])]} draws from a generator of its "
+                f"own, expected one with an attribute `seed`, which it hands to `keras.random`. {_ADVICE}"
+            )
+
+    def start(seed: Seed) -> Params:
+        return {name: draw(name, fold(seed, _LAYERS, k))[0] for k, name in enumerate(names)}
+
+    return start
+
+
+def _initializers(
+    layer: keras.layers.Layer, generator: keras.random.SeedGenerator
+) -> Iterator[tuple[int, Initializer]]:
+    """`(id of the weight, its initialiser)` for the weights of a layer and of the layers inside it."""
+    children = layer._flatten_layers(include_self=False, recursive=False)
+    inside = {id(weight) for child in children for weight in child.weights}
+    own = [index for index, weight in enumerate(layer.weights) if id(weight) not in inside]
+    if any(layer.weights[index].trainable for index in own):
+        twin = _twin(layer, generator)
+        for index in own:
+            yield id(layer.weights[index]), twin[index]
+    for child in children:
+        yield from _initializers(child, generator)
+
+
+def _twin(layer: keras.layers.Layer, generator: keras.random.SeedGenerator) -> list[Initializer]:
+    """The initialisers of a layer's weights, all of which draw from `generator`."""
+    shapes = [tuple(weight.shape) for weight in layer.weights]
+    try:
+        with keras.StatelessScope(), keras.utils.custom_object_scope(_objects(layer)):
+            twin = type(layer).from_config(layer.get_config())
+            if not twin.built:
+                twin.build_from_config(layer.get_build_config())
+            found = [weight._initializer for weight in twin.weights]
+        if [tuple(weight.shape) for weight in twin.weights] != shapes or None in found:
+            raise ValueError(f"its weights would be {[tuple(weight.shape) for weight in twin.weights]}, not {shapes}")
+    except Exception as error:  # the configuration is the user's code
+        reason = (str(error).strip().splitlines() or ["no message"])[0]
+        raise ValueError(
+            f"Received layer {layer.name!r} ({type(layer).__name__}), which cannot be made again from its "
+            f"configuration ({type(error).__name__}: {reason}). Give it a `get_config` that names all arguments of "
+            f"its constructor. {_ADVICE}"
+        ) from error
+    for initializer in [*vars(twin).values(), *found]:  # an initialiser may be called by another one
+        if isinstance(initializer, keras.Initializer) and hasattr(initializer, "seed"):
+            initializer.seed = generator
+    return found
+
+
+def _objects(layer: keras.layers.Layer) -> dict[str, Any]:
+    """What a layer was given and a configuration only names: functions, and classes of objects such as initialisers."""
+    given = [value for value in vars(layer).values() if callable(value)]
+    kinds = {type(value).__name__: type(value) for value in given}
+    return kinds | {value.__name__: value for value in given if isinstance(value, FunctionType | type)}

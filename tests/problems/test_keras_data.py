@@ -1,0 +1,127 @@
+"""Arrays, `tf.data` and TFDS as data of a Keras model."""
+
+import hashlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from problems import DataError, from_keras
+from problems.base import make_seed
+from tests.problems import keras_examples as examples
+from tests.problems.keras_examples import CROSS_ENTROPY, IMAGES, LABELS, ROWS, TOKENS
+
+SEED = make_seed(3)
+PAIRS = tf.data.Dataset.from_tensor_slices((ROWS, LABELS))
+
+
+def loss_on(dataset, model=None, **options):
+    problem = from_keras(model or examples.sequential(ROWS), CROSS_ENTROPY, dataset, batch_size=6, **options)
+    batch = tf.nest.map_structure(lambda tensor: tensor[0], problem.sample(SEED, 1))
+    return float(problem.loss(*problem.init(SEED), batch)), problem.data
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ((ROWS, LABELS), "arrays"),
+        ([ROWS.astype(np.float64), LABELS.astype(np.int64)], "arrays"),
+        ((ROWS.tolist(), LABELS.tolist()), "arrays"),
+        ((tf.constant(ROWS), tf.constant(LABELS, tf.int32)), "arrays"),
+        (PAIRS, "tf.data"),
+        (PAIRS.batch(8), "tf.data"),
+        (PAIRS.batch(5, drop_remainder=True), "tf.data"),
+    ],
+)
+def test_every_form_is_the_same_data(dataset, name):
+    loss, data = loss_on(dataset)
+    expected, _ = loss_on((ROWS, LABELS))
+    assert loss == expected
+    digest = hashlib.sha256(ROWS.tobytes() + LABELS.astype("<i4").tobytes()).hexdigest()[:16]
+    assert data == (name, "all", 20, digest)
+
+
+def test_a_name():
+    assert loss_on((ROWS, LABELS), name="mine")[1].name == "mine"
+
+
+def test_images_stay_bytes_and_indices_integers():
+    """A model of one's own declares no inputs: bytes become numbers there, integers remain."""
+
+    class Mixed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.out, self.flat = layers.Embedding(6, 3), layers.Dense(3), layers.Flatten()
+
+        def call(self, inputs):
+            images, tokens = inputs
+            return self.out(tf.concat([self.flat(images) / 255, self.flat(self.embed(tokens))], axis=-1))
+
+    model = Mixed()
+    model((IMAGES.astype(np.float32), TOKENS))
+    assert np.isfinite(loss_on(((IMAGES, TOKENS), LABELS), model)[0])
+
+
+def test_the_data_are_not_copied_from_step_to_step():
+    """They are inputs of the compiled step and no constants in it."""
+    images = np.zeros([5000, 5], np.float32)
+    problem = from_keras(examples.sequential(ROWS), CROSS_ENTROPY, (images, np.zeros(5000, int)))
+    params, constants = problem.init(SEED)
+    batch = tf.nest.map_structure(lambda tensor: tensor[0], problem.sample(SEED, 1))
+    graph = tf.function(problem.loss, autograph=False).get_concrete_function(params, constants, batch).graph
+    assert graph.as_graph_def().ByteSize() < 50_000
+    assert [5000, 5] in [list(tensor.shape) for tensor, _ in graph.captures]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ((ROWS[:0], LABELS[:0]), "Received an empty data set"),
+        (PAIRS.take(0), "Received an empty data set"),
+        (PAIRS.repeat(), "without end, expected a finite one"),
+        ((ROWS, LABELS[:7]), r"x \[20, 5\] and y \[7\], expected the same number of examples"),
+        ((ROWS[:, :4], LABELS), r"x \[20, 4\] for the input '\w+', expected \[n, 5\]"),
+        ((IMAGES, LABELS), r"x \[20, 6, 6, 1\] for the input '\w+', expected \[n, 5\]"),
+        (((ROWS, ROWS), LABELS), "x of 2 arrays, expected 1"),
+        (tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)), "expected x with 1 axes, or batches of such"),
+        (tf.data.Dataset.from_tensor_slices(ROWS), "expected one of pairs"),
+        ((np.array(["a"] * 20), LABELS), "x of type <U1, expected numbers; turn text into integers"),
+        (([[1.0], [1.0, 2.0]], LABELS), "x that is no array"),
+        ((3.0, LABELS), "x without axes"),
+        ((ROWS, {"a": LABELS}), "y as a dict, expected one array"),
+        ((ROWS, LABELS + 2**40), "y with integers beyond 32 bits"),
+        ((ROWS, LABELS, LABELS), "a data set of 3 entries, expected arrays"),
+        (ROWS, "a data set of ndarray, expected arrays"),
+    ],
+)
+def test_data_that_cannot_be_taken(dataset, message):
+    with pytest.raises(ValueError, match=message):
+        loss_on(dataset)
+
+
+def test_fractions_are_no_indices():
+    model = examples.sequential(TOKENS, layers.Embedding(6, 3), layers.Flatten(), dtype="int32")
+    with pytest.raises(ValueError, match="x of float32 for the input '.*' of int32, expected whole numbers"):
+        loss_on((TOKENS + 0.5, LABELS), model)
+
+
+def flat(shape):
+    return keras.Sequential([keras.Input(shape), layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(10)])
+
+
+class TestTFDS:
+    def test_mnist(self, tfds_dir):
+        loss, data = loss_on("mnist", flat([28, 28, 1]), split="test[:50]", data_dir=str(tfds_dir))
+        assert data[:3] == ("mnist", "test[:50]", 50)
+        assert data == loss_on("mnist", flat([28, 28, 1]), split="test[:50]", data_dir=str(tfds_dir))[1]
+        assert 1.5 < loss < 4
+
+    def test_what_is_not_there(self, no_tfds):
+        with pytest.raises(
+            DataError, match=r"'mnist' \(split 'train'\), which is not prepared in .*tfds.load\('mnist'"
+        ):
+            loss_on("mnist", flat([28, 28, 1]))
+        with pytest.raises(DataError, match="'no_such_data' .*which TFDS cannot read"):
+            loss_on("no_such_data")

@@ -1,0 +1,252 @@
+"""`from_keras`: values, gradients, state and measurements against what Keras itself computes."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from l2o_tf import unroll
+from l2o_tf.optimizers import make_optimizer
+from problems import from_keras
+from problems.base import make_seed, objective_of
+from problems.keras_model import Minibatch
+from tests import contracts
+from tests.problems import keras_examples as examples
+from tests.problems.keras_examples import CROSS_ENTROPY, LABELS, ROWS, TOKENS
+
+SEED = make_seed(4)
+
+
+def states_of_seeds(model):
+    """The variables of a model that are neither weights nor metrics."""
+    weights = {id(weight) for weight in model.weights}
+    return [variable for variable in model.non_trainable_variables if id(variable) not in weights]
+
+
+def by_keras(model, params, batch, x, y, loss=CROSS_ENTROPY):
+    """Loss and gradients as `train_on_batch` computes them, with the model's own variables."""
+    for variable, value in zip(model.trainable_variables, params.values(), strict=True):
+        variable.assign(value)
+    for variable, seed in zip(states_of_seeds(model), batch.seeds, strict=True):
+        variable.assign(tf.cast(seed, variable.dtype))
+    with tf.GradientTape() as tape:
+        value = loss(y[batch.indices], model(x[batch.indices], training=True)) + sum(model.losses)
+    return value, [tf.convert_to_tensor(g) for g in tape.gradient(value, model.trainable_variables)]
+
+
+def first(problem, steps=1):
+    return tf.nest.map_structure(lambda tensor: tensor[0], problem.sample(SEED, steps))
+
+
+@pytest.mark.parametrize("make", examples.MODELS)
+def test_values_and_gradients_are_those_of_keras(make):
+    model, x = make()
+    problem = from_keras(model, CROSS_ENTROPY, (x, LABELS), batch_size=7)
+    params, constants = problem.init(SEED)
+    batch = first(problem)
+    assert [value.shape for value in params.values()] == [v.shape for v in model.trainable_variables]
+    before = [variable.numpy() for variable in model.variables]
+    loss, grads = unroll.value_and_grad(lambda p, b: problem.loss(p, constants, b))(params, batch)
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value, err_msg=f"{variable.path} was changed")
+    expected, expected_grads = by_keras(model, params, batch, x, LABELS)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    for name, theirs in zip(params, expected_grads, strict=True):
+        np.testing.assert_allclose(grads[name], theirs, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def everything(sequence: bool):
+    """Layers of most kinds in one model each for numbers and tokens, without randomness."""
+    if not sequence:
+        stack = (layers.Rescaling(1 / 255), layers.Conv2D(2, 3), layers.BatchNormalization(), layers.Flatten())
+        return examples.sequential(examples.IMAGES, *stack), examples.IMAGES
+    tokens = keras.Input([4], dtype="int32")
+    hidden = layers.Embedding(6, 4)(tokens)
+    hidden = layers.LayerNormalization()(hidden + layers.MultiHeadAttention(2, 3)(hidden, hidden))
+    return keras.Model(tokens, layers.Dense(3)(layers.GRU(3)(hidden))), TOKENS
+
+
+@pytest.mark.parametrize("sequence", [False, True])
+def test_the_contract_with_xla_and_without(sequence):
+    model, x = everything(sequence)
+    contracts.check_problem(from_keras(model, CROSS_ENTROPY, (x, LABELS), batch_size=8))
+
+
+def test_a_compiled_unroll_with_dropout_is_traced_once():
+    model, x = examples.dropout()
+    problem = from_keras(model, CROSS_ENTROPY, (x, LABELS), batch_size=8)
+    contracts_without_values = make_optimizer("L2O-DM", {"layers": [2]})
+    params, constants = problem.init(SEED)
+    window = tf.function(
+        lambda state, batches: unroll.unroll(
+            lambda p, b: problem.loss(p, constants, b), contracts_without_values, state, batches
+        ),
+        jit_compile=True,
+        autograph=False,
+    )
+    state = unroll.initial_state(contracts_without_values, params, SEED)
+    for seed in (1, 2):
+        state, trajectory = window(state, problem.sample(make_seed(seed), 4))
+        assert np.isfinite(trajectory.losses).all()
+    assert window.experimental_get_tracing_count() == 1
+
+
+def test_names_and_order():
+    model, x = examples.gru()
+    params, _ = from_keras(model, CROSS_ENTROPY, (x, LABELS)).init(SEED)
+    cell = [f"gru/gru_cell/{name}" for name in ("kernel", "recurrent_kernel", "bias")]
+    assert list(params) == ["tokens/embeddings", *cell, "logits/kernel", "logits/bias"]
+
+
+def test_frozen_layers_and_statistics_are_constants():
+    model, x = examples.batch_norm()
+    model.get_layer("hidden").trainable = False
+    model.get_layer("norm").moving_mean.assign([1.0, 2.0, 3.0, 4.0])
+    problem = from_keras(model, CROSS_ENTROPY, (x, LABELS))
+    (params, constants), (_, others) = problem.init(SEED), problem.init(make_seed(5))
+    assert list(params) == ["norm/gamma", "norm/beta", "logits/kernel", "logits/bias"]
+    assert set(constants) == {"hidden/kernel", "hidden/bias", "norm/moving_mean", "norm/moving_variance"}
+    np.testing.assert_array_equal(constants["hidden/kernel"], model.get_layer("hidden").kernel)
+    np.testing.assert_array_equal(constants["norm/moving_mean"], [1, 2, 3, 4])
+    tf.nest.map_structure(np.testing.assert_array_equal, constants, others)
+    model.get_layer("norm").moving_mean.assign([0.0, 0.0, 0.0, 0.0])
+    np.testing.assert_array_equal(problem.init(SEED)[1]["norm/moving_mean"], [1, 2, 3, 4])
+
+
+class TestDropout:
+    def test_it_differs_from_step_to_step_and_comes_back(self):
+        model, x = examples.dropout()
+        problem = from_keras(model, CROSS_ENTROPY, (x, LABELS), batch_size=8)
+        params, constants = problem.init(SEED)
+        indices, seeds = problem.sample(SEED, 3)
+        assert seeds.shape == [3, 2, 2]
+        assert len({tuple(row) for row in seeds.numpy().reshape(-1, 2)}) == 6
+        losses = [float(problem.loss(params, constants, Minibatch(indices[0], seed))) for seed in (*seeds, seeds[0])]
+        assert len(set(losses)) == 3
+        assert losses[0] == losses[3]
+
+    def test_a_measurement_has_none(self):
+        model, x = examples.dropout()
+        problem = from_keras(model, CROSS_ENTROPY, (x, LABELS))
+        params, constants = problem.init(SEED)
+        for variable, value in zip(model.trainable_variables, params.values(), strict=True):
+            variable.assign(value)
+        outputs = model(x, training=False)
+        measured = problem.evaluate(params, constants)
+        np.testing.assert_allclose(measured["loss"], CROSS_ENTROPY(LABELS, outputs), rtol=1e-6)
+        np.testing.assert_allclose(measured["accuracy"], np.mean(np.argmax(outputs, axis=-1) == LABELS), rtol=1e-6)
+
+
+class TestEvaluate:
+    @pytest.mark.parametrize("batch_size", [7, 10, 64])
+    def test_all_rows_count_alike(self, batch_size):
+        model, x = examples.layer_norm()
+        problem = from_keras(model, CROSS_ENTROPY, (x, LABELS), batch_size=batch_size)
+        params, constants = problem.init(SEED)
+        expected, _ = by_keras(model, params, Minibatch(np.arange(20), []), x, LABELS)
+        np.testing.assert_allclose(problem.evaluate(params, constants)["loss"], expected, rtol=1e-6)
+
+    def test_batch_normalisation_takes_the_statistics_of_the_minibatches(self):
+        model, x = examples.batch_norm()
+        problem = from_keras(model, CROSS_ENTROPY, (x, LABELS), batch_size=8)
+        params, constants = problem.init(SEED)
+        params |= {"hidden/bias": tf.constant([3.0, -2.0, 1.0, 0.0]), "norm/gamma": tf.constant([1.0, 2.0, 3.0, 4.0])}
+        for variable, value in zip(model.trainable_variables, params.values(), strict=True):
+            variable.assign(value)
+        hidden = model.get_layer("hidden")(x).numpy().astype(np.float64)
+        pieces, sizes = (hidden[:8], hidden[8:16], hidden[16:]), (8, 8, 4)
+        norm = model.get_layer("norm")
+        norm.moving_mean.assign(np.average([piece.mean(axis=0) for piece in pieces], axis=0, weights=sizes))
+        norm.moving_variance.assign(np.average([piece.var(axis=0) for piece in pieces], axis=0, weights=sizes))
+        expected = CROSS_ENTROPY(LABELS, model(x, training=False))
+        np.testing.assert_allclose(problem.evaluate(params, constants)["loss"], expected, rtol=1e-5)
+
+    def test_frozen_batch_normalisation_keeps_its_statistics(self):
+        model, x = examples.batch_norm()
+        model.get_layer("norm").trainable = False
+        problem = from_keras(model, CROSS_ENTROPY, (x, LABELS), initial="model")
+        expected = CROSS_ENTROPY(LABELS, model(x, training=False))
+        np.testing.assert_allclose(problem.evaluate(*problem.init(SEED))["loss"], expected, rtol=1e-6)
+
+    def test_regression_has_an_objective(self):
+        model = keras.Sequential([keras.Input([5]), layers.Dense(1)])
+        y = ROWS.sum(axis=1)
+        problem = from_keras(model, "mse", (ROWS, y), batch_size=8)
+        params, constants = problem.init(SEED)
+        outputs = ROWS @ params["dense/kernel"].numpy() if "dense/kernel" in params else None
+        outputs = ROWS @ next(iter(params.values())).numpy() if outputs is None else outputs
+        assert problem.evaluate is None
+        expected = np.mean((outputs[:, 0] - y) ** 2)
+        np.testing.assert_allclose(objective_of(problem)(params, constants), expected, rtol=1e-5)
+
+    def test_an_accuracy_of_the_users_own(self):
+        model = keras.Sequential([keras.Input([5]), layers.Dense(1)])
+        near = lambda labels, outputs: tf.abs(outputs[:, 0] - labels) < 1e9  # noqa: E731
+        problem = from_keras(model, "mse", (ROWS, ROWS.sum(axis=1)), accuracy=near)
+        assert problem.evaluate(*problem.init(SEED))["accuracy"] == 1.0
+
+
+def test_several_inputs_by_order_and_by_name():
+    left, right = keras.Input([5], name="left"), keras.Input([4], name="right", dtype="int32")
+    embedded = layers.Flatten()(layers.Embedding(6, 2)(right))
+    model = keras.Model([left, right], layers.Dense(3)(layers.Concatenate()([left, embedded])))
+    losses = []
+    for x in ((ROWS, TOKENS), {"left": ROWS, "right": TOKENS}):
+        problem = from_keras(model, CROSS_ENTROPY, (x, LABELS), batch_size=6)
+        losses.append(float(problem.loss(*problem.init(SEED), first(problem))))
+    assert losses[0] == losses[1]
+
+
+def integers():
+    class Counter(layers.Layer):
+        def build(self, input_shape):
+            self.count = self.add_weight(shape=[], dtype="int32", initializer="zeros", trainable=True, name="count")
+
+        def call(self, inputs):
+            return inputs
+
+    return examples.sequential(ROWS, Counter(name="counter"))
+
+
+def twins():
+    inputs = keras.Input([5])
+    hidden = layers.Dense(4, name="one")(inputs)
+    inner = keras.Sequential([keras.Input([4]), layers.Dense(4, name="one")], name="inner")
+    inner.layers[0].kernel._path = "one/kernel"
+    return keras.Model(inputs, inner(hidden))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: keras.Sequential([layers.Dense(3)]), "was never built and has no weights yet.*`keras.Input`"),
+        (lambda: layers.Dense(3), "Received a Dense as model, expected a keras.Model"),
+        (integers, "trainable weight 'counter/count' of int32, expected float32"),
+        (lambda: keras.Sequential([keras.Input([5]), layers.ReLU()]), "without trainable weights"),
+        (lambda: keras.Sequential([keras.Input(batch_shape=[4, 5]), layers.Dense(3)]), r"fixed shape \[4, 5\]"),
+        (twins, "two weights 'one/kernel'; give their layers other names"),
+    ],
+)
+def test_models_that_cannot_be_taken(model, message):
+    with pytest.raises(ValueError, match=message):
+        from_keras(model(), CROSS_ENTROPY, (ROWS, LABELS))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0, expected a positive integer"),
+        ({"initial": "layer"}, "initial='layer', expected 'layers', 'model' or a standard deviation"),
+        ({"initial": -0.1}, "initial=-0.1, expected a number of at least 0"),
+    ],
+)
+def test_options_that_make_no_sense(options, message):
+    with pytest.raises(ValueError, match=message):
+        from_keras(examples.dense()[0], CROSS_ENTROPY, (ROWS, LABELS), **options)
+
+
+def test_a_model_of_ones_own_finds_that_the_data_do_not_fit():
+    model, _ = examples.own()
+    with pytest.raises(ValueError, match=r"x of float32 \['B', 3\], which the model 'own\w*' cannot take"):
+        from_keras(model, CROSS_ENTROPY, (ROWS[:, :3], LABELS))
