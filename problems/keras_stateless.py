@@ -53,7 +53,7 @@ class Stateless(NamedTuple):
         options = {"training": training} if self.takes_training else {}
         outputs, after, penalties = self.model.stateless_call(weights, state, inputs, return_losses=True, **options)
         after = {names[id(v)]: value for v, value in zip(variables, after, strict=True) if id(v) in names}
-        return outputs, after, penalties
+        return outputs, after, [tf.cast(penalty, tf.float32) for penalty in penalties]
 
     def moving(self) -> dict[str, float]:
         """The moving statistics of batch normalisation: name -> momentum. Frozen layers move nothing."""

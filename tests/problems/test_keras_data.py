@@ -57,10 +57,11 @@ def test_images_stay_bytes_and_indices_integers():
 
         def call(self, inputs):
             images, tokens = inputs
+            assert (images.dtype, tokens.dtype) == (tf.float32, tf.int32)
             return self.out(tf.concat([self.flat(images) / 255, self.flat(self.embed(tokens))], axis=-1))
 
     model = Mixed()
-    model((IMAGES.astype(np.float32), TOKENS))
+    model((IMAGES.astype(np.float32), TOKENS.astype(np.int32)))
     assert np.isfinite(loss_on(((IMAGES, TOKENS), LABELS), model)[0])
 
 

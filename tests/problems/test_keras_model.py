@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from l2o_tf import unroll
+from l2o_tf import evaluation, unroll
 from l2o_tf.optimizers import make_optimizer
 from problems import from_keras
 from problems.base import make_seed, objective_of
@@ -76,16 +76,14 @@ def test_the_contract_with_xla_and_without(sequence):
 def test_a_compiled_unroll_with_dropout_is_traced_once():
     model, x = examples.dropout()
     problem = from_keras(model, CROSS_ENTROPY, (x, LABELS), batch_size=8)
-    contracts_without_values = make_optimizer("L2O-DM", {"layers": [2]})
+    student = make_optimizer("L2O-DM", {"layers": [2]})
     params, constants = problem.init(SEED)
     window = tf.function(
-        lambda state, batches: unroll.unroll(
-            lambda p, b: problem.loss(p, constants, b), contracts_without_values, state, batches
-        ),
+        lambda state, batches: unroll.unroll(lambda p, b: problem.loss(p, constants, b), student, state, batches),
         jit_compile=True,
         autograph=False,
     )
-    state = unroll.initial_state(contracts_without_values, params, SEED)
+    state = unroll.initial_state(student, params, SEED)
     for seed in (1, 2):
         state, trajectory = window(state, problem.sample(make_seed(seed), 4))
         assert np.isfinite(trajectory.losses).all()
@@ -162,6 +160,21 @@ class TestEvaluate:
         expected = CROSS_ENTROPY(LABELS, model(x, training=False))
         np.testing.assert_allclose(problem.evaluate(params, constants)["loss"], expected, rtol=1e-5)
 
+    def test_it_can_be_compiled_and_differentiated(self):
+        """As a judge of a meta-training does, and over many runs as an evaluation does."""
+        model, x = examples.batch_norm()
+        problem = from_keras(model, CROSS_ENTROPY, (x, LABELS), batch_size=8)
+        params, constants = problem.init(SEED)
+        judge = unroll.value_and_grad(lambda p, _: objective_of(problem)(p, constants))
+        (loss, grads), (again, others) = judge(params, ()), tf.function(judge, autograph=False)(params, ())
+        np.testing.assert_allclose(again, loss, rtol=1e-6)
+        for name in params:
+            np.testing.assert_allclose(others[name], grads[name], rtol=1e-4, atol=1e-6)
+        run = evaluation.evaluate(
+            problem, make_optimizer("adam"), SEED, num_runs=2, num_steps=4, window=2, full_period=4
+        )
+        assert run.full["loss"].shape == (2, 1) and np.isfinite(run.full["loss"]).all()
+
     def test_frozen_batch_normalisation_keeps_its_statistics(self):
         model, x = examples.batch_norm()
         model.get_layer("norm").trainable = False
@@ -170,14 +183,12 @@ class TestEvaluate:
         np.testing.assert_allclose(problem.evaluate(*problem.init(SEED))["loss"], expected, rtol=1e-6)
 
     def test_regression_has_an_objective(self):
-        model = keras.Sequential([keras.Input([5]), layers.Dense(1)])
+        model = keras.Sequential([keras.Input([5]), layers.Dense(1, name="out")])
         y = ROWS.sum(axis=1)
         problem = from_keras(model, "mse", (ROWS, y), batch_size=8)
         params, constants = problem.init(SEED)
-        outputs = ROWS @ params["dense/kernel"].numpy() if "dense/kernel" in params else None
-        outputs = ROWS @ next(iter(params.values())).numpy() if outputs is None else outputs
         assert problem.evaluate is None
-        expected = np.mean((outputs[:, 0] - y) ** 2)
+        expected = np.mean(((ROWS @ params["out/kernel"].numpy())[:, 0] - y) ** 2)
         np.testing.assert_allclose(objective_of(problem)(params, constants), expected, rtol=1e-5)
 
     def test_an_accuracy_of_the_users_own(self):
@@ -196,6 +207,15 @@ def test_several_inputs_by_order_and_by_name():
         problem = from_keras(model, CROSS_ENTROPY, (x, LABELS), batch_size=6)
         losses.append(float(problem.loss(*problem.init(SEED), first(problem))))
     assert losses[0] == losses[1]
+
+
+def test_mixed_precision():
+    """Weights are float32 and so is the loss, whatever the layers compute in."""
+    stack = layers.Dense(4, kernel_regularizer="l2", activity_regularizer="l2", dtype="mixed_bfloat16")
+    problem = from_keras(examples.sequential(ROWS, stack), CROSS_ENTROPY, (ROWS, LABELS))
+    params, constants = problem.init(SEED)
+    loss, grads = unroll.value_and_grad(lambda p, b: problem.loss(p, constants, b))(params, first(problem))
+    assert {each.dtype for each in (loss, *grads.values())} == {tf.float32}
 
 
 def integers():
