@@ -1,6 +1,30 @@
 """Learning to optimize: optimizers that are trained, in TensorFlow.
 
-Importing this package loads nothing heavy; import the module that you need, e.g. `l2o_tf.unroll`.
+    l2o_tf.list_pretrained()                # names of the trained optimizers that ship
+    l2o_tf.load("RNNprop-CL-IL")            # one of them, for the unroll; or the folder of a run
+    l2o_tf.LearnedOptimizer("L2O-DM")       # the same for `model.compile`
+
+Importing this package loads nothing heavy; these names load what they need when they are used.
 """
 
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+_LAZY = {
+    "list_pretrained": ("l2o_tf.trained", "pretrained_names"),
+    "load": ("l2o_tf.trained", "load"),
+    "LearnedOptimizer": ("l2o_tf.keras_optimizer", "LearnedOptimizer"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -15,6 +15,11 @@ def pretrained_names() -> list[str]:
     return sorted(path.parent.name for path in PRETRAINED.glob(f"*/{WEIGHTS}"))
 
 
+def load(name: str) -> Optimizer:
+    """The optimizer of that name; see `load_optimizer`, which also gives its card."""
+    return load_optimizer(name)[0]
+
+
 def is_analytic(name: str) -> bool:
     """Whether `load_optimizer` would take this for a rule designed by hand."""
     return name.lower() in ANALYTIC

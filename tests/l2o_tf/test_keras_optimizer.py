@@ -1,0 +1,257 @@
+"""A trained optimizer in Keras's own training loop: the same as in our unroll, and saved and continued exactly."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import unroll
+from l2o_tf.keras_optimizer import LearnedOptimizer
+from l2o_tf.trained import load_optimizer, pretrained_names
+from problems.base import make_seed
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ["L2O-DM-CL-IL", "RNNprop-CL-IL", "L2O-Scale"]
+ROWS = np.random.default_rng(0)
+X = ROWS.normal(size=[64, 6]).astype(np.float32)
+Y = (X @ ROWS.normal(size=[6, 3])).argmax(1).astype(np.int32)
+
+
+def model_of(seed=1, **options):
+    keras.utils.set_random_seed(seed)
+    layers = [keras.Input((6,)), keras.layers.Dense(5, "tanh", **options), keras.layers.Dense(3)]
+    return keras.Sequential(layers)
+
+
+def compiled(optimizer, model=None, jit_compile=False):
+    model = model or model_of()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=optimizer, loss=loss, jit_compile=jit_compile)
+    return model
+
+
+def train(model, epochs=3, callbacks=()):
+    history = model.fit(X, Y, batch_size=16, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks))
+    return history.history["loss"]
+
+
+def values(model):
+    return [variable.numpy() for variable in (*model.variables, *model.optimizer.variables)]
+
+
+@pytest.mark.parametrize(("name", "steps"), [("L2O-DM-CL-IL", 200), ("RNNprop-CL-IL", 200), ("L2O-Scale", 30)])
+def test_the_same_losses_as_in_our_own_unroll(name, steps):
+    """The same model, batches and weights; the whole data as a batch."""
+    model = compiled(LearnedOptimizer(name, seed=5))
+    params = {str(i): tf.constant(v.numpy()) for i, v in enumerate(model.trainable_variables)}
+
+    def loss_fn(params, batch):
+        del batch
+        logits = tf.tanh(X @ params["0"] + params["1"]) @ params["2"] + params["3"]
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(Y, logits))
+
+    learned = load_optimizer(name)[0]
+    state = unroll.UnrollState(params, learned.initial_state(params, make_seed(5)))
+    ours = unroll.unroll(loss_fn, learned, state, tf.zeros([steps + 1]))[1].losses
+    theirs = []
+    for _ in range(steps):
+        model.reset_metrics()  # else the mean over steps
+        theirs.append(model.train_on_batch(X, Y))
+    np.testing.assert_allclose(theirs, ours[:-1], atol=1e-5)
+    assert ours[-1] < 0.9 * ours[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_xla_does_the_same(name):
+    plain, xla = (train(compiled(LearnedOptimizer(name), jit_compile=jit)) for jit in (False, True))
+    np.testing.assert_allclose(xla, plain, rtol=1e-4)
+
+
+def test_by_name_in_compile_and_get():
+    model = compiled("RNNprop-CL-IL")
+    assert isinstance(model.optimizer, LearnedOptimizer)
+    assert train(model) == train(compiled(LearnedOptimizer("RNNprop-CL-IL")))
+    again = keras.optimizers.get(
+        keras.optimizers.serialize(LearnedOptimizer("L2O-DM", learning_rate=0.5, clipnorm=2.0))
+    )
+    assert (again.learned.name, float(again.learning_rate), again.clipnorm) == ("L2O-DM", 0.5, 2.0)
+    assert len(pretrained_names()) >= 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_model_goes_on_exactly(name, tmp_path):
+    straight = compiled(LearnedOptimizer(name))
+    train(straight, 2)
+    halfway = compiled(LearnedOptimizer(name))
+    train(halfway, 1)
+    halfway.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    for ours, theirs in zip(values(loaded), values(halfway), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    train(loaded, 1)
+    for ours, theirs in zip(values(loaded), values(straight), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+class Killed(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+
+def test_a_killed_fit_is_continued_exactly(tmp_path):
+    straight = compiled(LearnedOptimizer("L2O-DM"))
+    train(straight, 4)
+    killed = compiled(LearnedOptimizer("L2O-DM"))
+    with pytest.raises(KeyboardInterrupt):
+        train(killed, 4, [keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False), Killed()])
+    restored = compiled(LearnedOptimizer("L2O-DM"), model_of(seed=9))
+    train(restored, 4, [keras.callbacks.BackupAndRestore(tmp_path / "backup")])
+    for ours, theirs in zip(values(restored), values(straight), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def after_one_step(optimizer, model=None):
+    model = compiled(optimizer, model)
+    before = [v.numpy() for v in model.trainable_variables]
+    model.train_on_batch(X, Y)
+    return [v.numpy() - old for v, old in zip(model.trainable_variables, before, strict=True)]
+
+
+def test_the_learning_rate_scales_the_update_and_may_be_a_schedule():
+    whole, half = (after_one_step(LearnedOptimizer("L2O-DM", learning_rate=rate)) for rate in (1.0, 0.5))
+    for full, part in zip(whole, half, strict=True):
+        np.testing.assert_allclose(part, full / 2, rtol=1e-4, atol=1e-7)
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([0], [1.0, 0.0])
+    model = compiled(LearnedOptimizer("L2O-DM", learning_rate=schedule))
+    model.train_on_batch(X, Y)
+    first = model.get_weights()
+    model.train_on_batch(X, Y)
+    for before, after in zip(first, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert any(np.any(a != b) for a, b in zip(first, model_of().get_weights(), strict=True))
+
+
+def test_weight_decay_is_keras_weight_decay():
+    plain = after_one_step(LearnedOptimizer("L2O-DM"))
+    decayed = after_one_step(LearnedOptimizer("L2O-DM", weight_decay=0.1))
+    for without, with_decay, start in zip(plain, decayed, model_of().get_weights(), strict=True):
+        np.testing.assert_allclose(with_decay, without - 0.1 * start, atol=1e-5)
+
+
+def test_clipping_changes_what_the_cell_sees():
+    plain = after_one_step(LearnedOptimizer("L2O-DM"))
+    clipped = after_one_step(LearnedOptimizer("L2O-DM", clipnorm=1e-3))
+    assert any(np.abs(a - b).max() > 1e-4 for a, b in zip(plain, clipped, strict=True))
+
+
+def test_accumulated_gradients_are_those_of_the_large_batch():
+    large, small = (
+        compiled(LearnedOptimizer("L2O-DM")),
+        compiled(LearnedOptimizer("L2O-DM", gradient_accumulation_steps=2)),
+    )
+    start = small.get_weights()
+    small.train_on_batch(X[:32], Y[:32])
+    assert all(np.array_equal(a, b) for a, b in zip(start, small.get_weights(), strict=True))
+    small.train_on_batch(X[32:], Y[32:])
+    large.train_on_batch(X, Y)
+    for ours, theirs in zip(small.get_weights(), large.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_moving_average_of_the_weights():
+    """Keras's average begins with the weights after the first step."""
+    model = compiled(LearnedOptimizer("L2O-DM", use_ema=True, ema_momentum=0.25))
+    weights = []
+    for _ in range(2):
+        model.train_on_batch(X, Y)
+        weights.append(model.get_weights())
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    for first, second, mean in zip(*weights, model.get_weights(), strict=True):
+        np.testing.assert_allclose(mean, 0.25 * first + 0.75 * second, rtol=1e-5, atol=1e-7)
+
+
+def test_loss_scaling():
+    optimizer = keras.optimizers.LossScaleOptimizer(LearnedOptimizer("L2O-DM"), initial_scale=1024.0)
+    for scaled, plain in zip(after_one_step(optimizer), after_one_step(LearnedOptimizer("L2O-DM")), strict=True):
+        np.testing.assert_allclose(scaled, plain, rtol=1e-3, atol=1e-6)
+
+
+def test_frozen_layers_stay_and_the_others_move_as_if_they_were_alone():
+    model = model_of(trainable=False)
+    steps = after_one_step(LearnedOptimizer("L2O-DM"), model)
+    assert len(steps) == 2
+    assert all(np.any(step) for step in steps)
+
+
+def test_a_variable_without_a_gradient_stays():
+    optimizer = LearnedOptimizer("RNNprop")
+    used, unused = keras.Variable([1.0, 2.0]), keras.Variable([3.0])
+    optimizer.build([used, unused])
+    optimizer.apply([tf.constant([1.0, -1.0])], [used])
+    assert np.all(used.numpy() != [1.0, 2.0])
+    assert unused.numpy() == [3.0]
+
+
+def test_sparse_gradients_are_dense_ones_with_zeros():
+    results = []
+    for sparse in (True, False):
+        optimizer, table = LearnedOptimizer("L2O-DM"), keras.Variable(np.ones([4, 2], np.float32))
+        rows = tf.IndexedSlices(tf.constant([[0.3, -0.2]]), tf.constant([2]), tf.constant([4, 2]))
+        optimizer.apply([rows if sparse else tf.convert_to_tensor(rows)], [table])
+        results.append(table.numpy())
+    np.testing.assert_array_equal(*results)
+    assert np.any(results[0][2] != 1)
+
+
+def test_two_optimizers_in_a_process_do_not_mix():
+    alone = train(compiled(LearnedOptimizer("L2O-DM")))
+    first, second = compiled(LearnedOptimizer("L2O-DM")), compiled(LearnedOptimizer("L2O-DM"))
+    together = []
+    for _ in range(3):
+        together += train(first, 1)
+        train(second, 1)
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_bad_sources():
+    with pytest.raises(ValueError, match="Received optimizer 'L2O-DX', expected one of"):
+        LearnedOptimizer("L2O-DX")
+    with pytest.raises(ValueError, match="Received source='adam', which is not a learned optimizer"):
+        LearnedOptimizer("adam")
+    with pytest.raises(ValueError, match="no floating-point numbers"):
+        LearnedOptimizer("L2O-DM").build([keras.Variable([1, 2], dtype="int32")])
+
+
+MIRRORED = """
+import numpy as np, tensorflow as tf, keras
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from l2o_tf.keras_optimizer import LearnedOptimizer
+x = np.random.default_rng(0).normal(size=[32, 4]).astype("float32")
+y = (x[:, :1] - x[:, 1:2] > 0).astype("float32")
+
+def train(strategy):
+    with strategy.scope():
+        keras.utils.set_random_seed(3)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "tanh"), keras.layers.Dense(1)])
+        optimizer = LearnedOptimizer("RNNprop-CL-IL")
+        model.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
+    model.fit(x, y, batch_size=16, epochs=5, shuffle=False, verbose=0)
+    assert int(optimizer.iterations) == 10
+    return [v.numpy() for v in (*model.variables, *optimizer.variables)]
+
+mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert mirrored.num_replicas_in_sync == 2
+for two, one in zip(train(mirrored), train(tf.distribute.get_strategy()), strict=True):
+    np.testing.assert_allclose(two, one, rtol=1e-3, atol=2e-5)
+"""
+
+
+def test_two_replicas_do_what_one_does():
+    done = subprocess.run([sys.executable, "-c", MIRRORED], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
