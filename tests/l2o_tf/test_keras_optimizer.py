@@ -242,7 +242,7 @@ def train(strategy):
         optimizer = LearnedOptimizer("RNNprop-CL-IL")
         model.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
     model.fit(x, y, batch_size=16, epochs=5, shuffle=False, verbose=0)
-    assert int(optimizer.iterations) == 10
+    assert int(optimizer.iterations.numpy()) == 10
     return [v.numpy() for v in (*model.variables, *optimizer.variables)]
 
 mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

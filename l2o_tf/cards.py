@@ -1,0 +1,159 @@
+"""What is known of each trained optimizer that ships: a line for a list, and a model card, from its records alone.
+
+    python -m l2o_tf                                             # a line each
+    python -m l2o_tf.cards --results=experiments/results         # writes results.json and CARD.md beside the weights
+
+`optimizer.json` says how the weights were made. `results.json` has what reproduce.py measured of these very weights:
+a result whose meta-training is another one is left out.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from l2o_tf.checkpoint import CARD, write_atomically
+from l2o_tf.trained import PRETRAINED, pretrained_names
+
+RESULTS = "results.json"
+PAGE = "CARD.md"
+
+Card = Mapping[str, Any]
+
+
+def read(name: str) -> tuple[Card, dict[str, Any]]:
+    """`optimizer.json` and `results.json` of a shipped optimizer; no results where none were measured."""
+    folder = PRETRAINED / name
+    results = folder / RESULTS
+    return json.loads((folder / CARD).read_text()), json.loads(results.read_text()) if results.exists() else {}
+
+
+def line(name: str, card: Card, results: Mapping[str, Any]) -> str:
+    """One line: trained on what and how, and what was measured."""
+    measured = ", ".join(f"{problem} {_ending(result)}" for problem, result in sorted(results.items()))
+    return f"{name:16} {trained_on(card)}; {measured or 'not measured yet'}"
+
+
+def trained_on(card: Card) -> str:
+    """`mnist (55,000 examples), runs of up to 500 steps, with curriculum and imitation, 800 meta-epochs`."""
+    config = card["config"]
+    techniques = [name for name in ("curriculum", "imitation", "self_improving", "random_scaling") if config.get(name)]
+    parts = [
+        f"{config['problem']} ({card['data']['size']:,} examples)" if card["data"] else config["problem"],
+        f"runs of up to {horizon(card):,} steps",
+        f"with {' and '.join(techniques).replace('_', '-')}" if techniques else "plain",
+        f"{card['meta_epochs']:,} meta-epochs",
+    ]
+    return ", ".join(parts)
+
+
+def horizon(card: Card) -> int:
+    """The longest run that these weights have been trained on."""
+    config, kept = card["config"], kept_validation(card)
+    if not config["curriculum"]:
+        return int(config["num_steps"])
+    return int(config["curriculum_steps"].split(",")[kept["stage"] if kept else 0])
+
+
+def kept_validation(card: Card) -> Mapping[str, Any] | None:
+    """The validation of the weights that were kept: the best of the last stage that beat its baseline.
+
+    The first validation of each later stage is that baseline, of the weights with which the stage began. Stages are
+    validated over runs of different lengths, so their costs do not compare.
+    """
+    stages: dict[int, list] = {}
+    for validation in card["validation"]:
+        if validation["cost"] is not None:
+            stages.setdefault(validation["stage"], []).append(validation)
+    kept = None
+    for stage, validations in sorted(stages.items()):
+        best = min(validations, key=lambda validation: validation["cost"])
+        if stage == 0 or best is not validations[0]:
+            kept = best
+    return kept
+
+
+def page(name: str, card: Card, results: Mapping[str, Any]) -> str:
+    """The model card, Markdown."""
+    made, best = card["provenance"], kept_validation(card)
+    lines = [
+        f"# {name}",
+        "",
+        f"An optimizer of architecture {card['optimizer']}, meta-trained on {trained_on(card)}.",
+        "",
+        f"    model.compile(optimizer=l2o_tf.LearnedOptimizer({name!r}), ...)",
+        f"    python evaluate.py --optimizer={name} --problem={card['config']['problem']}",
+        "",
+        "## Measured",
+        *(_table(results) or ["Nothing yet."]),
+        "",
+        "## Limits",
+        f"It was trained on one kind of problem, in runs of up to {horizon(card):,} steps. Longer runs and other models",
+        "are extrapolation: where the table has no row, nothing is known. It has no learning rate to tune; `learning_rate`",
+        "of `LearnedOptimizer` scales its updates, 1 being what it was trained with.",
+        "",
+        "## Provenance",
+        f"- Data: {card['data']['name']}/{card['data']['split']}, fingerprint {card['data']['fingerprint']}.",
+        f"- Made {made['date'][:10]} at commit {(made['commit'] or 'unknown')[:10]}, seed {card['config']['seed']}, in "
+        f"{card['wall_seconds'] / 60:,.0f} minutes; {card['diverged_meta_epochs']} meta-epochs diverged.",
+        f"- Validation cost {best['cost']:.3g} after {best['epoch']:,} of {card['meta_epochs']:,} meta-epochs; these weights "
+        "are those."
+        if best
+        else "- Never validated.",
+        f"- {', '.join(f'{key} {value}' for key, value in made['versions'].items())}.",
+        f"- SHA-256 of the weights: {card['weights']['sha256']}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def collect(card: Card, folder: Path, name: str) -> dict[str, Any]:
+    """What result files of reproduce.py say of these very weights."""
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text())
+        weights = (result.get("meta_training") or {}).get("weights") or {}
+        if result["optimizer"] == name and weights.get("sha256") == card["weights"]["sha256"]:
+            found[result["problem"]] = {"data": result["data"], **result["summary"]}
+    return found
+
+
+def _table(results: Mapping[str, Any]) -> list[str]:
+    """ln of the mean of the 50 losses that end at a step, mean ± standard deviation over runs."""
+    if not results:
+        return []
+    steps = [at["step"] for at in next(iter(results.values()))["at"]]
+    lines = [
+        f"ln loss (mean of the last 50), mean ± standard deviation over runs, with {next(iter(results.values()))['data']}.",
+        "",
+        f"| problem | runs | {' | '.join(f'{step:,}' for step in steps)} | diverged |",
+        "|---|---|" + "---|" * (len(steps) + 1),
+    ]
+    for problem, result in sorted(results.items()):
+        cells = [f"{at['mean']:.2f} ± {at['std']:.2f}" for at in result["at"]]
+        lines.append(f"| {problem} | {result['runs']} | {' | '.join(cells)} | {result['at'][-1]['diverged']:.0%} |")
+    return lines
+
+
+def _ending(result: Mapping[str, Any]) -> str:
+    end = result["at"][-1]
+    return f"{end['mean']:.2f} ± {end['std']:.2f} after {end['step']:,} steps"
+
+
+def main(given: list[str] | None = None) -> None:
+    """Writes results and card of every shipped optimizer."""
+    parser = argparse.ArgumentParser("python -m l2o_tf.cards", description="Writes the model cards.")
+    parser.add_argument(
+        "--results", type=Path, default=Path("experiments/results"), help="result files of reproduce.py"
+    )
+    values = parser.parse_args(given)
+    for name in pretrained_names():
+        card, _ = read(name)
+        results = collect(card, values.results, name)
+        write_atomically(PRETRAINED / name / RESULTS, json.dumps(results, indent=2).encode() + b"\n")
+        write_atomically(PRETRAINED / name / PAGE, page(name, card, results).encode())
+        print(line(name, card, results))
+
+
+if __name__ == "__main__":
+    main()

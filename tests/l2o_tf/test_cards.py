@@ -1,0 +1,64 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import l2o_tf
+from l2o_tf import cards
+from l2o_tf.trained import pretrained_names
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def card_of(*validation, curriculum=True):
+    config = {"curriculum": curriculum, "curriculum_steps": "100,200,500", "num_steps": 100}
+    keys = ("epoch", "stage", "horizon", "cost")
+    return {"config": config, "validation": [dict(zip(keys, row, strict=True)) for row in validation]}
+
+
+def test_the_kept_weights_are_of_the_last_stage_that_beat_its_baseline():
+    improved = card_of((10, 0, 200, 0.5), (20, 0, 200, 0.6), (20, 1, 500, 0.4), (30, 1, 500, 0.3), (40, 1, 500, 0.35))
+    assert cards.kept_validation(improved)["epoch"] == 30
+    assert cards.horizon(improved) == 200
+    failed = card_of((10, 0, 200, 0.5), (20, 0, 200, 0.6), (20, 1, 500, 0.4), (30, 1, 500, 0.45))
+    assert cards.kept_validation(failed)["epoch"] == 10
+    assert cards.horizon(failed) == 100
+    diverged = card_of((10, 0, 100, None), (20, 0, 100, 2.0), curriculum=False)
+    assert cards.kept_validation(diverged)["epoch"] == 20
+    assert cards.kept_validation(card_of()) is None
+
+
+@pytest.mark.parametrize("name", pretrained_names())
+def test_every_shipped_optimizer_has_a_card_that_is_up_to_date(name):
+    card, results = cards.read(name)
+    folder = cards.PRETRAINED / name
+    assert (folder / cards.PAGE).read_text() == cards.page(name, card, results)
+    assert results == cards.collect(card, ROOT / "experiments" / "results", name)
+    assert name in cards.line(name, card, results)
+
+
+def test_results_of_other_weights_are_left_out(tmp_path):
+    card, _ = cards.read("L2O-DM")
+    result = {"problem": "p", "data": "d", "summary": {"runs": 1}, "optimizer": "L2O-DM", "meta_training": dict(card)}
+    (tmp_path / "one.json").write_text(json.dumps(result))
+    assert list(cards.collect(card, tmp_path, "L2O-DM")) == ["p"]
+    assert not cards.collect(card, tmp_path, "RNNprop")
+    result["meta_training"] = {**card, "weights": {"sha256": "0"}}
+    (tmp_path / "one.json").write_text(json.dumps(result))
+    assert not cards.collect(card, tmp_path, "L2O-DM")
+
+
+def test_the_list_has_a_line_for_each():
+    done = subprocess.run([sys.executable, "-m", "l2o_tf"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == pretrained_names()
+    assert l2o_tf.list_pretrained() == pretrained_names()
+    assert l2o_tf.load("L2O-DM").kind == "L2O-DM"
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        _ = l2o_tf.nonsense
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    program = "import sys, l2o_tf; assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
