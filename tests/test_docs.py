@@ -37,6 +37,7 @@ def defined_flags(source: str) -> set[str]:
 
 def all_flags() -> set[str]:
     sources = [*ROOT.glob("*.py"), *(ROOT / "l2o_tf").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+    sources += [ROOT / "problems" / "__main__.py"]
     return OTHERS.union(*(defined_flags(path.read_text()) for path in sources))
 
 
