@@ -43,6 +43,7 @@ def train(optimizer: keras.optimizers.Optimizer, images, labels, epochs: int) ->
 
 
 def main() -> None:
+    """Trains with both, draws and prints."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--optimizer", default="RNNprop-CL-IL", help="a shipped name, or the folder of a run")
     parser.add_argument("--epochs", type=int, default=2)

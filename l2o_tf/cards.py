@@ -76,7 +76,7 @@ def kept_validation(card: Card) -> Mapping[str, Any] | None:
 
 def page(name: str, card: Card, results: Mapping[str, Any]) -> str:
     """The model card, Markdown."""
-    made, best = card["provenance"], kept_validation(card)
+    made = card["provenance"]
     lines = [
         f"# {name}",
         "",
@@ -97,10 +97,7 @@ def page(name: str, card: Card, results: Mapping[str, Any]) -> str:
         f"- Data: {card['data']['name']}/{card['data']['split']}, fingerprint {card['data']['fingerprint']}.",
         f"- Made {made['date'][:10]} at commit {(made['commit'] or 'unknown')[:10]}, seed {card['config']['seed']}, in "
         f"{card['wall_seconds'] / 60:,.0f} minutes; {card['diverged_meta_epochs']} meta-epochs diverged.",
-        f"- Validation cost {best['cost']:.3g} after {best['epoch']:,} of {card['meta_epochs']:,} meta-epochs; these weights "
-        "are those."
-        if best
-        else "- Never validated.",
+        _validated(card),
         f"- {', '.join(f'{key} {value}' for key, value in made['versions'].items())}.",
         f"- SHA-256 of the weights: {card['weights']['sha256']}.",
     ]
@@ -116,6 +113,13 @@ def collect(card: Card, folder: Path, name: str) -> dict[str, Any]:
         if result["optimizer"] == name and weights.get("sha256") == card["weights"]["sha256"]:
             found[result["problem"]] = {"data": result["data"], **result["summary"]}
     return found
+
+
+def _validated(card: Card) -> str:
+    kept = kept_validation(card)
+    if kept is None:
+        return "- Never validated."
+    return f"- These are the weights after {kept['epoch']:,} meta-epochs; validation cost {kept['cost']:.3g}."
 
 
 def _table(results: Mapping[str, Any]) -> list[str]:

@@ -37,8 +37,8 @@ def defined_flags(source: str) -> set[str]:
 
 def all_flags() -> set[str]:
     sources = [*ROOT.glob("*.py"), *(ROOT / "l2o_tf").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
-    sources += [ROOT / "problems" / "__main__.py"]
-    return OTHERS.union(*(defined_flags(path.read_text()) for path in sources))
+    options = re.findall(r'add_argument\("--([a-z_]+)', (ROOT / "problems" / "__main__.py").read_text())
+    return OTHERS.union(options, *(defined_flags(path.read_text()) for path in sources))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
