@@ -123,12 +123,13 @@ def _validated(card: Card) -> str:
 
 
 def _table(results: Mapping[str, Any]) -> list[str]:
-    """ln of the mean of the 50 losses that end at a step, mean ± standard deviation over runs."""
+    """A Markdown table of results; no lines where there are none."""
     if not results:
         return []
     steps = [at["step"] for at in next(iter(results.values()))["at"]]
     lines = [
-        f"ln loss (mean of the last 50), mean ± standard deviation over runs, with {next(iter(results.values()))['data']}.",
+        "ln of the mean of the 50 losses that end at the step, mean ± standard deviation over runs; data: "
+        f"{next(iter(results.values()))['data']}.",
         "",
         f"| problem | runs | {' | '.join(f'{step:,}' for step in steps)} | diverged |",
         "|---|---|" + "---|" * (len(steps) + 1),
