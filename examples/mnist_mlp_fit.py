@@ -1,7 +1,7 @@
 """A perceptron on MNIST in `model.fit`, by a learned optimizer and by Adam; draws both as mnist_mlp_fit.png.
 
-    python examples/mnist_mlp_fit.py
-    python examples/mnist_mlp_fit.py --optimizer=L2O-DM-CL-IL --epochs=3
+    python -m examples.mnist_mlp_fit
+    python -m examples.mnist_mlp_fit --optimizer=L2O-DM-CL-IL --epochs=3
 
 Without MNIST the embedded digits take its place, and the picture says so.
 """
