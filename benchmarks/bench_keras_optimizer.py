@@ -3,7 +3,7 @@
     python -m benchmarks.bench_keras_optimizer
     python -m benchmarks.bench_keras_optimizer --coordinates=10000000 --optimizer=RNNprop
 
-A step is `optimizer.apply` on gradients that are there already, compiled, so that the model's own cost is in neither. Both
+A step is `optimizer.apply` on gradients that are there already, compiled: the model's own cost is in neither. Both
 take turns in one process; milliseconds are medians over the rounds. State is the size of `optimizer.variables`. Peak is
 that of the process while the learned optimizer's program runs for the first time, above what it was before.
 """
