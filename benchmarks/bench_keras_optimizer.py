@@ -19,10 +19,14 @@ from absl import app, flags
 from l2o_tf.keras_optimizer import LearnedOptimizer
 
 _FLAGS = flags.FLAGS
-flags.DEFINE_list("coordinates", ["1000000"], "Sizes of the model, in coordinates.")
-flags.DEFINE_list("optimizer", ["L2O-DM", "RNNprop"], "Learned optimizers, as for evaluate.py.")
-flags.DEFINE_integer("repetitions", 5, "Timed steps of each.", lower_bound=1)
-flags.DEFINE_boolean("jit_compile", False, "Compile with XLA.")
+
+
+def define_flags() -> None:
+    """The flags of this script; not on import, since others have some of the same names."""
+    flags.DEFINE_list("coordinates", ["1000000"], "Sizes of the model, in coordinates.")
+    flags.DEFINE_list("optimizer", ["L2O-DM", "RNNprop"], "Learned optimizers, as for evaluate.py.")
+    flags.DEFINE_integer("repetitions", 5, "Timed steps of each.", lower_bound=1)
+    flags.DEFINE_boolean("jit_compile", False, "Compile with XLA.")
 
 
 def make_step(optimizer: keras.optimizers.Optimizer, coordinates: int, jit_compile: bool):
@@ -81,4 +85,5 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -27,11 +27,16 @@ from problems import Problem, make_problem
 from problems.base import make_seed
 
 _FLAGS = flags.FLAGS
-flags.DEFINE_list("problem", ["mnist_conv", "cifar_conv", "lenet", "nas"], "Problems that have a twin.")
-flags.DEFINE_list("optimizer", ["Adam"], "Optimizers; Adam is the one that Keras is compared with.")
-flags.DEFINE_integer("num_steps", 20, "Steps per timed call.", lower_bound=1)
-flags.DEFINE_integer("repetitions", 7, "Timed calls of each.", lower_bound=1)
-flags.DEFINE_enum("data", "auto", ["auto", "tfds", "embedded"], "Where images come from.")
+
+
+def define_flags() -> None:
+    """The flags of this script; not on import, since others have some of the same names."""
+    flags.DEFINE_list("problem", ["mnist_conv", "cifar_conv", "lenet", "nas"], "Problems that have a twin.")
+    flags.DEFINE_list("optimizer", ["Adam"], "Optimizers; Adam is the one that Keras is compared with.")
+    flags.DEFINE_integer("num_steps", 20, "Steps per timed call.", lower_bound=1)
+    flags.DEFINE_integer("repetitions", 7, "Timed calls of each.", lower_bound=1)
+    flags.DEFINE_enum("data", "auto", ["auto", "tfds", "embedded"], "Where images come from.")
+
 
 SEED = make_seed(0)
 MODES = {"graph": False, "XLA": True}
@@ -115,4 +120,5 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -249,11 +249,14 @@ def _event_writer(folder: Path, resume_from_step: int) -> tf.summary.SummaryWrit
 
     TensorBoard's data server drops what lies beyond a step that comes again, its plain loader only at the second
     and later *session starts* of a run. `tf.summary` cannot write those, but an event file is nothing but a file of
-    serialised `Event`s. Files are read in the order of their names, so a restart is named after the newest file.
+    serialised `Event`s. Files are read in the order of their names, so a restart is named after the newest file, and
+    waits until the clock shows another second than that file's name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     newest = max(folder.glob("*tfevents*"), default=None)
     name = f"{newest.name}.resumed" if newest else "events.out.tfevents.0000000000.start"
+    while newest and f".tfevents.{int(time.time())}." in newest.name:
+        time.sleep(0.01)
     start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
     with tf.io.TFRecordWriter(str(folder / name)) as file:
         for event in (
