@@ -8,6 +8,8 @@ The cell is the one that was meta-trained, called as the unroll calls it: once p
 trainable variables in their order. `s` is its state, `g` the gradient::
 
     Δ, s <- cell(g, s),    θ <- θ + learning_rate · Δ
+
+With `guard=True` Adam takes over where that fails (`l2o_tf.guard`).
 """
 
 import base64
@@ -18,8 +20,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
-from l2o_tf import checkpoint
+from l2o_tf import checkpoint, guard
 from l2o_tf.optimizers import Optimizer, make_optimizer
 from l2o_tf.trained import load_optimizer, pretrained_names
 from problems.base import make_seed
@@ -42,12 +45,17 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             or the dictionary that `get_config` makes of these.
         learning_rate: factor of the update; a number or a Keras schedule. Default 1.0: as it was trained.
         seed: decides what the optimizer draws for itself: L2O-Scale its first learning rates. Default 0.
+        guard: whether Adam takes over where the learned update is not finite or the loss gets stuck; default False. A
+            dictionary sets what it differs in from `guard.Guard()`: `{"learning_rate": 0.01, "patience": 3}`. It needs
+            the loss, which `model.fit` hands to `scale_loss`. `guard_report()` and a warning at the end of `fit` say
+            when it has acted.
         **options: those of every Keras optimizer: `name`, `weight_decay` (per step, times `learning_rate`), `clipnorm`,
             `clipvalue`, `global_clipnorm`, `use_ema`, `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor`,
             `gradient_accumulation_steps`.
 
     Raises:
-        ValueError: if there is no such optimizer, it is analytic, or its weights are damaged.
+        ValueError: if there is no such optimizer, it is analytic, its weights are damaged, or the guard's settings are
+            wrong; in a step, if the guard has not been told the loss.
     """
 
     def __init__(
@@ -55,6 +63,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         source: str | Mapping[str, Any],
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
         seed: int = 0,
+        guard: bool | Mapping[str, Any] = False,
         **options,
     ):
         options.setdefault("name", "learned_optimizer")
@@ -67,6 +76,10 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
                 "or a folder; for analytic ones take keras.optimizers."
             )
         self._learned = _Hidden(learned)
+        self._guard = _Hidden(_make_guard(guard))
+        self._knows_loss = False
+        if self._guard.value:
+            self._loss = self.add_variable((), dtype="float32", aggregation="sum", name="loss")
 
     @property
     def learned(self) -> Optimizer:
@@ -87,7 +100,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         super().build(variables)
         with tf.init_scope():
             params = {str(i): tf.zeros(v.shape) for i, v in enumerate(variables)}
-            state = self.learned.initial_state(params, make_seed(self.seed))
+            learned = self.learned.initial_state(params, make_seed(self.seed))
+            watch = guard.initial_state(self._guard.value, params) if self._guard.value else ()
+            state = (learned, watch)
             values = [np.array(tensor) for tensor in tf.nest.flatten(state)]
         self._structure = _Hidden(tf.nest.map_structure(lambda _: 0, state))
         self._state = [
@@ -102,37 +117,89 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate) -> None:
         """One call of the cell for all variables; Keras's own hook for steps that are not variable by variable."""
-        indices = [self._get_variable_index(variable) for variable in trainable_variables]
+        indices = [str(self._get_variable_index(variable)) for variable in trainable_variables]
         dense = [tf.convert_to_tensor(grad) for grad in grads]
-        variables = [variable.value for variable in trainable_variables]
-        reduced = [grad for grad, _ in self._all_reduce_sum_gradients(list(zip(dense, variables, strict=True)))]
+        with_grad = [variable.value for variable in trainable_variables]
+        reduced = [grad for grad, _ in self._all_reduce_sum_gradients(list(zip(dense, with_grad, strict=True)))]
+        variables = [variable.value for variable in self._trainable_variables]
         state = [variable.value for variable in self._state]
+        loss = self._loss.value if self._guard.value else None
 
-        def on_all_devices(distribution, reduced, variables, state):
+        def on_all_devices(distribution, reduced, variables, state, loss):
             def step(_, *local):
                 self._step(indices, *local)
 
-            arguments = (reduced, variables, state, learning_rate)
+            arguments = (reduced, variables, state, loss, learning_rate)
             distribution.extended.update(variables[0], step, args=arguments, group=False)
 
-        _maybe_merge_call(on_all_devices, self._distribution_strategy, reduced, variables, state)
+        _maybe_merge_call(on_all_devices, self._distribution_strategy, reduced, variables, state, loss)
 
-    def _step(self, indices, grads, variables, state, learning_rate) -> None:
-        """The equation of the module's docstring, on one device."""
-        shapes = [variable.shape for variable in self._trainable_variables]
-        full = {str(i): tf.zeros(shape) for i, shape in enumerate(shapes)}
-        given = {str(i): tf.cast(grad, tf.float32) for i, grad in zip(indices, grads, strict=True)}
-        params = full | {str(i): tf.cast(v, tf.float32) for i, v in zip(indices, variables, strict=True)}
-        before = tf.nest.pack_sequence_as(self._structure.value, [tf.convert_to_tensor(tensor) for tensor in state])
-        updates, after = self.learned.update(full | given, before, params)
-        for i, variable in zip(indices, variables, strict=True):
-            variable.assign_add(tf.cast(tf.cast(learning_rate, tf.float32) * updates[str(i)], variable.dtype))
+    def _step(self, indices, grads, variables, state, loss, learning_rate) -> None:
+        """The equation of the module's docstring, on one device. `indices`: of the variables that have gradients."""
+        params = {str(i): tf.cast(variable, tf.float32) for i, variable in enumerate(variables)}
+        given = {i: tf.cast(grad, tf.float32) for i, grad in zip(indices, grads, strict=True)}
+        grads = {i: given.get(i, tf.zeros(tensor.shape)) for i, tensor in params.items()}
+        learned, watch = tf.nest.pack_sequence_as(self._structure.value, [tf.convert_to_tensor(s) for s in state])
+
+        def propose():
+            updates, after = self.learned.update(grads, learned, params)
+            return {i: tf.cast(learning_rate, tf.float32) * update for i, update in updates.items()}, after
+
+        if self._guard.value:
+            self._check_loss_is_known()
+            moved, *after = guard.step(self._guard.value, propose, learned, watch, loss, grads, params)
+            for i in indices:
+                variables[int(i)].assign(tf.cast(moved[i], variables[int(i)].dtype))
+        else:
+            updates, learned = propose()
+            after = (learned, ())
+            for i in indices:
+                variables[int(i)].assign_add(tf.cast(updates[i], variables[int(i)].dtype))
         for variable, value in zip(state, tf.nest.flatten(after), strict=True):
             variable.assign(value)
 
+    def scale_loss(self, loss: tf.Tensor) -> tf.Tensor:
+        """Keras's hook between loss and gradients: here the guard is told the loss. `model.fit` calls it."""
+        if self._guard.value:
+            self._knows_loss = True
+            self._loss.assign(tf.cast(loss, tf.float32))
+        return super().scale_loss(loss)
+
+    def guard_report(self) -> dict[str, int | None]:
+        """What the guard has done so far.
+
+        Returns:
+            `"fallback"`: the step in which Adam took over, or None; `"rescues"`: how many updates of single tensors
+            were Adam's before that, since the learned ones were not finite.
+
+        Raises:
+            ValueError: if there is no guard, or nothing has been trained yet.
+        """
+        if not self._guard.value or not self.built:
+            raise ValueError("Received an optimizer without a guard, or before its first step; pass guard=True, train.")
+        watch = tf.nest.pack_sequence_as(self._structure.value, self._state)[1]
+        fallback, rescues = int(watch.fallback.numpy()), int(watch.rescues.numpy())
+        return {"fallback": None if fallback == guard.NEVER else fallback, "rescues": rescues}
+
+    def finalize_variable_values(self, var_list) -> None:
+        """Keras's hook at the end of `fit`: says whether the guard has acted."""
+        super().finalize_variable_values(var_list)
+        if self._guard.value and any(self.guard_report().values()):
+            logging.warning("The guard of %s has acted: %s.", self.learned.name, self.guard_report())
+
+    def _check_loss_is_known(self) -> None:
+        if not self._knows_loss:
+            raise ValueError(
+                "Received guard=True, but no loss. In a training step of your own, call optimizer.scale_loss(loss) "
+                "before the gradients are taken. A LossScaleOptimizer keeps the loss to itself: in its place, take "
+                "model.compile(..., auto_scale_loss=False) and loss_scale_factor=... here."
+            )
+
     def get_config(self) -> dict[str, Any]:
         """Arguments that make it again; φ is part of them."""
-        return {**super().get_config(), "source": _packed(self.learned), "seed": self.seed}
+        own = {"source": _packed(self.learned), "seed": self.seed}
+        settings = self._guard.value
+        return {**super().get_config(), **own, "guard": settings._asdict() if settings else False}
 
 
 class _Hidden:
@@ -140,6 +207,16 @@ class _Hidden:
 
     def __init__(self, value: Any):
         self.value = value
+
+
+def _make_guard(given: bool | Mapping[str, Any]) -> guard.Guard | None:
+    if given is False:
+        return None
+    settings = {} if given is True else dict(given)
+    unknown = set(settings) - set(guard.Guard._fields)
+    if unknown:
+        raise ValueError(f"Received guard settings {sorted(unknown)}, expected some of {guard.Guard._fields}.")
+    return guard.check(guard.Guard(**settings))
 
 
 def _packed(learned: Optimizer) -> dict[str, Any]:

@@ -24,7 +24,7 @@ RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (2, ("problems", "problems.*")),
     (3, ("l2o_tf.optimizers.base", "l2o_tf.optimizers.preprocess")),
     (4, ("l2o_tf.optimizers", "l2o_tf.optimizers.*")),
-    (5, ("l2o_tf.unroll", "l2o_tf.objectives")),
+    (5, ("l2o_tf.guard", "l2o_tf.unroll", "l2o_tf.objectives")),
     (6, ("l2o_tf.techniques", "l2o_tf.techniques.*")),
     (7, ("l2o_tf.assembly", "l2o_tf.inspection", "l2o_tf.meta_epoch", "l2o_tf.standing")),
     (7, ("l2o_tf.evaluation", "l2o_tf.meta_optimizers", "l2o_tf.meta_trainer", "l2o_tf.validation")),

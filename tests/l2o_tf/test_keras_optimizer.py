@@ -252,6 +252,10 @@ for two, one in zip(train(mirrored), train(tf.distribute.get_strategy()), strict
 """
 
 
-def test_two_replicas_do_what_one_does():
-    done = subprocess.run([sys.executable, "-c", MIRRORED], cwd=ROOT, capture_output=True, text=True, timeout=300)
+def run_script(script):
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_replicas_do_what_one_does():
+    run_script(MIRRORED)

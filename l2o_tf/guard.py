@@ -1,0 +1,180 @@
+"""A safeguard for learned optimizers: Adam takes over where the learned update is not finite or the loss gets stuck.
+
+A learned optimizer is good at the runs that it was trained on; on others it may stall after some hundred steps, or
+undo what it has reached. Safeguarded learned optimization (Heaton et al., *Safeguarded Learned Convex Optimization*,
+2020, arXiv:2003.01880) falls back to a hand-designed rule; Prémont-Schwarz et al. (*A Simple Guard for Learned
+Optimizers*, ICML 2022, arXiv:2201.12426) decide by the loss alone. They run both rules from the same point and
+keep the better one, which costs a second run. The guard here watches one run, at the cost of a mean per period::
+
+    in each step       Δ_k = Adam's update for every tensor k whose learned update is not finite
+    every P steps      L   = mean loss of the period;    better if L is below the best one so far
+    fall back          when R periods in a row were not better, or a loss is not finite:
+                       θ goes back to where the best period began, and Adam, from fresh moments, goes on from there
+
+It never goes back to the learned optimizer. That Adam is behind by at most (R + 2) P steps from where the best period
+began is all that it promises: a learned optimizer that goes on improving, however slowly, is left alone.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from l2o_tf.optimizers import analytic
+from l2o_tf.optimizers.base import Params, State
+
+NEVER = -1
+
+
+class Guard(NamedTuple):
+    """When to fall back, and to what.
+
+    Attributes:
+        learning_rate: of Adam, positive. Default 0.001, Keras's.
+        period: P, steps over which losses are averaged, positive. Default 100.
+        patience: R, periods in a row that may be no better than the best one, positive. Default 5.
+    """
+
+    learning_rate: float = 0.001
+    period: int = 100
+    patience: int = 5
+
+
+class GuardState(NamedTuple):
+    """What the guard remembers; scalars are int32 or float32 `[]`.
+
+    Attributes:
+        adam: its moments.
+        begin: θ at the beginning of this period.
+        best_begin: θ at the beginning of the best period.
+        best: its mean loss.
+        total: sum of the losses of this period so far.
+        step: steps so far.
+        stale: periods since the best one.
+        fallback: the step in which it fell back, or -1.
+        rescues: how many updates of tensors were Adam's because the learned one was not finite.
+    """
+
+    adam: analytic.AdamState
+    begin: Params
+    best_begin: Params
+    best: tf.Tensor
+    total: tf.Tensor
+    step: tf.Tensor
+    stale: tf.Tensor
+    fallback: tf.Tensor
+    rescues: tf.Tensor
+
+
+def check(guard: Guard) -> Guard:
+    """Returns the guard.
+
+    Raises:
+        ValueError: if a number is not positive, or steps are no integers.
+    """
+    for name, value in guard._asdict().items():
+        kind = float | int if name == "learning_rate" else int
+        if not isinstance(value, kind) or not value > 0:
+            expected = "integer" if kind is int else "number"
+            raise ValueError(f"Received {name}={value!r} for the guard, expected a positive {expected}.")
+    return guard
+
+
+def initial_state(guard: Guard, params: Params) -> GuardState:
+    """The state before the first step; of `params` only the shapes count."""
+    zero = tf.zeros([], tf.int32)
+    return GuardState(
+        adam=_adam(guard).initial_state(params, zero),
+        begin=params,
+        best_begin=params,
+        best=tf.constant(float("inf")),
+        total=tf.zeros([]),
+        step=zero,
+        stale=zero,
+        fallback=tf.constant(NEVER),
+        rescues=zero,
+    )
+
+
+def step(
+    guard: Guard,
+    propose: Callable[[], tuple[Params, State]],
+    learned: State,
+    state: GuardState,
+    loss: tf.Tensor,
+    grads: Params,
+    params: Params,
+) -> tuple[Params, State, GuardState]:
+    """One guarded step.
+
+    Args:
+        propose: makes the learned updates and the learned optimizer's next state; not run any more after the fallback.
+        learned: the learned optimizer's state as it is.
+        state: the guard's.
+        loss: `f(θ_t)` on the minibatch of the gradients.
+        grads: `∇f(θ_t)`.
+        params: `θ_t`.
+
+    Returns:
+        `(θ_{t+1}, learned optimizer's state, guard's state)`.
+    """
+    adam = _adam(guard)
+    state = _watched(guard, state, loss, params)
+    by_adam, moments = adam.update(_map(_finite_or_zero, grads), state.adam, params)
+
+    def trusting():
+        proposed, after = propose()
+        finite = {name: tf.reduce_all(tf.math.is_finite(update)) for name, update in proposed.items()}
+        updates = {name: tf.where(finite[name], proposed[name], by_adam[name]) for name in proposed}
+        rescues = tf.add_n([tf.cast(~ok, tf.int32) for ok in finite.values()])
+        return updates, tf.nest.map_structure(_finite_or, after, learned), rescues
+
+    def fallen():
+        return by_adam, learned, tf.zeros([], tf.int32)
+
+    updates, learned, rescues = tf.cond(state.fallback == NEVER, trusting, fallen)
+    now = state.fallback == state.step
+    moved = {name: tf.where(now, state.best_begin[name], params[name] + updates[name]) for name in params}
+    fresh = adam.initial_state(params, tf.zeros([], tf.int32))
+    moments = tf.nest.map_structure(lambda new, old: tf.where(now, new, old), fresh, moments)
+    return moved, learned, state._replace(adam=moments, step=state.step + 1, rescues=state.rescues + rescues)
+
+
+def _watched(guard: Guard, state: GuardState, loss: tf.Tensor, params: Params) -> GuardState:
+    """The loss of this step goes into its period, and a period that ends is judged."""
+    place = state.step % guard.period
+    begin = _where(place == 0, params, state.begin)
+    total = tf.where(place == 0, 0.0, state.total) + loss
+    ends = place == guard.period - 1
+    mean = total / guard.period
+    better = ends & (mean < state.best)
+    stale = tf.where(ends, tf.where(better, 0, state.stale + 1), state.stale)
+    lost = (stale >= guard.patience) | ~tf.math.is_finite(loss)
+    return state._replace(
+        begin=begin,
+        best_begin=_where(better | (state.step == 0), begin, state.best_begin),
+        best=tf.where(better, mean, state.best),
+        total=total,
+        stale=stale,
+        fallback=tf.where((state.fallback == NEVER) & lost, state.step, state.fallback),
+    )
+
+
+def _adam(guard: Guard):
+    return analytic.adam(guard.learning_rate, epsilon=1e-7)
+
+
+def _map(fn: Callable[[tf.Tensor], tf.Tensor], params: Params) -> Params:
+    return {name: fn(tensor) for name, tensor in params.items()}
+
+
+def _where(condition: tf.Tensor, yes: Params, no: Params) -> Params:
+    return {name: tf.where(condition, yes[name], no[name]) for name in no}
+
+
+def _finite_or_zero(tensor: tf.Tensor) -> tf.Tensor:
+    return tf.where(tf.math.is_finite(tensor), tensor, tf.zeros_like(tensor))
+
+
+def _finite_or(new: Any, old: Any) -> Any:
+    return tf.where(tf.math.is_finite(new), new, old) if new.dtype.is_floating else new

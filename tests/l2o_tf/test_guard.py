@@ -1,0 +1,173 @@
+"""The guard against hand-worked traces, and in Keras against Adam alone."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import guard
+from l2o_tf.keras_optimizer import LearnedOptimizer
+from l2o_tf.optimizers import analytic
+from tests.l2o_tf import test_keras_optimizer as fit
+
+SETTINGS = guard.Guard(learning_rate=0.1, period=2, patience=2)
+TWO = {"a": tf.constant([1.0, 2.0]), "b": tf.constant([3.0])}
+
+
+def run(losses, settings=SETTINGS, update=lambda t: {"a": tf.constant([1.0, 1.0]), "b": tf.constant([1.0])}):
+    """θ, learned state and guard state after each step. The learned update is `update(step)`, its state counts."""
+    params, learned, state = TWO, tf.constant(0.0), guard.initial_state(settings, TWO)
+    trace = []
+    for t, loss in enumerate(losses):
+        grads = {name: tf.ones_like(tensor) for name, tensor in params.items()}
+
+        def propose(t=t, learned=learned):
+            return update(t), learned + 1.0
+
+        params, learned, state = guard.step(settings, propose, learned, state, tf.constant(loss), grads, params)
+        trace.append((params, float(learned), state))
+    return trace
+
+
+def first(trace):
+    return [float(params["b"][0]) for params, _, _ in trace]
+
+
+def test_a_run_that_improves_is_left_alone():
+    trace = run([9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0])
+    assert first(trace) == [4, 5, 6, 7, 8, 9, 10, 11]
+    assert int(trace[-1][2].fallback) == guard.NEVER
+
+
+def test_two_periods_no_better_go_back_to_where_the_best_began():
+    """Periods of two: means 9, 4 (the best, begun at θ = 5), 6, 4. The last ends in step 7."""
+    losses = [9.0, 9.0, 4.0, 4.0, 6.0, 6.0, 4.0, 4.0, 1.0, 1.0]
+    trace = run(losses)
+    assert first(trace)[:8] == [4, 5, 6, 7, 8, 9, 10, 5]
+    assert [int(state.fallback) for _, _, state in trace] == [-1] * 7 + [7] * 3
+    adam = analytic.adam(0.1, epsilon=1e-7)
+    params = {"a": tf.constant([3.0, 4.0]), "b": tf.constant([5.0])}
+    state = adam.initial_state(params, tf.constant(0))
+    for moved, learned, _ in trace[8:]:
+        updates, state = adam.update({name: tf.ones_like(value) for name, value in params.items()}, state, params)
+        params = {name: params[name] + updates[name] for name in params}
+        tf.nest.map_structure(np.testing.assert_array_equal, moved, params)
+        assert learned == 7  # the cell is not run any more
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_goes_back_at_once(bad):
+    trace = run([9.0, 8.0, 7.0, bad, 1.0])
+    assert first(trace)[:4] == [4, 5, 6, 3]
+    assert int(trace[-1][2].fallback) == 3
+
+
+def test_it_comes_back_from_where_adding_an_update_would_lose_everything():
+    trace = run([9.0, 9.0, float("inf")], update=lambda t: {"a": tf.fill([2], 1e30), "b": tf.fill([1], 1e30)})
+    tf.nest.map_structure(np.testing.assert_array_equal, trace[-1][0], TWO)
+
+
+def test_a_tensor_whose_update_is_not_finite_takes_adams_for_that_step():
+    def update(t):
+        return {"a": tf.constant([1.0, np.nan if t == 1 else 1.0]), "b": tf.constant([1.0])}
+
+    trace = run([9.0, 8.0, 7.0], update=update)
+    np.testing.assert_allclose(trace[1][0]["a"], [2.0 - 0.1, 3.0 - 0.1], rtol=1e-5)
+    assert first(trace) == [4, 5, 6]
+    assert [int(state.rescues) for _, _, state in trace] == [0, 1, 1]
+
+
+def test_a_state_that_is_not_finite_is_not_kept():
+    state = guard.initial_state(SETTINGS, TWO)
+    old = tf.constant([1.0, 2.0])
+
+    def propose():
+        return {name: tf.zeros_like(value) for name, value in TWO.items()}, tf.constant([5.0, np.nan])
+
+    assert guard.step(SETTINGS, propose, old, state, tf.constant(1.0), TWO, TWO)[1].numpy().tolist() == [5.0, 2.0]
+
+
+def test_gradients_that_are_not_finite_do_not_spoil_adam():
+    state = guard.initial_state(SETTINGS, TWO)
+    bad = {"a": tf.constant([np.nan, 1.0]), "b": tf.constant([np.inf])}
+
+    def propose():
+        return bad, ()
+
+    moved, _, state = guard.step(SETTINGS, propose, (), state, tf.constant(1.0), bad, TWO)
+    assert all(np.isfinite(value).all() for value in tf.nest.flatten([moved, state.adam]))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"patience": 0}, "patience=0 for the guard, expected a positive integer"),
+        ({"period": 1.5}, "period=1.5 for the guard, expected a positive integer"),
+        ({"learning_rate": -1.0}, "learning_rate=-1.0 for the guard, expected a positive number"),
+        ({"rate": 1.0}, r"guard settings \['rate'\], expected some of"),
+    ],
+)
+def test_bad_settings(given, message):
+    with pytest.raises(ValueError, match=message):
+        LearnedOptimizer("L2O-DM", guard=given)
+
+
+def test_in_keras_a_guard_that_does_not_act_changes_nothing():
+    plain, guarded = (fit.compiled(LearnedOptimizer("RNNprop-CL-IL", guard=given)) for given in (False, True))
+    np.testing.assert_allclose(fit.train(plain), fit.train(guarded), rtol=1e-5)
+    for one, two in zip(plain.trainable_variables, guarded.trainable_variables, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+    assert guarded.optimizer.guard_report() == {"fallback": None, "rescues": 0}
+
+
+QUICK = {"learning_rate": 0.05, "period": 4, "patience": 1}
+
+
+def climbing(jit_compile=False):
+    """Goes uphill: the guard acts at the end of the second epoch, which is its second period."""
+    return fit.compiled(LearnedOptimizer("RNNprop-CL-IL", -1.0, guard=QUICK), jit_compile=jit_compile)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_in_keras_adam_goes_on_from_the_best_period(jit_compile, caplog):
+    guarded = climbing(jit_compile)
+    begin = [v.numpy() for v in guarded.trainable_variables]
+    with caplog.at_level("WARNING", "absl"):
+        fit.train(guarded, epochs=2)
+    assert "The guard of RNNprop-CL-IL has acted: {'fallback': 7, 'rescues': 0}." in caplog.text
+    for variable, value in zip(guarded.trainable_variables, begin, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    adam = fit.compiled(keras.optimizers.Adam(0.05))
+    np.testing.assert_allclose(fit.train(guarded, epochs=5), fit.train(adam, epochs=5), rtol=1e-4)
+
+
+def test_a_guarded_model_goes_on_exactly_after_it_was_saved(tmp_path):
+    whole, half = climbing(), climbing()
+    fit.train(whole, epochs=4)
+    fit.train(half, epochs=1)
+    half.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    fit.train(loaded, epochs=3)
+    assert loaded.optimizer.guard_report() == {"fallback": 7, "rescues": 0}
+    tf.nest.map_structure(np.testing.assert_array_equal, fit.values(loaded), fit.values(whole))
+
+
+def test_without_the_loss_there_is_no_guard():
+    variable = keras.Variable([1.0])
+    optimizer = LearnedOptimizer("RNNprop-CL-IL", guard=True)
+    with pytest.raises(ValueError, match="before its first step"):
+        optimizer.guard_report()
+    with pytest.raises(ValueError, match=r"no loss. In a training step of your own, call optimizer.scale_loss\(loss\)"):
+        optimizer.apply([tf.constant([1.0])], [variable])
+    with pytest.raises(ValueError, match="without a guard"):
+        LearnedOptimizer("RNNprop-CL-IL").guard_report()
+
+
+def test_a_guard_of_two_replicas():
+    script = fit.MIRRORED.replace(
+        'LearnedOptimizer("RNNprop-CL-IL")', f'LearnedOptimizer("RNNprop-CL-IL", -1.0, guard={QUICK})'
+    )
+    script = script.replace(
+        "    return [v", '    assert optimizer.guard_report() == {"fallback": 7, "rescues": 0}\n    return [v'
+    )
+    fit.run_script(script)
