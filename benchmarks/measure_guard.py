@@ -3,8 +3,8 @@
     python -m benchmarks.measure_guard
     python -m benchmarks.measure_guard --problem=mnist_conv --optimizer=L2O-DM --num_steps=10000 --num_runs=3
 
-Trains the Keras twin of a problem (benchmarks/twins.py) on its test images, as evaluate.py does, by each optimizer from the
-same initial values on the same minibatches. `Adam` is the one that the guard falls back to, with the same learning
+Trains the Keras twin of a problem (benchmarks/twins.py) on its test images, as evaluate.py does, by each optimizer from
+the same initial values on the same minibatches. `Adam` is the one that the guard falls back to, with the same learning
 rate. The numbers are ln of the mean of the 50 losses that end at the step, averaged over runs. Results go to --output,
 one per optimizer and run; those that exist are kept, so an interrupted measurement goes on where it was.
 """
