@@ -14,6 +14,7 @@ With `guard=True` Adam takes over where that fails (`l2o_tf.guard`).
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from l2o_tf import checkpoint, guard
+from l2o_tf import checkpoint, guard, nest
 from l2o_tf.optimizers import Optimizer, make_optimizer
 from l2o_tf.trained import load_optimizer, pretrained_names
 from problems.base import make_seed
@@ -98,12 +99,16 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         if wrong:
             raise ValueError(f"Received trainable variables {wrong} that are no floating-point numbers; freeze them.")
         super().build(variables)
+        self._make_state(self._initial_state(variables))
+
+    def _initial_state(self, variables: Sequence[keras.Variable]) -> tuple:
         with tf.init_scope():
             params = {str(i): tf.zeros(v.shape) for i, v in enumerate(variables)}
             learned = self.learned.initial_state(params, make_seed(self.seed))
             watch = guard.initial_state(self._guard.value, params) if self._guard.value else ()
-            state = (learned, watch)
-            values = [np.array(tensor) for tensor in tf.nest.flatten(state)]
+            return tf.nest.map_structure(np.array, (learned, watch))
+
+    def _make_state(self, state: tuple) -> None:
         self._structure = _Hidden(tf.nest.map_structure(lambda _: 0, state))
         self._state = [
             self.add_variable(
@@ -112,8 +117,33 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
                 dtype=value.dtype.name,
                 name=f"state_{i}",
             )
-            for i, value in enumerate(values)
+            for i, value in enumerate(tf.nest.flatten(state))
         ]
+
+    def _check_variables_are_known(self, variables: Sequence[keras.Variable]) -> None:
+        """Keras's own optimizers refuse variables that were added, or thawed, after the first step."""
+        if not {self._var_key(v) for v in variables} <= set(self._trainable_variables_indices):
+            with tf.init_scope():
+                self._grow(list(variables))
+
+    def _grow(self, variables: list[keras.Variable]) -> None:
+        """Begins anew for these and all earlier variables; what the learned optimizer knew of those goes on."""
+        before, old = list(self._trainable_variables), self._state
+        places = {self._var_key(variable): i for i, variable in enumerate(before)}
+        now = variables + [v for v in before if self._var_key(v) not in set(map(self._var_key, variables))]
+        kept = [places.get(self._var_key(variable)) for variable in now]
+        sizes = [[math.prod(v.shape) for v in them] for them in (before, now)]
+        learned = tf.nest.flatten(tf.nest.pack_sequence_as(self._structure.value, [v.numpy() for v in old])[0])
+        averages = getattr(self, "_model_variables_moving_average", [])
+        for variable in (*old, *averages, *getattr(self, "_accumulated_gradients", [])):
+            self._untrack_variable(variable)
+        self.built = False
+        self.build(now)
+        for variable, value in zip(self._state, learned, strict=False):
+            variable.assign(nest.carried(value, variable.numpy(), kept, *sizes))
+        if self.use_ema:
+            for variable, i, average in zip(now, kept, self._model_variables_moving_average, strict=True):
+                average.assign(variable if i is None else averages[i])
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate) -> None:
         """One call of the cell for all variables; Keras's own hook for steps that are not variable by variable."""

@@ -13,6 +13,7 @@ with a `[K, N]` matrix costs K times the work and the memory.)
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 Params = dict[str, tf.Tensor]
@@ -58,3 +59,24 @@ def _cut(rows: tf.Tensor, sizes: Sequence[int]) -> list[tf.Tensor]:
 def add(params: Params, updates: Params) -> Params:
     """`θ + Δθ`, tensor by tensor."""
     return {name: tensor + updates[name] for name, tensor in params.items()}
+
+
+def carried(
+    old: np.ndarray, new: np.ndarray, kept: Sequence[int | None], old_sizes: Sequence[int], new_sizes: Sequence[int]
+) -> np.ndarray:
+    """One tensor of an optimizer's state once the optimizee has other tensors: `new`, with what `old` knew.
+
+    Its rows may stand for coordinates, for tensors, or for the optimizee as a whole; their numbers tell which.
+
+    Args:
+        old, new: of the optimizee before, and the initial one of the optimizee now.
+        kept: for every tensor now, its index before, or None if there was none.
+        old_sizes, new_sizes: numbers of coordinates of the tensors.
+    """
+    ones = [1] * len(old_sizes), [1] * len(new_sizes)
+    for before, now in ((old_sizes, new_sizes), ones):
+        if old.shape[:1] == (sum(before),) and new.shape[:1] == (sum(now),):
+            pieces = np.split(new, np.cumsum(now)[:-1])
+            known = np.split(old, np.cumsum(before)[:-1])
+            return np.concatenate([p if i is None else known[i] for p, i in zip(pieces, kept, strict=True)])
+    return old

@@ -63,3 +63,13 @@ def test_means_of_tensors_and_the_way_back(sizes):
 
 def test_sizes_of_tensors():
     assert nest.sizes(PARAMS) == (6, 1, 4)
+
+
+def test_a_state_is_carried_row_by_row():
+    """Tensors of 2 and 1 coordinates become tensors of 3 (new), 1 and 2."""
+    sizes = {"kept": [None, 1, 0], "old_sizes": [2, 1], "new_sizes": [3, 1, 2]}
+    per_coordinate = nest.carried(np.array([[1.0], [2.0], [3.0]]), np.zeros([6, 1]), **sizes)
+    assert per_coordinate[:, 0].tolist() == [0, 0, 0, 3, 1, 2]
+    assert nest.carried(np.array([[1.0], [2.0]]), np.zeros([3, 1]), **sizes)[:, 0].tolist() == [0, 2, 1]
+    for whole in (np.array(7.0), np.array([[7.0, 8.0]])):
+        assert nest.carried(whole, np.zeros_like(whole), **sizes) is whole
