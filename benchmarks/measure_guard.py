@@ -100,14 +100,14 @@ def main(_) -> None:
 def table(folder: Path, problem: str) -> str:
     """Means over runs, in Markdown."""
     results = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{problem}--*.json"))]
-    lines = [f"| optimizer | runs | {' | '.join(f'{s:,}' for s in STEPS)} | fell back at |", "|---" * 8 + "|"]
+    lines = [f"| optimizer | runs | {' | '.join(f'{s:,}' for s in STEPS)} | given up at, Adam from |", "|---" * 8 + "|"]
     for label in dict.fromkeys(result["optimizer"] for result in results):
         own = [result for result in results if result["optimizer"] == label]
         cells = []
         for step in map(str, STEPS):
             values = [result["ln_loss"][step] for result in own if step in result["ln_loss"]]
             cells.append(f"{np.mean(values):.2f} ± {np.std(values):.2f}" if values else "")
-        steps = [str(result["guard"]["fallback"]) for result in own if result["guard"]]
+        steps = ["{fallback} ({adam_from})".format(**result["guard"]) for result in own if result["guard"]]
         lines.append(f"| {label} | {len(own)} | {' | '.join(cells)} | {', '.join(steps)} |")
     return "\n".join(lines)
 

@@ -195,12 +195,13 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             self._loss.assign(tf.cast(loss, tf.float32))
         return super().scale_loss(loss)
 
-    def guard_report(self) -> dict[str, int | None]:
+    def guard_report(self) -> dict[str, int | str | None]:
         """What the guard has done so far.
 
         Returns:
-            `"fallback"`: the step in which Adam took over, or None; `"rescues"`: how many updates of single tensors
-            were Adam's before that, since the learned ones were not finite.
+            `"fallback"`: the step in which the learned optimizer was given up, or None; `"adam_from"`: None, or where
+            Adam began that is at work now: `"start"` or `"best"`; `"rescues"`: how many updates of single tensors were
+            Adam's before that, since the learned ones were not finite.
 
         Raises:
             ValueError: if there is no guard, or nothing has been trained yet.
@@ -208,8 +209,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         if not self._guard.value or not self.built:
             raise ValueError("Received an optimizer without a guard, or before its first step; pass guard=True, train.")
         watch = tf.nest.pack_sequence_as(self._structure.value, self._state)[1]
-        fallback, rescues = int(watch.fallback.numpy()), int(watch.rescues.numpy())
-        return {"fallback": None if fallback == guard.NEVER else fallback, "rescues": rescues}
+        fallback, rescues, phase = (int(v.numpy()) for v in (watch.fallback, watch.rescues, watch.phase))
+        adam_from = {guard.LEARNED: None, guard.FROM_BEST: "best"}.get(phase, "start")
+        return {"fallback": None if fallback == guard.NEVER else fallback, "adam_from": adam_from, "rescues": rescues}
 
     def finalize_variable_values(self, var_list) -> None:
         """Keras's hook at the end of `fit`: says whether the guard has acted."""

@@ -39,20 +39,49 @@ def test_a_run_that_improves_is_left_alone():
     assert int(trace[-1][2].fallback) == guard.NEVER
 
 
-def test_two_periods_no_better_go_back_to_where_the_best_began():
-    """Periods of two: means 9, 4 (the best, begun at θ = 5), 6, 4. The last ends in step 7."""
-    losses = [9.0, 9.0, 4.0, 4.0, 6.0, 6.0, 4.0, 4.0, 1.0, 1.0]
-    trace = run(losses)
-    assert first(trace)[:8] == [4, 5, 6, 7, 8, 9, 10, 5]
-    assert [int(state.fallback) for _, _, state in trace] == [-1] * 7 + [7] * 3
-    adam = analytic.adam(0.1, epsilon=1e-7)
-    params = {"a": tf.constant([3.0, 4.0]), "b": tf.constant([5.0])}
-    state = adam.initial_state(params, tf.constant(0))
-    for moved, learned, _ in trace[8:]:
+# Periods of two: means 9, 4 (the best: begun at θ = 5, ended after 4 steps), 6, 4. The last ends in step 7.
+STUCK = [9.0, 9.0, 4.0, 4.0, 6.0, 6.0, 4.0, 4.0]
+
+
+def adam_from(params, steps):
+    """θ after each step of Adam from fresh moments; the gradient is one."""
+    adam = analytic.adam(SETTINGS.learning_rate, epsilon=1e-7)
+    state, trace = adam.initial_state(params, tf.constant(0)), []
+    for _ in range(steps):
         updates, state = adam.update({name: tf.ones_like(value) for name, value in params.items()}, state, params)
         params = {name: params[name] + updates[name] for name in params}
-        tf.nest.map_structure(np.testing.assert_array_equal, moved, params)
+        trace.append(params)
+    return trace
+
+
+def test_a_race_that_adam_wins():
+    """Two periods no better: back to θ_0 = 3. The first period of the race, 5, is no better; the second, 3, is."""
+    trace = run([*STUCK, 5.0, 5.0, 3.0, 3.0, 9.0, 9.0])
+    assert first(trace)[:8] == [4, 5, 6, 7, 8, 9, 10, 3]
+    assert [int(state.fallback) for _, _, state in trace] == [-1] * 7 + [7] * 7
+    assert [int(state.phase) for _, _, state in trace[6:]] == [guard.LEARNED] + [guard.RACE] * 4 + [
+        guard.FROM_START
+    ] * 3
+    for (moved, learned, _), expected in zip(trace[8:], adam_from(TWO, 6), strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, moved, expected)
         assert learned == 7  # the cell is not run any more
+
+
+def test_a_race_that_adam_loses():
+    """In the four steps that the learned optimizer took to the end of its best period Adam is no better: back to 5."""
+    trace = run([*STUCK, 5.0, 5.0, 4.0, 4.0, 1.0, 1.0])
+    assert first(trace)[11] == 5
+    assert [int(state.phase) for _, _, state in trace[7:]] == [guard.RACE] * 4 + [guard.FROM_BEST] * 3
+    best = {"a": tf.constant([3.0, 4.0]), "b": tf.constant([5.0])}
+    for (moved, _, _), expected in zip(trace[12:], adam_from(best, 2), strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, moved, expected)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_race_that_diverges_is_lost(bad):
+    trace = run([*STUCK, 5.0, bad, 1.0])
+    assert first(trace)[9] == 5
+    assert int(trace[-1][2].phase) == guard.FROM_BEST
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -117,7 +146,7 @@ def test_in_keras_a_guard_that_does_not_act_changes_nothing():
     np.testing.assert_allclose(fit.train(plain), fit.train(guarded), rtol=1e-5)
     for one, two in zip(plain.trainable_variables, guarded.trainable_variables, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
-    assert guarded.optimizer.guard_report() == {"fallback": None, "rescues": 0}
+    assert guarded.optimizer.guard_report() == {"fallback": None, "adam_from": None, "rescues": 0}
 
 
 QUICK = {"learning_rate": 0.05, "period": 4, "patience": 1}
@@ -129,12 +158,12 @@ def climbing(jit_compile=False):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_in_keras_adam_goes_on_from_the_best_period(jit_compile, caplog):
+def test_in_keras_adam_goes_on_from_the_start(jit_compile, caplog):
     guarded = climbing(jit_compile)
     begin = [v.numpy() for v in guarded.trainable_variables]
     with caplog.at_level("WARNING", "absl"):
         fit.train(guarded, epochs=2)
-    assert "The guard of RNNprop-CL-IL has acted: {'fallback': 7, 'rescues': 0}." in caplog.text
+    assert "The guard of RNNprop-CL-IL has acted: {'fallback': 7, 'adam_from': 'start', 'rescues': 0}." in caplog.text
     for variable, value in zip(guarded.trainable_variables, begin, strict=True):
         np.testing.assert_array_equal(variable, value)
     adam = fit.compiled(keras.optimizers.Adam(0.05))
@@ -148,7 +177,7 @@ def test_a_guarded_model_goes_on_exactly_after_it_was_saved(tmp_path):
     half.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
     fit.train(loaded, epochs=3)
-    assert loaded.optimizer.guard_report() == {"fallback": 7, "rescues": 0}
+    assert loaded.optimizer.guard_report() == {"fallback": 7, "adam_from": "start", "rescues": 0}
     tf.nest.map_structure(np.testing.assert_array_equal, fit.values(loaded), fit.values(whole))
 
 
@@ -168,6 +197,7 @@ def test_a_guard_of_two_replicas():
         'LearnedOptimizer("RNNprop-CL-IL")', f'LearnedOptimizer("RNNprop-CL-IL", -1.0, guard={QUICK})'
     )
     script = script.replace(
-        "    return [v", '    assert optimizer.guard_report() == {"fallback": 7, "rescues": 0}\n    return [v'
+        "    return [v",
+        '    assert optimizer.guard_report() == {"fallback": 7, "adam_from": "start", "rescues": 0}\n    return [v',
     )
     fit.run_script(script)
