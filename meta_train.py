@@ -38,11 +38,14 @@ def requested(values: flags.FlagValues) -> configuration.Config:
 
 
 def default_output_dir(config: configuration.Config) -> str:
-    """`runs/L2O-DM-CL-IL-mnist-s0`; for a problem in a file, `runs/L2O-DM-file-function-s0`."""
+    """`runs/L2O-DM-CL-IL-mnist-s0`; for what is in a file, `runs/L2O-DM-file-function-s0`."""
     techniques = {"CL": config.curriculum, "IL": config.imitation, "SI": config.self_improving}
-    name = "-".join([config.optimizer, *(short for short, used in techniques.items() if used)])
-    problem = os.path.basename(config.problem).replace(".py:", "-")
-    return os.path.join("runs", f"{name}-{problem}-s{config.seed}")
+    name = "-".join([_base(config.optimizer), *(short for short, used in techniques.items() if used)])
+    return os.path.join("runs", f"{name}-{_base(config.problem)}-s{config.seed}")
+
+
+def _base(name: str) -> str:
+    return os.path.basename(name).replace(".py:", "-")
 
 
 def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, checkpoint_seconds: float) -> int:

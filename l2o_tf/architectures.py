@@ -80,5 +80,5 @@ def takers(option: str) -> list[str]:
 
 def untaken(given: Iterable[str], kinds: Iterable[str]) -> list[str]:
     """Those of the given options that are for other architectures only; none if no kind is an architecture."""
-    kinds = ARCHITECTURES.keys() & set(kinds)
+    kinds = {kind for kind in kinds if kind in ARCHITECTURES or ".py:" in kind}
     return [option for option in given if kinds and takers(option) and not kinds.intersection(takers(option))]

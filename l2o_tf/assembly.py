@@ -8,7 +8,7 @@ from l2o_tf import architectures, names
 from l2o_tf.config import Config
 from l2o_tf.meta_optimizers import META_OPTIMIZERS
 from l2o_tf.objectives import OBJECTIVES
-from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer, make_optimizer
+from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer, from_file, make_optimizer
 from l2o_tf.techniques import curriculum as cl
 from l2o_tf.techniques.imitation import DISTANCES, imitation
 from l2o_tf.techniques.lesson import Judge, Lesson, own_trajectory
@@ -63,6 +63,8 @@ def _architecture(config: Config, kind: str, seed: int = 0) -> dict:
     """Arguments of an optimizer of this kind; analytic ones get the teachers' learning rate, `frozen` has none."""
     if kind == FROZEN.kind:
         return {}
+    if from_file.is_file(kind):
+        return from_file.initial_architecture(kind, seed)
     if kind not in CELLS:
         return {"learning_rate": config.teacher_learning_rate}
     return {**architectures.arguments(kind, config.to_dict()), "seed": seed}

@@ -47,7 +47,11 @@ def open_run(output_dir: str | os.PathLike, config: Config, data: DataInfo | Non
         OSError: if the folder cannot be written.
     """
     folder = Path(output_dir)
-    asked = {"config": config.to_dict(), "data": data._asdict() if data else None, "files": digests([config.problem])}
+    asked = {
+        "config": config.to_dict(),
+        "data": data._asdict() if data else None,
+        "files": digests([config.problem, config.optimizer]),
+    }
     path = folder / CONFIG
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -42,16 +42,12 @@ def factory(name: str) -> Callable[..., Problem]:
         ValueError: if there is no such file or function, the file cannot be run, or the function needs arguments; and,
             from the function that is returned, if the user's own raises an error or returns something else.
     """
-    file, function_name = _file(name), name.partition(".py:")[2]
-    if not function_name:
-        raise ValueError(f"Received problem {name!r} without a function, expected {_WHAT}.")
-    if not file.is_file():
-        raise ValueError(f"Received problem {name!r}, but there is no file {file}; expected {_WHAT}.")
-    module = _module(file)
-    function = getattr(module, function_name, None)
+    found = module(name, what=f"problem {name!r}", expected=_WHAT)
+    function_name = name.partition(".py:")[2]
+    function = getattr(found, function_name, None)
     if not inspect.isfunction(function):
-        functions = inspect.getmembers(module, inspect.isfunction)
-        own = [key for key, value in functions if value.__module__ == module.__name__ and not key.startswith("_")]
+        functions = inspect.getmembers(found, inspect.isfunction)
+        own = [key for key, value in functions if value.__module__ == found.__name__ and not key.startswith("_")]
         raise ValueError(f"Received problem {name!r}, expected {_WHAT} with one of the functions {own}.")
     parameters = inspect.signature(function).parameters.values()
     optional = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
@@ -77,6 +73,24 @@ def factory(name: str) -> Callable[..., Problem]:
     return make
 
 
+def module(name: str, *, what: str, expected: str) -> ModuleType:
+    """The file of `path/to/file.py:something`, run as a module.
+
+    Args:
+        name: as the user typed it.
+        what, expected: what errors say was received, and what should have been.
+
+    Raises:
+        ValueError: if nothing of the file is named, there is no such file, or it cannot be run.
+    """
+    file = _file(name)
+    if not name.partition(".py:")[2]:
+        raise ValueError(f"Received {what}, which names nothing in the file, expected {expected}.")
+    if not file.is_file():
+        raise ValueError(f"Received {what}, but there is no file {file}; expected {expected}.")
+    return _module(file)
+
+
 def _file(name: str) -> Path:
     return Path(f"{name.removesuffix('.py').partition('.py:')[0]}.py").resolve()
 
@@ -84,7 +98,7 @@ def _file(name: str) -> Path:
 @functools.cache
 def _module(file: Path) -> ModuleType:
     """Runs a file as a module, once. Files beside it can be imported."""
-    name = f"problem_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{file.stem}"
+    name = f"file_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)  # where Keras looks for the classes of a model
     sys.path.append(str(file.parent))
@@ -92,7 +106,7 @@ def _module(file: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:  # the user's code
         del sys.modules[name]
-        raise ValueError(f"Received a problem in {file}, which {_raised(error)}.") from error
+        raise ValueError(f"Received {file}, which {_raised(error)}.") from error
     return module
 
 

@@ -1,8 +1,15 @@
 """The examples run as printed, on the embedded data."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import numpy as np
+
+import meta_train
+from l2o_tf.optimizers import make_optimizer
+from tests import scripts
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -15,3 +22,28 @@ def test_a_perceptron_in_fit(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert file.stat().st_size > 10_000
     assert "Adam: mean loss of the last 50 minibatches" in done.stdout
+
+
+def test_train_your_own(tmp_path):
+    """From another folder, as a user of the installed package would."""
+    options = ["--num_epochs=2", "--fit_epochs=1", f"--output_dir={tmp_path / 'run'}"]
+    command = [sys.executable, str(ROOT / "examples" / "train_your_own.py"), *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "run" / "train_your_own.png").stat().st_size > 10_000
+    assert "mine: mean loss of epoch 1" in done.stdout
+
+
+def test_a_new_optimizer(tmp_path):
+    """Its parts work together, twice the same from the same seed, and another process finds the weights again."""
+    name = f"{ROOT / 'examples' / 'new_optimizer.py'}:GRUCell"
+    options = (f"--optimizer={name}", "--problem=quadratic", "--num_epochs=2", f"--output_dir={tmp_path / 'run'}")
+    assert scripts.call(meta_train, *options).code == 0
+    first, second = (make_optimizer(name, {"seed": 3}).trainable_variables for _ in range(2))
+    for one, two in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, two)
+    command = [sys.executable, "-m", "evaluate", f"--optimizer={tmp_path / 'run'}", "--problem=quadratic"]
+    command += ["--num_steps=5", "--num_runs=1", f"--output_dir={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from l2o_tf import names
+from l2o_tf.optimizers import from_file
 from l2o_tf.optimizers.analytic import ANALYTIC
 from l2o_tf.optimizers.assigned import FROZEN, Assigned
 from l2o_tf.optimizers.base import Analytic, HierarchicalOptimizer, LearnedOptimizer, Optimizer
@@ -43,7 +44,8 @@ def make_optimizer(kind: str, architecture: Mapping[str, Any] | None = None) -> 
     `make_optimizer(optimizer.kind, optimizer.architecture)` makes another one like `optimizer`.
 
     Args:
-        kind: an architecture (`"L2O-DM"`), a rule (`"adam"`) or `"assigned"`.
+        kind: an architecture (`"L2O-DM"`), a cell of the user's own (`"path/to/file.py:Cell"`), a rule (`"adam"`) or
+            `"assigned"`.
         architecture: arguments of the cell, of the rule, or `{"assignments": [[pattern, kind, architecture], ...]}`,
             where the kind may also be `"frozen"`. Default: none.
 
@@ -58,6 +60,8 @@ def make_optimizer(kind: str, architecture: Mapping[str, Any] | None = None) -> 
         return LearnedOptimizer(_cell(COORDINATEWISE[kind], architecture), kind)
     if kind in HIERARCHICAL:
         return HierarchicalOptimizer(_cell(HIERARCHICAL[kind], architecture), kind)
+    if from_file.is_file(kind):
+        return LearnedOptimizer(from_file.make_cell(kind, architecture), kind)
     if kind in ANALYTIC:
         optimizer = ANALYTIC[kind](**architecture)
         optimizer.architecture = architecture

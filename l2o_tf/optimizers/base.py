@@ -112,7 +112,7 @@ class LearnedOptimizer(Optimizer):
 
     Args:
         cell: a layer that obeys the RNN-cell contract: inputs `[N, 1]` (the gradient) and states in, outputs `[N, 1]`
-            (the update) and states out.
+            (the update) and states out. It may have `named_weights`, a dictionary, and `diagnose(inputs, states)`.
         kind: name of the architecture; default: the cell's class.
     """
 
@@ -132,11 +132,14 @@ class LearnedOptimizer(Optimizer):
         return nest.unflatten(outputs[:, 0], like=params), state
 
     def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
-        return self.cell.diagnose(nest.flatten(grads)[:, None], state)
+        return self.cell.diagnose(nest.flatten(grads)[:, None], state) if hasattr(self.cell, "diagnose") else {}
 
     @property
     def named_variables(self) -> dict[str, keras.Variable]:
-        return dict(self.cell.named_weights)
+        """The cell's `named_weights`; without such, its trainable weights in their order: `0/kernel`, `1/bias`, ..."""
+        if hasattr(self.cell, "named_weights"):
+            return dict(self.cell.named_weights)
+        return {f"{index}/{weight.name}": weight for index, weight in enumerate(self.cell.trainable_weights)}
 
 
 class HierarchicalOptimizer(Optimizer):

@@ -91,8 +91,8 @@ def test_a_file_is_run_once(file):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("own.py", r"own.py' without a function, expected path/to/file.py:function"),
-        ("own.py:", r"own.py:' without a function"),
+        ("own.py", r"own.py', which names nothing in the file, expected path/to/file.py:function"),
+        ("own.py:", r"own.py:', which names nothing"),
         ("other.py:mine", r"there is no file .*other.py"),
         (
             "own.py:mien",
@@ -104,8 +104,8 @@ def test_a_file_is_run_once(file):
         ("own.py:model", "whose function returns a Sequential, expected a Problem or .model, loss, dataset."),
         ("own.py:pair", "whose function returns a tuple of 2, expected"),
         ("own.py:unbuilt", "which was never built"),
-        ("broken.py:f", "Received a problem in .*broken.py, which raised ModuleNotFoundError: No module named"),
-        ("wrong.py:f", "Received a problem in .*wrong.py, which raised SyntaxError"),
+        ("broken.py:f", "Received .*broken.py, which raised ModuleNotFoundError: No module named"),
+        ("wrong.py:f", "Received .*wrong.py, which raised SyntaxError"),
     ],
 )
 def test_what_cannot_be_had(file, name, message):
