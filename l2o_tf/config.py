@@ -72,6 +72,7 @@ class Config:
     long_tail_steps: str = _field("", "Random steps per window, in the same form; default: --unroll_length.")
     meta_optimizer: str = _field("adam", "'adam' (TensorFlow 1's epsilon) or 'rmsprop' (TensorFlow 1's, L2O-Scale).")
     learning_rate: float = _field(1e-3, "Learning rate of the meta-optimizer.")
+    anneal: bool = _field(False, "Lower the meta-learning rate in every period, to 0 along half a cosine.")
     objective: str = _field(
         "sum", "Meta-loss of a window's T+1 losses: 'sum', 'mean', 'final', 'penultimate' or 'log_ratio'; see the docs."
     )
@@ -86,7 +87,10 @@ class Config:
     )
     clip_value: float = _field(0.0, "Clip every entry of the meta-gradient to this size; 0: never.")
     zero_nonfinite: bool = _field(False, "Entries of the meta-gradient that are not finite become 0 (L2O-Scale).")
-    jit_compile: bool = _field(False, "Compile windows with XLA; worth it for L2O-Scale.")
+    jit_compile: bool = _field(
+        True,
+        "Compile windows with XLA; if the optimizee convolves, the optimizer's part. Off with --long_tail_steps.",
+    )
     clip_norm: float = _field(0.0, "Clip the meta-gradient to this global norm; 0: never (paper and program).")
     evaluation_period: int = _field(100, "Meta-epochs per period; each period, and the run, ends with a validation.")
     num_runs_validation: int = _field(20, "Runs per validation.")
@@ -180,6 +184,8 @@ def resolve(overrides: Mapping[str, Any]) -> Config:
         raise ValueError(f"Received --preset={preset}, expected one of {sorted(PRESETS)}.{names.hint(preset, PRESETS)}")
     kinds = _kinds({**PRESETS[preset], **overrides})
     given = {**presets.values(preset, kinds), **overrides}
+    if given.get("long_tail_steps"):
+        given.setdefault("jit_compile", False)
     for option, switches in REQUIRES.items():
         if option in overrides and not any(_is_on(given, switch) for switch in switches):
             needed = " or ".join(f"--{switch}" for switch in switches)

@@ -49,19 +49,25 @@ def run_seeds(seed: Seed, num_runs: int) -> tf.Tensor:
     return tf.stack([fold(seed, run) for run in range(num_runs)])
 
 
-def rollouts(problem: Problem, optimizer: Optimizer, *, window: int = 100, jit_compile: bool = False) -> Rollouts:
+def rollouts(problem: Problem, optimizer: Optimizer, *, window: int = 100, jit_compile: bool = True) -> Rollouts:
     """Compiles the runs of `optimizer` on `problem`.
 
     Args:
         problem: what is optimized.
         optimizer: what optimizes it.
         window: T, steps per window; every window costs one loss more than steps. Default 100.
-        jit_compile: whether XLA compiles a window.
+        jit_compile: whether XLA compiles a window (default), or the optimizer's part of it where the problem says so.
     """
 
-    @tf.function(jit_compile=jit_compile, autograph=False)
+    @tf.function(jit_compile=jit_compile and problem.xla, autograph=False)
     def run_window(state, constants, batches):
-        return unroll.unroll(lambda params, batch: problem.loss(params, constants, batch), optimizer, state, batches)
+        return unroll.unroll(
+            lambda params, batch: problem.loss(params, constants, batch),
+            optimizer,
+            state,
+            batches,
+            jit_update=jit_compile and not problem.xla,
+        )
 
     @tf.function(autograph=False)
     def start_run(seed):

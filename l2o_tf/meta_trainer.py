@@ -11,6 +11,7 @@ among them. Randomness is derived from the seed and the meta-epoch. A trainer re
 on bit for bit as if it had never stopped.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -141,6 +142,7 @@ class MetaTrainer:
         standing, config = self.standing, self.config
         epoch, stage, horizon = standing.epoch, standing.curriculum.stage, self.horizon
         member, lesson, started = self._choose_optimizee(), self._choose_lesson(), time.monotonic()
+        self._set_learning_rate()
         if member not in self._meta_epochs:
             self._meta_epochs[member] = self._compile(make_lessons(config, self.optimizees[member], self.student))
         report = self._meta_epochs[member][lesson](
@@ -155,6 +157,16 @@ class MetaTrainer:
         standing.wall_seconds += time.monotonic() - started
         speed, problem = report.num_steps / seconds, self.optimizees[member].name
         return Event(epoch, problem, lesson, stage, horizon, report, speed, validations, messages)
+
+    def _set_learning_rate(self) -> None:
+        """Annealing: `α/2 (1 + cos(π e/P))` in meta-epoch e of a period of P, so that validations judge settled weights.
+
+        It begins anew with every period (Loshchilov and Hutter, 2017, *SGDR*).
+        """
+        if self.config.anneal:
+            done = self.standing.epoch % self.config.evaluation_period / self.config.evaluation_period
+            for optimizer in self._meta_optimizers.values():
+                optimizer.learning_rate.assign(self.config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done)))
 
     def _choose_optimizee(self) -> int:
         return draw(self.optimizees, fold(self._seed, _OPTIMIZEE, self.standing.epoch))

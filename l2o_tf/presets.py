@@ -38,7 +38,6 @@ OF_OPTIMIZER: dict[tuple[str, str], dict[str, Any]] = {
         "objective": "log_ratio",
         "judge": "sample",
         "judge_minibatches": 8,
-        "jit_compile": True,
     },
     ("original", "L2O-Scale"): {
         "num_epochs": 100,
@@ -55,7 +54,6 @@ OF_OPTIMIZER: dict[tuple[str, str], dict[str, Any]] = {
         "curriculum_steps": "100,200,500,1000,1500,2000,2500,3000,3500,4000,4500,5000",
         "imitation_ratio": 0.1,
         "imitation_ratios": "0.1",
-        "jit_compile": True,
     },
     ("original", "RNNprop"): {"evaluation_period": 10, "imitation_ratios": "0.3,0.3,0.3"},
     ("rnnprop2017", "RNNprop"): {"feature_order": "gm", "output_scale": 0.1, "projection_stddev": 0.1},

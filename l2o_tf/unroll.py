@@ -6,20 +6,24 @@ One step of the unroll, for student, teacher and baseline alike::
     Δθ_t, s_t+1 = update(g_t, s_t)
     θ_t+1       = θ_t + Δθ_t
 
-Meta-training differentiates an objective of the losses `f(θ_0) ... f(θ_T)` with respect to the meta-parameters φ of the
-update rule. As in the original programs the gradients `g_t` count as constants ("first order"). Then the optimizee need
-not be differentiated twice, nor even be seen by the backward pass: all it has to know about `f` is its value and slope
-at `θ_t`, so the loss is replaced by its linearisation there::
+Meta-training differentiates an objective `L(f(θ_0), ..., f(θ_T))` with respect to the meta-parameters φ of the update
+rule. As in the original programs the gradients `g_t` count as constants ("first order"). Then the backward pass needs
+nothing of the optimizee but what the forward pass has already computed: with `w_t = ∂L/∂f(θ_t)` the cotangent of `θ_t`
+is a sum of gradients, and the optimizer is pulled back step by step, from the states that it had::
 
-    f~_t(θ) = f(θ_t) + ⟨θ - θ_t, g_t⟩            (θ_t and g_t held constant)
+    λ_T   = w_T g_T
+    dφ   += (∂Δθ_t/∂φ)ᵀ λ_t+1 + (∂s_t+1/∂φ)ᵀ σ_t+1           t = T-1 ... 0
+    σ_t   = (∂Δθ_t/∂s)ᵀ λ_t+1 + (∂s_t+1/∂s)ᵀ σ_t+1
+    λ_t   = λ_t+1 + w_t g_t                                  (plus (∂Δθ_t/∂θ)ᵀ λ_t+1, for a rule that looks at θ)
 
-which has the same value and the same gradient, and costs one inner product. `second_derivatives=True` differentiates
-the true loss and the gradients instead.
+So the optimizee is never differentiated twice, and a step leaves nothing behind but the states, the gradient and the
+parameters: what a cell computes in between is computed again. `second_derivatives=True` differentiates the whole run
+instead, gradients included.
 
-Everything here is traceable and holds no state: call it inside a `tf.function`, with or without XLA.
+Everything here is traceable and holds no state: call it inside a `tf.function`, with XLA or without.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -71,26 +75,13 @@ def initial_state(optimizer: Optimizer, params: Params, seed: Seed) -> UnrollSta
 def value_and_grad(loss_fn: LossFn) -> ValueAndGrad:
     """`(θ, batch) -> (f(θ), ∇f(θ))`, both differentiable again."""
 
-    def true(params, batch):
+    def evaluate(params, batch):
         with tf.GradientTape() as tape:
             tape.watch(params)
             loss = loss_fn(params, batch)
         return loss, tape.gradient(loss, params, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
-    return true
-
-
-def linearized(loss_fn: LossFn) -> ValueAndGrad:
-    """`(θ, batch) -> (f~(θ), g)`: the loss linearised at θ, and its slope as a constant."""
-    true = value_and_grad(loss_fn)
-
-    def linear(params, batch):
-        here = tf.nest.map_structure(tf.stop_gradient, params)
-        loss, grads = tf.nest.map_structure(tf.stop_gradient, true(here, batch))
-        slope = [tf.reduce_sum((params[name] - here[name]) * grads[name]) for name in params]
-        return loss + tf.add_n(slope), grads
-
-    return linear
+    return evaluate
 
 
 def unroll(
@@ -99,9 +90,9 @@ def unroll(
     state: UnrollState,
     batches: Batches,
     *,
-    second_derivatives: bool = False,
     record: bool = False,
     judge: LossFn | None = None,
+    jit_update: bool = False,
 ) -> tuple[UnrollState, Trajectory]:
     """Runs `optimizer` on `loss_fn` for T steps.
 
@@ -110,36 +101,18 @@ def unroll(
         optimizer: any `Optimizer`.
         state: from `initial_state`, or what the last window returned.
         batches: nest of tensors with a leading axis of T+1; the last one is for `f(θ_T)`.
-        second_derivatives: whether the losses and gradients are differentiated truly; default: linearised, first
-            order.
         record: whether the trajectory keeps gradients and updates.
         judge: `(params, batch) -> scalar`, what the trajectory's losses are if not those whose gradients the optimizer
             gets: L2O-Scale learns from minibatches and is judged by the whole data set.
+        jit_update: whether XLA compiles the optimizer's part of a step on its own, for optimizees that are not to be
+            compiled with it (`Problem.xla`).
 
     Returns:
         The state after T steps, and the `Trajectory`.
     """
-    differentiable = value_and_grad if second_derivatives else linearized
-    evaluate = differentiable(loss_fn)
-    measure = differentiable(judge) if judge else None
-    num_steps = _leading_axis(batches) - 1
-    dtype = next(iter(state.params.values())).dtype
-    size = nest.size(state.params)
-    losses = tf.TensorArray(dtype, num_steps + 1, element_shape=[])
-    rows = [tf.TensorArray(dtype, num_steps, element_shape=[size]) for _ in range(2 * record)]
-
-    def step(t, state, losses, rows):
-        loss, grads = evaluate(state.params, _at(batches, t))
-        loss = measure(state.params, _at(batches, t))[0] if measure else loss
-        updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
-        rows = [row.write(t, nest.flatten(x)) for row, x in zip(rows, (grads, updates), strict=False)]
-        return t + 1, UnrollState(nest.add(state.params, updates), optimizer_state), losses.write(t, loss), rows
-
-    _, state, losses, rows = tf.while_loop(
-        lambda t, *_: t < num_steps, step, (0, state, losses, rows), maximum_iterations=num_steps
-    )
-    loss, _ = (measure or evaluate)(state.params, _at(batches, num_steps))
-    return state, Trajectory(losses.write(num_steps, loss).stack(), *(row.stack() for row in rows))
+    kept = ("grads", "updates") if record else ()
+    state, losses, rows = _run(loss_fn, optimizer, state, batches, judge, jit_update, kept)
+    return state, Trajectory(losses, **rows)
 
 
 def meta_gradient(
@@ -152,6 +125,7 @@ def meta_gradient(
     second_derivatives: bool = False,
     record: bool = False,
     judge: LossFn | None = None,
+    jit_update: bool = False,
 ) -> tuple[tf.Tensor, list[tf.Tensor], UnrollState, Trajectory]:
     """`∂ objective(trajectory) / ∂φ` over one truncation window.
 
@@ -159,25 +133,112 @@ def meta_gradient(
 
     Args:
         objective: `Trajectory -> scalar`, see `l2o_tf.objectives`.
-        loss_fn, optimizer, state, batches, second_derivatives, record, judge: as in `unroll`.
+        second_derivatives: whether the losses and gradients are differentiated truly; default: first order.
+        loss_fn, optimizer, state, batches, record, judge: as in `unroll`.
+        jit_update: as in `unroll`, and so is the backward pass; of no effect with second derivatives, which flow
+            through both parts.
 
     Returns:
         `(meta_loss, gradients, state, trajectory)`; the gradients in the order of `optimizer.trainable_variables`.
     """
+    phi = [variable.value for variable in optimizer.trainable_variables]
+    zero = tf.UnconnectedGradients.ZERO
+    if second_derivatives:
+        with tf.GradientTape() as tape:
+            state, trajectory = unroll(loss_fn, optimizer, state, batches, record=record, judge=judge)
+            meta_loss = objective(trajectory)
+        return meta_loss, tape.gradient(meta_loss, phi, unconnected_gradients=zero), state, trajectory
+    kept = ("grads", "updates", "slopes", "params", "states") if record else ("grads", "slopes", "params", "states")
+    state, losses, rows = _run(loss_fn, optimizer, state, batches, judge, jit_update, kept)
+    trajectory = Trajectory(losses, rows["grads"] if record else None, rows.get("updates"))
+    judged = [losses, trajectory.updates] if record else [losses]
     with tf.GradientTape() as tape:
-        state, trajectory = unroll(
-            loss_fn,
-            optimizer,
-            state,
-            batches,
-            second_derivatives=second_derivatives,
-            record=record,
-            judge=judge,
-        )
+        tape.watch(judged)
         meta_loss = objective(trajectory)
-    variables = [variable.value for variable in optimizer.trainable_variables]
-    gradients = tape.gradient(meta_loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return meta_loss, gradients, state, trajectory
+    weights = tape.gradient(meta_loss, judged, unconnected_gradients=zero)
+    pull_back = _xla(_pull_back) if jit_update else _pull_back
+    return meta_loss, pull_back(optimizer, phi, state.params, rows, *weights), state, trajectory
+
+
+def _run(loss_fn, optimizer, state, batches, judge, jit_update, kept: Sequence[str]):
+    """The loop: `(state, losses [T+1], {name: [T, ...]})`, with a row per step for each name in `kept`.
+
+    Rows may be the gradient g_t and the update Δθ_t, θ_t (`"params"`), all `[N]`, the optimizer's state in the loop's
+    layout (`"states"`), and `"slopes"`, which are `[T+1, N]`: the gradients of the losses.
+    """
+    evaluate, measure = value_and_grad(loss_fn), value_and_grad(judge) if judge else None
+    loop = optimizer.loop()
+    update = _xla(loop.update) if jit_update else loop.update
+    num_steps = _leading_axis(batches) - 1
+    memory = loop.enter(state.optimizer)
+    like = nest.flatten(state.params)
+    examples = dict.fromkeys(("grads", "updates", "slopes", "params"), like) | {"states": memory}
+    rows = {name: tf.nest.map_structure(lambda x: _array(x, num_steps), examples[name]) for name in kept}
+    losses = _array(like[0], num_steps)
+
+    def judged(params, batch):
+        loss, grads = evaluate(params, batch)
+        return grads, *((loss, grads) if measure is None else measure(params, batch))
+
+    def step(t, params, memory, losses, rows):
+        grads, loss, slope = judged(params, _at(batches, t))
+        updates, after = update(grads, memory, params)
+        vectors = {"grads": grads, "updates": updates, "slopes": slope, "params": params}
+        found = {name: memory if name == "states" else nest.flatten(vectors[name]) for name in kept}
+        rows = {name: tf.nest.map_structure(lambda row, x: row.write(t, x), rows[name], found[name]) for name in kept}
+        return t + 1, nest.add(params, updates), after, losses.write(t, loss), rows
+
+    _, params, memory, losses, rows = tf.while_loop(
+        lambda t, *_: t < num_steps, step, (0, state.params, memory, losses, rows), maximum_iterations=num_steps
+    )
+    _, loss, slope = judged(params, _at(batches, num_steps))
+    rows = tf.nest.map_structure(lambda row: row.stack(), rows)
+    if "slopes" in kept:
+        rows["slopes"] = tf.concat([rows["slopes"], nest.flatten(slope)[None]], axis=0)
+    losses = tf.concat([losses.stack(), loss[None]], axis=0)
+    return UnrollState(params, loop.leave(memory)), losses, rows
+
+
+def _pull_back(optimizer: Optimizer, phi: list, like: Params, rows: dict, weights, pushes=None) -> list[tf.Tensor]:
+    """The first-order meta-gradient from what `_run` kept, see the module's docstring.
+
+    Args:
+        optimizer: whose meta-parameters are `phi`.
+        like: parameters of the optimizee, for their names and shapes.
+        rows: of `_run`.
+        weights: `w_t = ∂L/∂f(θ_t) [T+1]`.
+        pushes: `∂L/∂Δθ_t [T, N]`, if the objective sees the updates.
+    """
+    if not phi:
+        return []
+    loop, num_steps = optimizer.loop(), _leading_axis(rows["grads"])
+    pulls = weights[:, None] * rows["slopes"]
+
+    def step(back, theta_bar, state_bar, phi_bar):
+        t = num_steps - 1 - back
+        grads, params = (nest.unflatten(rows[name][t], like) for name in ("grads", "params"))
+        state = _at(rows["states"], t)
+        moving = [x for x in tf.nest.flatten(state) if x.dtype.is_floating]
+        with tf.GradientTape() as tape:
+            tape.watch([moving, params])
+            updates, after = loop.update(grads, state, params)
+            ends = [nest.flatten(updates), *(x for x in tf.nest.flatten(after) if x.dtype.is_floating)]
+        update_bar = theta_bar if pushes is None else theta_bar + pushes[t]
+        found = tape.gradient(ends, [phi, moving, params], [update_bar, *state_bar], tf.UnconnectedGradients.ZERO)
+        phi_bar = [total + part for total, part in zip(phi_bar, found[0], strict=True)]
+        return back + 1, theta_bar + pulls[t] + nest.flatten(found[2]), found[1], phi_bar
+
+    floating = [x for x in tf.nest.flatten(rows["states"]) if x.dtype.is_floating]
+    start = (0, pulls[num_steps], [tf.zeros_like(x[0]) for x in floating], [tf.zeros_like(x) for x in phi])
+    return tf.while_loop(lambda back, *_: back < num_steps, step, start, maximum_iterations=num_steps)[3]
+
+
+def _xla(function):
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+def _array(example: tf.Tensor, size) -> tf.TensorArray:
+    return tf.TensorArray(example.dtype, size, element_shape=example.shape)
 
 
 def replayed(params: Params, grads: tf.Tensor) -> tf.Tensor:

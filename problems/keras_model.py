@@ -6,13 +6,10 @@
 
 The model is called through Keras 3's stateless API and never changed. A run sees of it:
 
-=======================  ============================================================================================
-trainable weights        the parameters; named by their Keras paths (without the model's own name), in the model's
-                         order
-other weights            `constants` by name, as they are when the problem is made, the same in every run and step:
-                         frozen layers, moving statistics of batch normalisation, whatever else a layer keeps
-`SeedGenerator`s         seeds in the minibatch: dropout differs from step to step, and not from optimizer to optimizer
-=======================  ============================================================================================
+- trainable weights as the parameters, named by their Keras paths (without the model's own name), in the model's order;
+- other weights as `constants` by name, as they are when the problem is made, the same in every run and step: frozen
+  layers, moving statistics of batch normalisation, whatever else a layer keeps;
+- `SeedGenerator`s as seeds in the minibatch: dropout differs from step to step, and not from optimizer to optimizer.
 
 `loss(params, constants, batch)` is the loss with `training=True` on a minibatch, drawn uniformly with replacement, plus
 the model's regularisation losses. It is a pure function with one result, so nothing is carried from one step to the
@@ -106,7 +103,7 @@ def from_keras(
 
     accuracy = accuracy or keras_loss.accuracy_of(loss)
     measure = _measure(pure, data, loss, accuracy, batch_size)
-    problem = Problem(name or model.name, init, sample, minibatch_loss, data.info)
+    problem = Problem(name or model.name, init, sample, minibatch_loss, data.info, xla=not pure.convolves)
     if accuracy:
         return problem._replace(evaluate=measure)
     return problem._replace(objective=lambda params, constants: measure(params, constants)["loss"])

@@ -28,6 +28,11 @@ class Stateless(NamedTuple):
     num_seeds: int
     takes_training: bool
 
+    @property
+    def convolves(self) -> bool:
+        """Whether any of its layers is a convolution."""
+        return any("Conv" in type(layer).__name__ for layer in self.model._flatten_layers())
+
     def call(
         self, params: Params, frozen: Constants, seeds: tf.Tensor, inputs: Any, *, training: bool
     ) -> tuple[Any, Params, list[tf.Tensor]]:

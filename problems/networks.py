@@ -83,6 +83,7 @@ def classification(
     network: Network,
     batch_size: int = 128,
     sampling: Callable[[int, int], Sample] = with_replacement,
+    xla: bool = True,
 ) -> Problem:
     """Any classifier on any data set as a `Problem`.
 
@@ -94,6 +95,7 @@ def classification(
         batch_size: examples per minibatch.
         sampling: how minibatches are drawn, `(number of examples, batch_size) -> sample`; default: uniformly with
             replacement.
+        xla: see `Problem.xla`; False for networks that convolve.
 
     Raises:
         ValueError: if `batch_size` is not positive.
@@ -120,7 +122,7 @@ def classification(
         return {"loss": _cross_entropy(scores, labels), "accuracy": tf.reduce_mean(tf.cast(correct, scores.dtype))}
 
     sample = sampling(info.size, batch_size)
-    return Problem(name, lambda seed: (init(seed), ()), sample, loss, info, evaluate, examples=examples)
+    return Problem(name, lambda seed: (init(seed), ()), sample, loss, info, evaluate, examples=examples, xla=xla)
 
 
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -174,7 +174,8 @@ def sum_of(problems: Sequence[Problem], weights: Sequence[float] | None = None) 
         parts = zip(objectives, split(params), constants, strict=True)
         return tf.add_n([w * whole(*arguments) for w, (whole, *arguments) in zip(weights, parts, strict=True)])
 
-    return Problem("sum_of", init, sample, loss, objective=objective)
+    xla = all(problem.xla for problem in problems)
+    return Problem("sum_of", init, sample, loss, objective=objective, xla=xla)
 
 
 def sampled_objective(problem: Problem, num_minibatches: int) -> Problem:

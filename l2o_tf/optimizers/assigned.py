@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from l2o_tf.optimizers.base import Analytic, Optimizer, Params
+from l2o_tf.optimizers.base import Analytic, Loop, Optimizer, Params
 from problems.base import fold
 
 FROZEN = Analytic(
@@ -60,9 +60,20 @@ class Assigned(Optimizer):
         return [optimizer.initial_state(part, fold(seed, i)) for i, ((_, optimizer), part) in enumerate(parts)]
 
     def update(self, grads, state, params):
+        return self._each([optimizer.update for _, optimizer in self.assignments], grads, state, params)
+
+    def loop(self):
+        loops = [optimizer.loop() for _, optimizer in self.assignments]
+        return Loop(
+            lambda state: [loop.enter(part) for loop, part in zip(loops, state, strict=True)],
+            lambda *step: self._each([loop.update for loop in loops], *step),
+            lambda state: [loop.leave(part) for loop, part in zip(loops, state, strict=True)],
+        )
+
+    def _each(self, rules, grads, state, params):
         found, states = {}, []
-        for (_, optimizer), *own in zip(self.assignments, self.split(grads), state, self.split(params), strict=True):
-            updates, after = optimizer.update(*own)
+        for rule, *own in zip(rules, self.split(grads), state, self.split(params), strict=True):
+            updates, after = rule(*own)
             found |= updates
             states.append(after)
         return {key: found[key] for key in params}, states

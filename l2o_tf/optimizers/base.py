@@ -15,7 +15,7 @@ tensors apart.
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -25,6 +25,20 @@ from problems.base import Seed
 
 Params = dict[str, tf.Tensor]
 State = Any
+
+
+class Loop(NamedTuple):
+    """An optimizer as a loop holds it: the same rule, its state perhaps in another layout.
+
+    Attributes:
+        enter: `state -> state`, into the loop's layout, before the first step.
+        update: `Optimizer.update` for states in that layout.
+        leave: `state -> state`, back again, after the last step.
+    """
+
+    enter: Callable[[State], State]
+    update: Callable[[Params, State, Params], tuple[Params, State]]
+    leave: Callable[[State], State]
 
 
 class Optimizer(abc.ABC):
@@ -62,6 +76,10 @@ class Optimizer(abc.ABC):
         Returns:
             `(Δθ_t, state)` with `θ_{t+1} = θ_t + Δθ_t`.
         """
+
+    def loop(self) -> Loop:
+        """How a loop of many steps should run it; by default as it is."""
+        return Loop(lambda state: state, self.update, lambda state: state)
 
     def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
         """Inner quantities worth a histogram, e.g. gate activations; none by default."""
@@ -112,7 +130,8 @@ class LearnedOptimizer(Optimizer):
 
     Args:
         cell: a layer that obeys the RNN-cell contract: inputs `[N, 1]` (the gradient) and states in, outputs `[N, 1]`
-            (the update) and states out. It may have `named_weights`, a dictionary, and `diagnose(inputs, states)`.
+            (the update) and states out. It may have `named_weights`, a dictionary, `diagnose(inputs, states)`, and
+            `columns(inputs, states)`: `call` with everything transposed, which loops then use.
         kind: name of the architecture; default: the cell's class.
     """
 
@@ -130,6 +149,15 @@ class LearnedOptimizer(Optimizer):
     def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
         outputs, state = self.cell(nest.flatten(grads)[:, None], state)
         return nest.unflatten(outputs[:, 0], like=params), state
+
+    def _update_columns(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        outputs, state = self.cell.columns(nest.flatten(grads)[None, :], state)
+        return nest.unflatten(outputs[0], like=params), state
+
+    def loop(self) -> Loop:
+        if not hasattr(self.cell, "columns"):
+            return super().loop()
+        return Loop(_transposed, self._update_columns, _transposed)
 
     def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
         return self.cell.diagnose(nest.flatten(grads)[:, None], state) if hasattr(self.cell, "diagnose") else {}
@@ -172,3 +200,7 @@ class HierarchicalOptimizer(Optimizer):
     @property
     def named_variables(self) -> dict[str, keras.Variable]:
         return dict(self.cell.named_weights)
+
+
+def _transposed(state: State) -> State:
+    return tf.nest.map_structure(tf.transpose, state)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from l2o_tf.optimizers import lstm
+from l2o_tf.optimizers import columns, lstm
 from l2o_tf.optimizers import preprocess as preprocessing
 
 
@@ -81,20 +81,27 @@ class DMCell(keras.layers.Layer):
         self.named_weights = lstm.add_weights(self, weights, self.seed)
         self.built = True
 
-    def _preprocess(self, gradients):
+    def _preprocess(self, gradients, axis):
         function = preprocessing.PREPROCESS[self.preprocess]
-        return function(gradients, k=self.k) if self.preprocess == "LogAndSign" else function(gradients)
+        return function(gradients, k=self.k, axis=axis) if self.preprocess == "LogAndSign" else function(gradients)
+
+    def _step(self, layout, inputs, states):
+        weights = self.named_weights
+        outputs, states = layout.stack(self._preprocess(inputs, layout.AXIS), states, weights)
+        return self.scale * layout.linear(outputs, weights["linear/w"], weights["linear/b"]), states
 
     def get_initial_state(self, batch_size=None):
         return [tf.zeros([batch_size, units], self.compute_dtype) for units in self.state_size]
 
     def call(self, inputs, states):
-        weights = self.named_weights
-        outputs, states = lstm.stack(self._preprocess(inputs), states, weights)
-        return self.scale * (tf.matmul(outputs, weights["linear/w"]) + weights["linear/b"]), states
+        return self._step(lstm, inputs, states)
+
+    def columns(self, inputs, states):
+        """`call` with everything transposed: `([1, N], [[H, N], ...]) -> ([1, N], [[H, N], ...])`."""
+        return self._step(columns, inputs, states)
 
     def diagnose(self, inputs, states):
-        return lstm.activations(self._preprocess(inputs), states, self.named_weights)
+        return lstm.activations(self._preprocess(inputs, lstm.AXIS), states, self.named_weights)
 
     def get_config(self):
         return {

@@ -2,7 +2,8 @@
 
 Every coordinate of the optimizee is one row of a batch; rows never interact. An architecture makes features of the
 gradient, hands them to `stack`, and makes an update of what comes out. Functions here are pure, apart from
-`add_weights`, which gives a Keras layer its variables.
+`add_weights`, which gives a Keras layer its variables. `l2o_tf.optimizers.columns` has the same functions for loops
+that have to be fast.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,9 @@ from typing import NamedTuple
 
 import keras
 import tensorflow as tf
+
+AXIS = 1
+"""The axis of features and units; the other one is that of coordinates."""
 
 
 class Weight(NamedTuple):
@@ -99,12 +103,21 @@ def step(inputs, h, c, w_gates, b_gates):
     return tf.sigmoid(o) * tf.tanh(c), c
 
 
+def linear(inputs, w, b):
+    """`x W + b`: `[N, F] -> [N, M]`."""
+    return tf.matmul(inputs, w) + b
+
+
 def stack(inputs, states, weights):
     """One step of all layers: `(features [N, F], [h_1, c_1, ...]) -> (outputs [N, H], [h_1', c_1', ...])`."""
+    return run_layers(step, inputs, states, weights)
+
+
+def run_layers(layer_step, inputs, states, weights):
+    """`stack` for the `step` of any layout."""
     new_states = []
     for index in range(len(states) // 2):
-        h, c, w_gates, b_gates = _layer(index, states, weights)
-        inputs, c = step(inputs, h, c, w_gates, b_gates)
+        inputs, c = layer_step(inputs, *_layer(index, states, weights))
         new_states += [inputs, c]
     return inputs, new_states
 

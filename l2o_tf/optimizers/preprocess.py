@@ -1,4 +1,4 @@
-"""What a coordinate-wise network sees instead of the raw gradient: `[N, 1] -> [N, F]`.
+"""What a coordinate-wise network sees instead of the raw gradient: `[N, 1] -> [N, F]`, or `[1, N] -> [F, N]`.
 
 Gradients of neural networks span many orders of magnitude. Each function here is pure; the table `PREPROCESS` holds
 them under the names that DeepMind's program gives them.
@@ -21,18 +21,18 @@ def clamp(gradients: tf.Tensor, min_value: float = -1.0, max_value: float = 1.0)
     return tf.clip_by_value(gradients, min_value, max_value)
 
 
-def log_and_sign(gradients: tf.Tensor, k: float = 5.0) -> tf.Tensor:
+def log_and_sign(gradients: tf.Tensor, k: float = 5.0, axis: int = -1) -> tf.Tensor:
     """Logarithm of the magnitude, and the sign where the gradient is small; `F = 2`::
 
         u_1 = max(ln(|g| + ε) / k, -1)          ε = 2^-23, float32's machine epsilon
         u_2 = min(max(g e^k, -1), 1)
 
     The original program clamps both parts everywhere, where Andrychowicz et al. (2016), appendix A, define two cases;
-    there k is 10, in the program 5.
+    there k is 10, in the program 5. `axis` is that of the features.
     """
     epsilon = float(np.finfo(np.float32).eps)
     log = tf.math.log(tf.abs(gradients) + epsilon)
-    return tf.concat([tf.maximum(log / k, -1.0), clamp(gradients * math.exp(k))], axis=-1)
+    return tf.concat([tf.maximum(log / k, -1.0), clamp(gradients * math.exp(k))], axis=axis)
 
 
 PREPROCESS: dict[str, Callable[..., tf.Tensor]] = {

@@ -29,7 +29,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from l2o_tf.optimizers import lstm
+from l2o_tf.optimizers import columns, lstm
 
 LARGEST = 1e18
 """Larger gradients count as this large: their squares, of more than 1e38, would be infinite in float32."""
@@ -143,23 +143,30 @@ class RNNpropCell(keras.layers.Layer):
     def get_initial_state(self, batch_size=None):
         return [tf.zeros([batch_size, units], self.compute_dtype) for units in self.state_size]
 
-    def _features(self, inputs, memory):
-        """The projection `[N, 20]` of the normalised gradient, and m, v, t after this step."""
+    def _features(self, layout, inputs, memory):
+        """The projection (20 features) of the normalised gradient, and m, v, t after this step."""
         g = tf.clip_by_value(inputs, -LARGEST, LARGEST)
         memory = moments(g, *memory, self.beta_1, self.beta_2)
         m, g = normalised(g, *memory, self.beta_1, self.beta_2, self.epsilon)
-        pair = tf.concat([m, g] if self.feature_order == "mg" else [g, m], axis=1)
+        pair = tf.concat([m, g] if self.feature_order == "mg" else [g, m], axis=layout.AXIS)
         weights = self.named_weights
-        return tf.nn.elu(tf.matmul(pair, weights["input_projection/w"]) + weights["input_projection/b"]), memory
+        return tf.nn.elu(layout.linear(pair, weights["input_projection/w"], weights["input_projection/b"])), memory
 
-    def call(self, inputs, states):
-        features, memory = self._features(inputs, states[:3])
-        outputs, states = lstm.stack(features, states[3:], self.named_weights)
-        linear = tf.matmul(outputs, self.named_weights["linear/w"]) + self.named_weights["linear/b"]
+    def _step(self, layout, inputs, states):
+        features, memory = self._features(layout, inputs, states[:3])
+        outputs, states = layout.stack(features, states[3:], self.named_weights)
+        linear = layout.linear(outputs, self.named_weights["linear/w"], self.named_weights["linear/b"])
         return self.scale * tf.tanh(linear), [*memory, *states]
 
+    def call(self, inputs, states):
+        return self._step(lstm, inputs, states)
+
+    def columns(self, inputs, states):
+        """`call` with everything transposed: `([1, N], [[H, N], ...]) -> ([1, N], [[H, N], ...])`."""
+        return self._step(columns, inputs, states)
+
     def diagnose(self, inputs, states):
-        features, _ = self._features(inputs, states[:3])
+        features, _ = self._features(lstm, inputs, states[:3])
         return lstm.activations(features, states[3:], self.named_weights)
 
     def get_config(self):

@@ -50,11 +50,11 @@ def imitation(
         teacher: any optimizer; analytic in the paper.
         teacher_steps: k, teacher updates per label. Default 1, as in the original program.
         distance: `(labels, updates) -> scalar`, both `[T, N]`.
-        jit_compile: whether XLA compiles the window.
+        jit_compile: whether XLA compiles the window, or the student's part of it where the problem says so.
     """
     k = teacher_steps
 
-    @tf.function(jit_compile=jit_compile, autograph=False)
+    @tf.function(jit_compile=jit_compile and problem.xla, autograph=False)
     def compiled(run, batches):
         state, lecture = unroll.unroll(
             lambda params, batch: problem.loss(params, run.constants, batch),
@@ -72,6 +72,7 @@ def imitation(
             played,
             lambda trajectory: distance(labels, trajectory.updates),
             record=True,
+            jit_update=jit_compile and not problem.xla,
         )
         run = run._replace(params=state.params, student=after.optimizer, technique=state.optimizer)
         return run, Outcome(imitation_loss, gradients, lecture.losses, tf.constant(False))

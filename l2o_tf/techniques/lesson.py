@@ -105,10 +105,10 @@ def own_trajectory(
         second_derivatives: see `unroll.meta_gradient`.
         max_growth: M; a run whose window ends with `f >= f_0 + (M - 1) |f_0|` has exploded and ends there. Default 0:
             never.
-        jit_compile: whether XLA compiles the window.
+        jit_compile: whether XLA compiles the window, or the optimizer's part of it where the problem says so.
     """
 
-    @tf.function(jit_compile=jit_compile, autograph=False)
+    @tf.function(jit_compile=jit_compile and problem.xla, autograph=False)
     def compiled(run, batches):
         def first(losses):
             return tf.where(tf.math.is_nan(run.first), tf.stop_gradient(losses[0]), run.first)
@@ -121,6 +121,7 @@ def own_trajectory(
             lambda trajectory: objective(trajectory.losses, first(trajectory.losses)),
             second_derivatives=second_derivatives,
             judge=judge and (lambda params, batch: judge(params, run.constants)),
+            jit_update=jit_compile and not problem.xla,
         )
         start = first(trajectory.losses)
         exploded = tf.constant(False)

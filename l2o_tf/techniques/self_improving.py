@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf.optimizers.base import Optimizer
+from l2o_tf.optimizers.base import Loop, Optimizer
 from l2o_tf.techniques.lesson import Lesson, NumSteps, own_trajectory
 from problems.base import Problem, Seed, fold
 
@@ -48,7 +48,22 @@ class Mixture(Optimizer):
         return with_turns(MixtureState(states, None, None), tf.zeros([0], tf.int32))
 
     def update(self, grads, state, params):
-        steps = [o.update(grads, s, params) for o, s in zip(self.pool, state.pool, strict=True)]
+        return self._take_turns([optimizer.update for optimizer in self.pool], grads, state, params)
+
+    def loop(self):
+        loops = [optimizer.loop() for optimizer in self.pool]
+
+        def each(functions, state):
+            return state._replace(pool=[function(part) for function, part in zip(functions, state.pool, strict=True)])
+
+        return Loop(
+            lambda state: each([loop.enter for loop in loops], state),
+            lambda *step: self._take_turns([loop.update for loop in loops], *step),
+            lambda state: each([loop.leave for loop in loops], state),
+        )
+
+    def _take_turns(self, rules, grads, state, params):
+        steps = [rule(grads, part, params) for rule, part in zip(rules, state.pool, strict=True)]
         turn = tf.concat([state.turns, [0]], axis=0)[tf.minimum(state.step, tf.size(state.turns))]
         updates = {name: tf.stack([proposed[name] for proposed, _ in steps])[turn] for name in params}
         return updates, MixtureState([after for _, after in steps], state.turns, state.step + 1)

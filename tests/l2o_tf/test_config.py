@@ -125,8 +125,8 @@ class TestContradictions:
 class TestLongTails:
     @pytest.mark.parametrize("name", ["long_tail_windows", "long_tail_steps"])
     def test_bounds(self, name):
-        assert Config(**{name: "40.5,1"}).tail(name) == (40.5, 1)
-        assert Config(**{name: "20,10,30"}).tail(name) == (20, 10, 30)
+        assert resolve({name: "40.5,1"}).tail(name) == (40.5, 1)
+        assert resolve({name: "20,10,30"}).tail(name) == (20, 10, 30)
         assert Config().tail(name) == ()
         for bad in ("40", "40,1.5", "40,20,10", "40,1,2,3"):
             with pytest.raises(ValueError, match=f"--{name}={bad}, expected mean,least or mean,least,most"):
@@ -136,6 +136,7 @@ class TestLongTails:
         assert "--curriculum" in refused(long_tail_windows="40,1", curriculum=True)
         assert "--jit_compile" in refused(long_tail_steps="40,1", jit_compile=True)
         resolve({"long_tail_windows": "40,1", "jit_compile": True})
+        assert not resolve({"long_tail_steps": "40,1"}).jit_compile
 
 
 def test_minibatches_of_the_judge():

@@ -152,3 +152,15 @@ class TestStudents:
     def test_assigned(self):
         trained = training.trainer(net_assignments="x=L2O-DM")
         assert training.weights(trained).keys() == {f"0/{name}" for name in training.weights(training.trainer())}
+
+
+def test_annealing_begins_anew_with_every_period():
+    """By hand for a period of four: `α/2 (1 + cos(π e/4))`, of every lesson's meta-optimizer."""
+    with training.eagerly():
+        trained = training.trainer(anneal=True, evaluation_period=4, imitation=True, teachers="sgd")
+        rates = []
+        for _ in range(6):
+            trained.advance()
+            rates.append([float(o.learning_rate.numpy()) for o in trained._meta_optimizers.values()])
+    expected = [0.01, 0.00853553, 0.005, 0.00146447, 0.01, 0.00853553]
+    np.testing.assert_allclose(rates, np.transpose([expected, expected]), rtol=1e-5)

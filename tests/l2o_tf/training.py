@@ -21,6 +21,7 @@ TINY = {
     "num_runs_validation": 2,
     "learning_rate": 0.01,
     "seed": 3,
+    "jit_compile": False,
 }
 TECHNIQUES = {
     "curriculum": True,
