@@ -36,6 +36,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("record", "after", ["after", "before"], text, flag_values=values)
     text = "Loss and accuracy over the whole data set every so many steps; 0: never."
     flags.DEFINE_integer("full_period", 0, text, lower_bound=0, flag_values=values)
+    text = "Runs that take their steps together, a divisor of --num_runs; for GPUs. Not for L2O-Scale."
+    flags.DEFINE_integer("side_by_side", 1, text, lower_bound=1, flag_values=values)
     text = "Where images come from: 'auto', 'tfds', 'embedded'."
     flags.DEFINE_enum("data", "auto", ["auto", "tfds", "embedded"], text, flag_values=values)
     text = "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default."
@@ -53,6 +55,7 @@ def evaluate_all(values: flags.FlagValues, folder: Path) -> list:
 
     options = {name: values[name].value for name in ("seed", "num_runs", "num_steps", "record", "full_period")}
     settings = {**options, "split": values.split, "learning_rate": values.learning_rate}
+    options["side_by_side"] = values.side_by_side
     settings |= {"files": files} if (files := digests(values.problem)) else {}
     pairs = [comparison.Pair(problem, *found) for problem in _problems(values) for found in _optimizers(values)]
     before = comparison.unfinished(folder, settings)

@@ -11,7 +11,7 @@ from l2o_tf.objectives import OBJECTIVES
 from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer, from_file, make_optimizer
 from l2o_tf.techniques import curriculum as cl
 from l2o_tf.techniques.imitation import DISTANCES, imitation
-from l2o_tf.techniques.lesson import Judge, Lesson, own_trajectory
+from l2o_tf.techniques.lesson import Judge, Lesson, in_turn, own_trajectory
 from l2o_tf.techniques.self_improving import self_improving
 from problems import PROBLEM_SETS, DataOptions, make_problem
 from problems.base import Problem, objective_of
@@ -101,13 +101,18 @@ def make_lessons(config: Config, problem: Problem, student: Optimizer) -> list[L
     if config.convex_term:
         problem = convex_term(problem)
     teachers = [make_teacher(name, config.teacher_learning_rate) for name in config.teachers.split(",")]
+    common = {"jit_compile": config.jit_compile, "meta_batch_size": config.meta_batch_size}
     options = {
         "objective": OBJECTIVES[config.objective],
         "judge": _judge(config, problem),
         "second_derivatives": config.second_derivatives,
         "max_growth": config.max_growth,
-        "jit_compile": config.jit_compile,
+        **common,
     }
+    # Optimizers whose coordinates depend on each other take their optimizees in turn; and XLA cannot differentiate
+    # `tf.vectorized_map` twice.
+    if config.self_improving or config.second_derivatives or not student.coordinatewise:
+        options["meta_batch_size"] = common["meta_batch_size"] = 1
     if config.self_improving:
         decay = config.self_improving_epochs
         lessons = [self_improving(problem, student, teachers, decay_epochs=decay, **options)]
@@ -115,9 +120,9 @@ def make_lessons(config: Config, problem: Problem, student: Optimizer) -> list[L
         lessons = [own_trajectory(problem, student, **options)]
     if config.imitation:
         distance = DISTANCES[config.imitation_distance]
-        options = {"teacher_steps": config.teacher_steps, "distance": distance, "jit_compile": config.jit_compile}
+        options = {"teacher_steps": config.teacher_steps, "distance": distance, **common}
         lessons += [imitation(problem, student, teacher, **options) for teacher in teachers]
-    return lessons
+    return [in_turn(lesson, config.meta_batch_size // common["meta_batch_size"]) for lesson in lessons]
 
 
 def _judge(config: Config, problem: Problem) -> Judge | None:

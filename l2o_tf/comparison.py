@@ -86,8 +86,9 @@ def evaluate_all(
     Raises:
         ValueError: if one of the pairs cannot be evaluated; before the first of them is.
     """
+    checked = {name: options[name] for name in ("num_runs", "side_by_side") if name in options}
     for problem, optimizer, _ in pairs:
-        evaluation.check(problem, optimizer, full_period=full_period)
+        evaluation.check(problem, optimizer, full_period=full_period, **checked)
     return (_evaluate(pair, seed, num_steps=num_steps, full_period=full_period, **options) for pair in pairs)
 
 

@@ -64,6 +64,9 @@ class Config:
     split: str = _field("original", "Images to use: 'original' (as the original program), 'train' or 'test'.")
     seed: int = _field(0, "Decides everything that is drawn: weights, optimizees, minibatches, validation.")
     num_epochs: int = _field(5000, "Meta-epochs at most; one meta-epoch is one run of the optimizee.")
+    meta_batch_size: int = _field(
+        1, "Optimizees side by side in a meta-epoch; the meta-gradient is the mean of theirs."
+    )
     num_steps: int = _field(100, "Horizon: steps per run. A curriculum sets its own.")
     unroll_length: int = _field(20, "Truncation: steps per window of backpropagation.")
     long_tail_windows: str = _field(

@@ -32,7 +32,15 @@ CHOICES = {
 
 
 POSITIVE = (
-    *("num_epochs", "num_steps", "unroll_length", "learning_rate", "evaluation_period", "num_runs_validation"),
+    *(
+        "num_epochs",
+        "meta_batch_size",
+        "num_steps",
+        "unroll_length",
+        "learning_rate",
+        "evaluation_period",
+        "num_runs_validation",
+    ),
     *("validation_window", "min_periods", "patience", "teacher_learning_rate", "teacher_steps"),
     *("self_improving_epochs", "random_scaling_bound", "max_skips", "time_scales", "judge_minibatches"),
 )

@@ -22,7 +22,9 @@ import tensorflow as tf
 
 from l2o_tf import unroll
 from l2o_tf.optimizers.base import Optimizer
+from l2o_tf.techniques.lesson import Optimizees
 from problems.base import Problem, Seed, fold, make_seed
+from problems.side_by_side import fold_each
 
 _INIT, _WINDOW = 0, 1
 
@@ -49,7 +51,9 @@ def run_seeds(seed: Seed, num_runs: int) -> tf.Tensor:
     return tf.stack([fold(seed, run) for run in range(num_runs)])
 
 
-def rollouts(problem: Problem, optimizer: Optimizer, *, window: int = 100, jit_compile: bool = True) -> Rollouts:
+def rollouts(
+    problem: Problem, optimizer: Optimizer, *, window: int = 100, jit_compile: bool = True, side_by_side: int = 1
+) -> Rollouts:
     """Compiles the runs of `optimizer` on `problem`.
 
     Args:
@@ -57,7 +61,50 @@ def rollouts(problem: Problem, optimizer: Optimizer, *, window: int = 100, jit_c
         optimizer: what optimizes it.
         window: T, steps per window; every window costs one loss more than steps. Default 100.
         jit_compile: whether XLA compiles a window (default), or the optimizer's part of it where the problem says so.
+        side_by_side: K, runs that take their steps together; the number of runs must be a multiple of it. Default 1:
+            one run after the other, so that the states of one fit a CPU's cache. A GPU wants many.
+
+    Raises:
+        ValueError: if the optimizer cannot run several optimizees side by side.
     """
+    optimizees = Optimizees.of(problem, side_by_side, optimizer)
+    problem, group = optimizees.problem, _Group(optimizees.count)
+    advance_run = _windows(problem, optimizer, window, jit_compile, group)
+
+    @tf.function(autograph=False)
+    def start_run(seed):
+        seed = group.fold(seed, _INIT)
+        params, constants = problem.init(seed)
+        return unroll.initial_state(optimizer, params, group.first(seed)), constants
+
+    @tf.function(autograph=False)
+    def start(seeds):
+        runs = [start_run(seed) for seed in tf.unstack(group.split(seeds))]
+        return tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *runs)
+
+    @tf.function(autograph=False)
+    def advance(carry, seeds, first_window, num_windows):
+        one_run = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape[1:], tensor.dtype), carry)
+        carry, losses = _each_run(
+            lambda run: advance_run(*run, first_window, num_windows),
+            (carry, group.split(seeds)),
+            (one_run, tf.TensorSpec([None, window + 1, *group.shape], tf.float32)),
+        )
+        return carry, group.join(losses)
+
+    @tf.function(autograph=False)
+    def measure(carry):
+        scalar = tf.TensorSpec(group.shape, tf.float32)
+        found = _each_run(
+            lambda run: problem.evaluate(run[0].params, run[1]), carry, {"loss": scalar, "accuracy": scalar}
+        )
+        return {name: tf.reshape(values, [-1]) for name, values in found.items()}
+
+    return Rollouts(start, advance, measure if problem.evaluate else None, window)
+
+
+def _windows(problem: Problem, optimizer: Optimizer, window: int, jit_compile: bool, group: "_Group"):
+    """`(carry, seed, first_window, num_windows) -> (carry, losses [num_windows, T+1])` of one run, or of a group."""
 
     @tf.function(jit_compile=jit_compile and problem.xla, autograph=False)
     def run_window(state, constants, batches):
@@ -67,47 +114,49 @@ def rollouts(problem: Problem, optimizer: Optimizer, *, window: int = 100, jit_c
             state,
             batches,
             jit_update=jit_compile and not problem.xla,
+            side_by_side=group.count,
         )
 
-    @tf.function(autograph=False)
-    def start_run(seed):
-        seed = fold(seed, _INIT)
-        params, constants = problem.init(seed)
-        return unroll.initial_state(optimizer, params, seed), constants
-
-    def advance_run(carry, seed, first_window, num_windows):
-        (state, constants), losses = carry, tf.TensorArray(tf.float32, num_windows, element_shape=[window + 1])
+    def advance(carry, seed, first_window, num_windows):
+        state, constants = carry
+        losses = tf.TensorArray(tf.float32, num_windows, element_shape=[window + 1, *group.shape])
 
         def body(w, state, losses):
-            batches = problem.sample(fold(seed, _WINDOW, first_window + w), window + 1)
+            batches = problem.sample(group.fold(seed, _WINDOW, first_window + w), window + 1)
             state, trajectory = run_window(state, constants, batches)
             return w + 1, state, losses.write(w, tf.cast(trajectory.losses, tf.float32))
 
         _, state, losses = tf.while_loop(lambda w, *_: w < num_windows, body, (0, state, losses))
         return (state, constants), losses.stack()
 
-    @tf.function(autograph=False)
-    def start(seeds):
-        runs = [start_run(seed) for seed in tf.unstack(seeds)]
-        return tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *runs)
+    return advance
 
-    @tf.function(autograph=False)
-    def advance(carry, seeds, first_window, num_windows):
-        one_run = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape[1:], tensor.dtype), carry)
-        return _each_run(
-            lambda run: advance_run(*run, first_window, num_windows),
-            (carry, seeds),
-            (one_run, tf.TensorSpec([None, window + 1], tf.float32)),
-        )
 
-    @tf.function(autograph=False)
-    def measure(carry):
-        scalar = tf.TensorSpec([], tf.float32)
-        return _each_run(
-            lambda run: problem.evaluate(run[0].params, run[1]), carry, {"loss": scalar, "accuracy": scalar}
-        )
+class _Group(NamedTuple):
+    """Runs side by side: R of them are R/K groups of K; with `count` None each is by itself."""
 
-    return Rollouts(start, advance, measure if problem.evaluate else None, window)
+    count: int | None
+
+    @property
+    def shape(self) -> list[int]:
+        return [] if self.count is None else [self.count]
+
+    def fold(self, seed: Seed, *values) -> Seed:
+        return fold(seed, *values) if self.count is None else fold_each(seed, *values)
+
+    def first(self, seed: Seed) -> Seed:
+        return seed if self.count is None else seed[0]
+
+    def split(self, seeds: tf.Tensor) -> tf.Tensor:
+        """`[R, 2] -> [R/K, K, 2]`."""
+        return seeds if self.count is None else tf.reshape(seeds, [-1, self.count, 2])
+
+    def join(self, losses: tf.Tensor) -> tf.Tensor:
+        """`[R/K, W, T+1, K] -> [R, W, T+1]`."""
+        if self.count is None:
+            return losses
+        losses = tf.transpose(losses, [0, 3, 1, 2])
+        return tf.reshape(losses, tf.concat([[-1], tf.shape(losses)[2:]], axis=0))
 
 
 def _each_run(function, inputs, signature):
@@ -142,13 +191,25 @@ class Evaluation(NamedTuple):
     full: dict[str, np.ndarray] | None = None
 
 
-def check(problem: Problem, optimizer: Optimizer, *, full_period: int = 0, window: int = 100) -> None:
+def check(
+    problem: Problem,
+    optimizer: Optimizer,
+    *,
+    num_runs: int = 1,
+    full_period: int = 0,
+    window: int = 100,
+    side_by_side: int = 1,
+) -> None:
     """Refuses what `evaluate` cannot do, before anything is compiled.
 
     Raises:
-        ValueError: if `full_period` is no multiple of `window`, the problem has no data set to measure on, or the
-            optimizer is not made for the problem's parameters.
+        ValueError: if `full_period` is no multiple of `window`, the problem has no data set to measure on, the
+            optimizer is not made for the problem's parameters or cannot run several optimizees side by side, or
+            `side_by_side` does not divide `num_runs`.
     """
+    if num_runs % side_by_side:
+        raise ValueError(f"Received side_by_side={side_by_side}, expected a divisor of num_runs={num_runs}.")
+    Optimizees.of(problem, side_by_side, optimizer)
     if full_period and (full_period % window or problem.evaluate is None):
         reason = f"a multiple of {window}" if problem.evaluate else f"0: {problem.name} has no data set"
         raise ValueError(f"Received full_period={full_period}, expected {reason}.")
@@ -166,6 +227,7 @@ def evaluate(
     record: str = "after",
     full_period: int = 0,
     window: int = 100,
+    side_by_side: int = 1,
     on_progress: Callable[[int, float], None] = lambda steps, loss: None,
 ) -> Evaluation:
     """Runs `optimizer` on `problem` from `num_runs` starting points.
@@ -180,13 +242,15 @@ def evaluate(
         full_period: measure loss and accuracy over the whole data set every so many steps, a multiple of `window`; 0:
             never.
         window: steps per window.
+        side_by_side: runs that take their steps together, see `rollouts`; divides `num_runs`.
         on_progress: called as `(steps done, mean loss)` several times a run.
 
     Raises:
         ValueError: as `check` does.
     """
-    check(problem, optimizer, full_period=full_period, window=window)
-    compiled = rollouts(problem, optimizer, window=window)
+    options = {"num_runs": num_runs, "full_period": full_period, "window": window, "side_by_side": side_by_side}
+    check(problem, optimizer, **options)
+    compiled = rollouts(problem, optimizer, window=window, side_by_side=side_by_side)
     seeds = run_seeds(seed, num_runs)
     carry = compiled.start(seeds)
     compiled.advance(carry, seeds, tf.constant(0), tf.constant(1))  # compiles; pure, so nothing has happened

@@ -159,7 +159,7 @@ class MetaTrainer:
         return Event(epoch, problem, lesson, stage, horizon, report, speed, validations, messages)
 
     def _set_learning_rate(self) -> None:
-        """Annealing: `α/2 (1 + cos(π e/P))` in meta-epoch e of a period of P, so that validations judge settled weights.
+        """Annealing: `α/2 (1 + cos(π e/P))` in meta-epoch e of a period of P, for validations of settled weights.
 
         It begins anew with every period (Loshchilov and Hutter, 2017, *SGDR*).
         """

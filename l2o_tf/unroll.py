@@ -17,8 +17,8 @@ is a sum of gradients, and the optimizer is pulled back step by step, from the s
     λ_t   = λ_t+1 + w_t g_t                                  (plus (∂Δθ_t/∂θ)ᵀ λ_t+1, for a rule that looks at θ)
 
 So the optimizee is never differentiated twice, and a step leaves nothing behind but the states, the gradient and the
-parameters: what a cell computes in between is computed again. `second_derivatives=True` differentiates the whole run
-instead, gradients included.
+parameters: what a cell computes in between is computed again. `l2o_tf.pull_back` has the backward pass.
+`second_derivatives=True` differentiates the whole run instead, gradients included.
 
 Everything here is traceable and holds no state: call it inside a `tf.function`, with XLA or without.
 """
@@ -29,7 +29,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from l2o_tf import nest
-from l2o_tf.optimizers.base import Optimizer, Params
+from l2o_tf.optimizers.base import Loop, Optimizer, Params
+from l2o_tf.pull_back import Kept, Weights, array, block_size, pull_back
 from problems.base import Seed, fold
 
 Batches = Any
@@ -93,6 +94,7 @@ def unroll(
     record: bool = False,
     judge: LossFn | None = None,
     jit_update: bool = False,
+    side_by_side: int | None = None,
 ) -> tuple[UnrollState, Trajectory]:
     """Runs `optimizer` on `loss_fn` for T steps.
 
@@ -106,12 +108,14 @@ def unroll(
             gets: L2O-Scale learns from minibatches and is judged by the whole data set.
         jit_update: whether XLA compiles the optimizer's part of a step on its own, for optimizees that are not to be
             compiled with it (`Problem.xla`).
+        side_by_side: K, where the parameters are those of K optimizees, each tensor with a leading axis of K; then
+            `loss_fn` and `judge` return `[K]`, and losses are `[T+1, K]`. Default: one optimizee.
 
     Returns:
         The state after T steps, and the `Trajectory`.
     """
     kept = ("grads", "updates") if record else ()
-    state, losses, rows = _run(loss_fn, optimizer, state, batches, judge, jit_update, kept)
+    state, losses, rows = _run(loss_fn, optimizer.loop(), state, batches, judge, jit_update, side_by_side, kept)
     return state, Trajectory(losses, **rows)
 
 
@@ -126,6 +130,7 @@ def meta_gradient(
     record: bool = False,
     judge: LossFn | None = None,
     jit_update: bool = False,
+    side_by_side: int | None = None,
 ) -> tuple[tf.Tensor, list[tf.Tensor], UnrollState, Trajectory]:
     """`∂ objective(trajectory) / ∂φ` over one truncation window.
 
@@ -134,7 +139,7 @@ def meta_gradient(
     Args:
         objective: `Trajectory -> scalar`, see `l2o_tf.objectives`.
         second_derivatives: whether the losses and gradients are differentiated truly; default: first order.
-        loss_fn, optimizer, state, batches, record, judge: as in `unroll`.
+        loss_fn, optimizer, state, batches, record, judge, side_by_side: as in `unroll`.
         jit_update: as in `unroll`, and so is the backward pass; of no effect with second derivatives, which flow
             through both parts.
 
@@ -145,36 +150,42 @@ def meta_gradient(
     zero = tf.UnconnectedGradients.ZERO
     if second_derivatives:
         with tf.GradientTape() as tape:
-            state, trajectory = unroll(loss_fn, optimizer, state, batches, record=record, judge=judge)
+            state, trajectory = unroll(
+                loss_fn, optimizer, state, batches, record=record, judge=judge, side_by_side=side_by_side
+            )
             meta_loss = objective(trajectory)
         return meta_loss, tape.gradient(meta_loss, phi, unconnected_gradients=zero), state, trajectory
-    kept = ("grads", "updates", "slopes", "params", "states") if record else ("grads", "slopes", "params", "states")
-    state, losses, rows = _run(loss_fn, optimizer, state, batches, judge, jit_update, kept)
-    trajectory = Trajectory(losses, rows["grads"] if record else None, rows.get("updates"))
+    names = ("grads", "updates", "slopes", "last", "params", "states")
+    kept = [name for name in names if (name != "updates" or record) and (name != "slopes" or judge)]
+    loop, like = optimizer.loop(), state.params
+    state, losses, rows = _run(loss_fn, loop, state, batches, judge, jit_update, side_by_side, kept)
+    trajectory = Trajectory(losses, rows["grads"] if record else None, rows.pop("updates", None))
     judged = [losses, trajectory.updates] if record else [losses]
     with tf.GradientTape() as tape:
         tape.watch(judged)
         meta_loss = objective(trajectory)
-    weights = tape.gradient(meta_loss, judged, unconnected_gradients=zero)
-    pull_back = _xla(_pull_back) if jit_update else _pull_back
-    return meta_loss, pull_back(optimizer, phi, state.params, rows, *weights), state, trajectory
+    found = tape.gradient(meta_loss, judged, unconnected_gradients=zero)
+    weights = Weights(found[0], found[1] if record else None, _owners(like, side_by_side))
+    pull = _xla(pull_back) if jit_update else pull_back
+    return meta_loss, pull(loop, phi, like, Kept(slopes=rows.pop("slopes", None), **rows), weights), state, trajectory
 
 
-def _run(loss_fn, optimizer, state, batches, judge, jit_update, kept: Sequence[str]):
+def _run(loss_fn, loop: Loop, state, batches, judge, jit_update, side_by_side, kept: Sequence[str]):
     """The loop: `(state, losses [T+1], {name: [T, ...]})`, with a row per step for each name in `kept`.
 
-    Rows may be the gradient g_t and the update Δθ_t, θ_t (`"params"`), all `[N]`, the optimizer's state in the loop's
-    layout (`"states"`), and `"slopes"`, which are `[T+1, N]`: the gradients of the losses.
+    Rows may be those of `Kept`, of which states and parameters are None where the window is to be replayed, and the
+    `"updates"`.
     """
     evaluate, measure = value_and_grad(loss_fn), value_and_grad(judge) if judge else None
-    loop = optimizer.loop()
     update = _xla(loop.update) if jit_update else loop.update
     num_steps = _leading_axis(batches) - 1
-    memory = loop.enter(state.optimizer)
-    like = nest.flatten(state.params)
-    examples = dict.fromkeys(("grads", "updates", "slopes", "params"), like) | {"states": memory}
-    rows = {name: tf.nest.map_structure(lambda x: _array(x, num_steps), examples[name]) for name in kept}
-    losses = _array(like[0], num_steps)
+    start, like = loop.enter(state.optimizer), nest.flatten(state.params)
+    replay = block_size(loop, start, like.shape[0], num_steps) is not None
+    own = [name for name in kept if name != "last" and not (replay and name in ("states", "params"))]
+    rows = {
+        name: tf.nest.map_structure(lambda x: array(x, num_steps), start if name == "states" else like) for name in own
+    }
+    losses = tf.TensorArray(like.dtype, num_steps, element_shape=[side_by_side] if side_by_side else [])
 
     def judged(params, batch):
         loss, grads = evaluate(params, batch)
@@ -184,61 +195,34 @@ def _run(loss_fn, optimizer, state, batches, judge, jit_update, kept: Sequence[s
         grads, loss, slope = judged(params, _at(batches, t))
         updates, after = update(grads, memory, params)
         vectors = {"grads": grads, "updates": updates, "slopes": slope, "params": params}
-        found = {name: memory if name == "states" else nest.flatten(vectors[name]) for name in kept}
-        rows = {name: tf.nest.map_structure(lambda row, x: row.write(t, x), rows[name], found[name]) for name in kept}
+        found = {name: memory if name == "states" else nest.flatten(vectors[name]) for name in own}
+        rows = {name: tf.nest.map_structure(lambda row, x: row.write(t, x), rows[name], found[name]) for name in own}
         return t + 1, nest.add(params, updates), after, losses.write(t, loss), rows
 
     _, params, memory, losses, rows = tf.while_loop(
-        lambda t, *_: t < num_steps, step, (0, state.params, memory, losses, rows), maximum_iterations=num_steps
+        lambda t, *_: t < num_steps, step, (0, state.params, start, losses, rows), maximum_iterations=num_steps
     )
     _, loss, slope = judged(params, _at(batches, num_steps))
     rows = tf.nest.map_structure(lambda row: row.stack(), rows)
-    if "slopes" in kept:
-        rows["slopes"] = tf.concat([rows["slopes"], nest.flatten(slope)[None]], axis=0)
+    if "last" in kept:
+        rows = {"states": None, "params": None, **rows, "last": nest.flatten(slope), "start": start}
     losses = tf.concat([losses.stack(), loss[None]], axis=0)
     return UnrollState(params, loop.leave(memory)), losses, rows
 
 
-def _pull_back(optimizer: Optimizer, phi: list, like: Params, rows: dict, weights, pushes=None) -> list[tf.Tensor]:
-    """The first-order meta-gradient from what `_run` kept, see the module's docstring.
-
-    Args:
-        optimizer: whose meta-parameters are `phi`.
-        like: parameters of the optimizee, for their names and shapes.
-        rows: of `_run`.
-        weights: `w_t = ∂L/∂f(θ_t) [T+1]`.
-        pushes: `∂L/∂Δθ_t [T, N]`, if the objective sees the updates.
-    """
-    if not phi:
-        return []
-    loop, num_steps = optimizer.loop(), _leading_axis(rows["grads"])
-    pulls = weights[:, None] * rows["slopes"]
-
-    def step(back, theta_bar, state_bar, phi_bar):
-        t = num_steps - 1 - back
-        grads, params = (nest.unflatten(rows[name][t], like) for name in ("grads", "params"))
-        state = _at(rows["states"], t)
-        moving = [x for x in tf.nest.flatten(state) if x.dtype.is_floating]
-        with tf.GradientTape() as tape:
-            tape.watch([moving, params])
-            updates, after = loop.update(grads, state, params)
-            ends = [nest.flatten(updates), *(x for x in tf.nest.flatten(after) if x.dtype.is_floating)]
-        update_bar = theta_bar if pushes is None else theta_bar + pushes[t]
-        found = tape.gradient(ends, [phi, moving, params], [update_bar, *state_bar], tf.UnconnectedGradients.ZERO)
-        phi_bar = [total + part for total, part in zip(phi_bar, found[0], strict=True)]
-        return back + 1, theta_bar + pulls[t] + nest.flatten(found[2]), found[1], phi_bar
-
-    floating = [x for x in tf.nest.flatten(rows["states"]) if x.dtype.is_floating]
-    start = (0, pulls[num_steps], [tf.zeros_like(x[0]) for x in floating], [tf.zeros_like(x) for x in phi])
-    return tf.while_loop(lambda back, *_: back < num_steps, step, start, maximum_iterations=num_steps)[3]
+def _owners(params: Params, side_by_side: int | None) -> tf.Tensor | None:
+    """`[N]`: which of the K optimizees side by side each coordinate belongs to."""
+    if side_by_side is None:
+        return None
+    owner = tf.range(side_by_side)
+    spread = {
+        name: tf.broadcast_to(tf.reshape(owner, [-1] + [1] * (x.shape.rank - 1)), x.shape) for name, x in params.items()
+    }
+    return nest.flatten(spread)
 
 
 def _xla(function):
     return tf.function(function, jit_compile=True, autograph=False)
-
-
-def _array(example: tf.Tensor, size) -> tf.TensorArray:
-    return tf.TensorArray(example.dtype, size, element_shape=example.shape)
 
 
 def replayed(params: Params, grads: tf.Tensor) -> tf.Tensor:

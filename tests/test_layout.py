@@ -24,14 +24,14 @@ RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (2, ("problems", "problems.*")),
     (3, ("l2o_tf.optimizers.base", "l2o_tf.optimizers.preprocess")),
     (4, ("l2o_tf.optimizers", "l2o_tf.optimizers.*")),
-    (5, ("l2o_tf.guard", "l2o_tf.unroll", "l2o_tf.objectives")),
+    (5, ("l2o_tf.guard", "l2o_tf.pull_back", "l2o_tf.unroll", "l2o_tf.objectives")),
     (6, ("l2o_tf.techniques", "l2o_tf.techniques.*")),
     (7, ("l2o_tf.assembly", "l2o_tf.inspection", "l2o_tf.meta_epoch", "l2o_tf.standing")),
     (7, ("l2o_tf.evaluation", "l2o_tf.meta_optimizers", "l2o_tf.meta_trainer", "l2o_tf.validation")),
     (8, ("l2o_tf.checkpoint", "l2o_tf.checkpoint.*", "l2o_tf.plots", "l2o_tf.plots.*")),
     (8, ("l2o_tf.comparison", "l2o_tf.console", "l2o_tf.keras_optimizer", "l2o_tf.cards", "l2o_tf.__main__")),
     (8, ("l2o_tf.progress", "l2o_tf.records", "l2o_tf.reporting", "l2o_tf.run_directory", "l2o_tf.trained")),
-    (9, ("meta_train", "evaluate", "reproduce", "benchmarks", "benchmarks.*", "examples.*")),
+    (9, ("meta_train", "evaluate", "reproduce", "benchmarks", "benchmarks.*", "examples.*", "docs.api.*")),
 )
 OURS = ("l2o_tf", "problems", "meta_train", "evaluate", "reproduce", "benchmarks")
 MAY_UNPICKLE = ("l2o_tf.checkpoint.original",)  # the restricted importer of original weights
@@ -151,7 +151,11 @@ def test_files_and_functions_are_short():
 
 def test_no_unpickling_and_no_machine_paths():
     assert not [fault for module, path in python_files().items() for fault in pickle_faults(module, path.read_text())]
-    texts = [path for path in files() if path.suffix in {".py", ".md", ".txt", ".toml", ".flags", ".json", ".yaml", ""}]
+    texts = [
+        path
+        for path in files()
+        if path.suffix in {".py", ".md", ".txt", ".toml", ".flags", ".json", ".yaml", ".ipynb", ""}
+    ]
     assert ROOT / "README.md" in texts
     name_of = {path: str(path.relative_to(ROOT)) for path in texts}
     assert not [fault for p in texts for fault in path_faults(name_of[p], p.read_text(errors="replace"))]

@@ -14,6 +14,7 @@ tensors apart.
 """
 
 import abc
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -34,11 +35,14 @@ class Loop(NamedTuple):
         enter: `state -> state`, into the loop's layout, before the first step.
         update: `Optimizer.update` for states in that layout.
         leave: `state -> state`, back again, after the last step.
+        cut: `(state, first, n) -> state` of the coordinates `first ... first + n - 1`, in the loop's layout; None where
+            a rule's coordinates depend on each other.
     """
 
     enter: Callable[[State], State]
     update: Callable[[Params, State, Params], tuple[Params, State]]
     leave: Callable[[State], State]
+    cut: Callable[[State, tf.Tensor, int], State] | None = None
 
 
 class Optimizer(abc.ABC):
@@ -48,11 +52,14 @@ class Optimizer(abc.ABC):
         name: name in records, tables and plots.
         kind: under which name `l2o_tf.optimizers.make_optimizer` makes it, e.g. `"adam"` or `"L2O-DM"`.
         architecture: what it is made of besides its meta-parameters, as JSON types.
+        coordinatewise: whether it treats every coordinate alike and by itself, so that it can run several optimizees
+            side by side.
     """
 
     name: str
     kind: str
     architecture: dict[str, Any]
+    coordinatewise: bool = False
 
     @abc.abstractmethod
     def initial_state(self, params: Params, seed: Seed) -> State:
@@ -106,6 +113,8 @@ class Analytic(Optimizer):
         update: `(grads, state, params) -> (updates, state)`.
     """
 
+    coordinatewise = True
+
     def __init__(
         self,
         name: str,
@@ -135,6 +144,8 @@ class LearnedOptimizer(Optimizer):
         kind: name of the architecture; default: the cell's class.
     """
 
+    coordinatewise = True
+
     def __init__(self, cell: keras.layers.Layer, kind: str | None = None):
         self.cell = cell
         self.name = self.kind = kind or type(cell).__name__
@@ -155,9 +166,9 @@ class LearnedOptimizer(Optimizer):
         return nest.unflatten(outputs[0], like=params), state
 
     def loop(self) -> Loop:
-        if not hasattr(self.cell, "columns"):
-            return super().loop()
-        return Loop(_transposed, self._update_columns, _transposed)
+        if hasattr(self.cell, "columns"):
+            return Loop(_transposed, self._update_columns, _transposed, functools.partial(_cut, axis=1))
+        return super().loop()._replace(cut=functools.partial(_cut, axis=0))
 
     def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
         return self.cell.diagnose(nest.flatten(grads)[:, None], state) if hasattr(self.cell, "diagnose") else {}
@@ -204,3 +215,14 @@ class HierarchicalOptimizer(Optimizer):
 
 def _transposed(state: State) -> State:
     return tf.nest.map_structure(tf.transpose, state)
+
+
+def _cut(state: State, first, size: int, *, axis: int) -> State:
+    """`size` coordinates of every tensor `[N, H]` (axis 0) or `[H, N]` (axis 1)."""
+
+    def cut(x):
+        begin, sizes = [0] * x.shape.rank, x.shape.as_list()
+        begin[axis], sizes[axis] = first, size
+        return tf.slice(x, begin, sizes)
+
+    return tf.nest.map_structure(cut, state)

@@ -16,17 +16,21 @@ import tensorflow as tf
 
 from l2o_tf import unroll
 from l2o_tf.optimizers.base import Optimizer
-from l2o_tf.techniques.lesson import Lesson, Outcome, first_run
+from l2o_tf.techniques.lesson import Lesson, Optimizees, Outcome
 from problems.base import Problem
 
 
-def squared_error(labels: tf.Tensor, updates: tf.Tensor) -> tf.Tensor:
-    """Eq. (1) of the paper with `ω_t = 1`: the sum of squares over steps and coordinates. Both `[T, N]`."""
-    return tf.reduce_sum(tf.square(labels - updates))
+def squared_error(labels: tf.Tensor, updates: tf.Tensor, optimizees: int = 1) -> tf.Tensor:
+    """Eq. (1) of the paper with `ω_t = 1`: the sum of squares over steps and coordinates, `[T, N]` both.
+
+    Of several optimizees side by side, the mean of theirs.
+    """
+    return tf.reduce_sum(tf.square(labels - updates)) / optimizees
 
 
-def half_mean_squared_error(labels: tf.Tensor, updates: tf.Tensor) -> tf.Tensor:
-    """The original program's: `Σ_t 1/2 Σ_n (label - update)² / N`."""
+def half_mean_squared_error(labels: tf.Tensor, updates: tf.Tensor, optimizees: int = 1) -> tf.Tensor:
+    """The original program's: `Σ_t 1/2 Σ_n (label - update)² / N`; the same for several optimizees side by side."""
+    del optimizees
     return 0.5 * tf.reduce_sum(tf.reduce_mean(tf.square(labels - updates), axis=1))
 
 
@@ -41,6 +45,7 @@ def imitation(
     teacher_steps: int = 1,
     distance=squared_error,
     jit_compile: bool = False,
+    meta_batch_size: int = 1,
 ) -> Lesson:
     """The lesson in which `student` imitates `teacher`.
 
@@ -51,8 +56,13 @@ def imitation(
         teacher_steps: k, teacher updates per label. Default 1, as in the original program.
         distance: `(labels, updates) -> scalar`, both `[T, N]`.
         jit_compile: whether XLA compiles the window, or the student's part of it where the problem says so.
+        meta_batch_size: K, optimizees side by side; the loss is the mean of theirs. Default 1.
+
+    Raises:
+        ValueError: if the student or the teacher cannot run several side by side; see `in_turn`.
     """
-    k = teacher_steps
+    k, optimizees = teacher_steps, Optimizees.of(problem, meta_batch_size, student, teacher)
+    problem = optimizees.problem
 
     @tf.function(jit_compile=jit_compile and problem.xla, autograph=False)
     def compiled(run, batches):
@@ -62,6 +72,7 @@ def imitation(
             unroll.UnrollState(run.params, run.technique),
             batches,
             record=True,
+            side_by_side=optimizees.count,
         )
         labels = tf.reduce_sum(tf.reshape(lecture.updates, [-1, k, lecture.updates.shape[1]]), axis=1)
         played = tf.concat([lecture.grads[::k], tf.zeros_like(lecture.grads[:1])], axis=0)
@@ -70,16 +81,16 @@ def imitation(
             student,
             unroll.UnrollState(run.params, run.student),
             played,
-            lambda trajectory: distance(labels, trajectory.updates),
+            lambda trajectory: distance(labels, trajectory.updates, meta_batch_size),
             record=True,
             jit_update=jit_compile and not problem.xla,
         )
         run = run._replace(params=state.params, student=after.optimizer, technique=state.optimizer)
-        return run, Outcome(imitation_loss, gradients, lecture.losses, tf.constant(False))
+        return run, Outcome(imitation_loss, gradients, optimizees.mean_of_losses(lecture.losses), tf.constant(False))
 
     def window(run, seed, num_steps):
-        return compiled(run, problem.sample(seed, num_steps * k + 1))
+        return compiled(run, problem.sample(optimizees.seed(seed), num_steps * k + 1))
 
     return Lesson(
-        f"imitation/{teacher.name}", lambda seed, meta_epoch: first_run(problem, student, seed, teacher), window
+        f"imitation/{teacher.name}", lambda seed, meta_epoch: optimizees.first_run(student, seed, teacher), window
     )

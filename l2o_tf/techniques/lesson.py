@@ -10,6 +10,7 @@ The ordinary lesson is here: the student runs on its own trajectory and is judge
 and self-improving are in the modules of those names.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from l2o_tf import unroll
 from l2o_tf.objectives import Objective
 from l2o_tf.optimizers.base import Optimizer, Params
 from problems.base import Problem, Seed
+from problems.side_by_side import each, side_by_side, split
 
 Judge = Callable[[Params, Any], tf.Tensor]
 """`(params, constants) -> scalar`."""
@@ -34,7 +36,8 @@ class Run(NamedTuple):
         params: `θ_t`.
         student: the student's state.
         constants: the optimizee's.
-        first: `f(θ_0)` of the run, in the measure of the objective; NaN before the first window.
+        first: `f(θ_0)` of the run, in the measure of the objective; NaN before the first window. Of K optimizees side
+            by side it is `[K]`, and there are K of everything else, too.
         technique: what the technique remembers besides, e.g. a teacher's state; `()` without.
     """
 
@@ -75,13 +78,59 @@ class Lesson(NamedTuple):
     window: Callable[[Any, Seed, NumSteps], tuple[Any, Outcome]]
 
 
-def first_run(problem: Problem, student: Optimizer, seed: Seed, teacher: Optimizer | None = None) -> Run:
-    """A run before its first window."""
-    params, constants = problem.init(seed)
-    dtype = next(iter(params.values())).dtype
-    memory = teacher.initial_state(params, seed) if teacher else ()
-    state = unroll.initial_state(student, params, seed)
-    return Run(params, state.optimizer, constants, tf.constant(float("nan"), dtype), memory)
+class Optimizees(NamedTuple):
+    """The optimizees of one run: one, or K side by side.
+
+    Attributes:
+        problem: of one of them, or of all (`problems.side_by_side`).
+        count: K, or None for one.
+    """
+
+    problem: Problem
+    count: int | None = None
+
+    @classmethod
+    def of(cls, problem: Problem, count: int, *optimizers: Optimizer) -> "Optimizees":
+        """K = `count` optimizees for these optimizers.
+
+        Raises:
+            ValueError: if one of them cannot run several side by side.
+        """
+        if count == 1:
+            return cls(problem)
+        unable = [optimizer.name for optimizer in optimizers if not optimizer.coordinatewise]
+        if unable:
+            raise ValueError(
+                f"Received {count} optimizees side by side with {unable[0]}, which does not treat coordinates one by "
+                "one. Let it take them one after the other."
+            )
+        return cls(side_by_side(problem, count), count)
+
+    def seed(self, seed: Seed) -> Seed:
+        """What the problem's functions take."""
+        return seed if self.count is None else split(seed, self.count)
+
+    def mean(self, function: Callable, *arguments) -> tf.Tensor:
+        """`function` of the arguments, or its mean over K of each, along their last axis."""
+        if self.count is None:
+            return function(*arguments)
+        leading = [tf.transpose(x) for x in arguments]  # `[T, K] -> [K, T]`
+        return tf.reduce_mean(each(function)(*leading))
+
+    def mean_of_losses(self, losses: tf.Tensor) -> tf.Tensor:
+        """`[T+1]`."""
+        return losses if self.count is None else tf.reduce_mean(losses, axis=1)
+
+    def first_run(self, student: Optimizer, seed: Seed, teacher: Optimizer | None = None) -> Run:
+        """A run before its first window."""
+        params, constants = self.problem.init(self.seed(seed))
+        unknown = tf.fill([] if self.count is None else [self.count], tf.constant(math.nan, _dtype(params)))
+        memory = teacher.initial_state(params, seed) if teacher else ()
+        return Run(params, unroll.initial_state(student, params, seed).optimizer, constants, unknown, memory)
+
+
+def _dtype(params: Params) -> tf.DType:
+    return next(iter(params.values())).dtype
 
 
 def own_trajectory(
@@ -93,6 +142,7 @@ def own_trajectory(
     second_derivatives: bool = False,
     max_growth: float = 0.0,
     jit_compile: bool = False,
+    meta_batch_size: int = 1,
 ) -> Lesson:
     """The student optimizes, and is judged by the losses on its way: `L_f(φ) = Σ_t ω_t f(θ_t; φ)` (paper, section 3).
 
@@ -106,7 +156,15 @@ def own_trajectory(
         max_growth: M; a run whose window ends with `f >= f_0 + (M - 1) |f_0|` has exploded and ends there. Default 0:
             never.
         jit_compile: whether XLA compiles the window, or the optimizer's part of it where the problem says so.
+        meta_batch_size: K, optimizees side by side; the meta-loss is the mean of theirs. Default 1.
+
+    Raises:
+        ValueError: if the student cannot run several side by side; see `in_turn`.
     """
+    optimizees = Optimizees.of(problem, meta_batch_size, student)
+    problem = optimizees.problem
+    if judge and optimizees.count:
+        judge = each(judge)
 
     @tf.function(jit_compile=jit_compile and problem.xla, autograph=False)
     def compiled(run, batches):
@@ -118,19 +176,46 @@ def own_trajectory(
             student,
             unroll.UnrollState(run.params, run.student),
             batches,
-            lambda trajectory: objective(trajectory.losses, first(trajectory.losses)),
+            lambda trajectory: optimizees.mean(objective, trajectory.losses, first(trajectory.losses)),
             second_derivatives=second_derivatives,
             judge=judge and (lambda params, batch: judge(params, run.constants)),
             jit_update=jit_compile and not problem.xla,
+            side_by_side=optimizees.count,
         )
         start = first(trajectory.losses)
         exploded = tf.constant(False)
         if max_growth:
-            exploded = trajectory.losses[-1] >= start + (max_growth - 1) * tf.abs(start)
+            exploded = tf.reduce_any(trajectory.losses[-1] >= start + (max_growth - 1) * tf.abs(start))
         run = run._replace(params=state.params, student=state.optimizer, first=start)
-        return run, Outcome(meta_loss, gradients, trajectory.losses, exploded)
+        return run, Outcome(meta_loss, gradients, optimizees.mean_of_losses(trajectory.losses), exploded)
 
     def window(run, seed, num_steps):
-        return compiled(run, problem.sample(seed, num_steps + 1))
+        return compiled(run, problem.sample(optimizees.seed(seed), num_steps + 1))
 
-    return Lesson("train", lambda seed, meta_epoch: first_run(problem, student, seed), window)
+    return Lesson("train", lambda seed, meta_epoch: optimizees.first_run(student, seed), window)
+
+
+def in_turn(lesson: Lesson, count: int) -> Lesson:
+    """`count` runs of a lesson, one after the other in each window, and the mean of what they teach.
+
+    For students that cannot run several optimizees side by side.
+    """
+    if count == 1:
+        return lesson
+
+    def start(seed, meta_epoch):
+        runs = [lesson.start(own, meta_epoch) for own in tf.unstack(split(seed, count))]
+        return tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *runs)
+
+    def window(runs, seed, num_steps):
+        found = []
+        for k, own in enumerate(tf.unstack(split(seed, count))):
+            found.append(lesson.window(tf.nest.map_structure(lambda x, k=k: x[k], runs), own, num_steps))
+        runs, outcomes = (
+            tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *part) for part in zip(*found, strict=True)
+        )
+        exploded = tf.reduce_any(outcomes.exploded)
+        outcomes = outcomes._replace(exploded=tf.zeros([count]))
+        return runs, tf.nest.map_structure(lambda x: tf.reduce_mean(x, axis=0), outcomes)._replace(exploded=exploded)
+
+    return Lesson(lesson.name, start, window)

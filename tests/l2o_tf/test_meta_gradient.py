@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import nest, unroll
+from l2o_tf import nest, pull_back, unroll
 from l2o_tf.objectives import OBJECTIVES, total
 from l2o_tf.optimizers.analytic import sgd
 from l2o_tf.techniques.imitation import half_mean_squared_error
@@ -205,6 +205,34 @@ def test_xla_agrees(layers, dtype, second_derivatives):
     tiny.assert_gradients(xla_gradients, run.named(gradients), rtol=1e-5)
     for ours, theirs in zip(tf.nest.flatten(xla_state), tf.nest.flatten(state), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("jit_update", [False, True])
+def test_a_window_may_be_replayed_in_blocks(jit_update, monkeypatch):
+    """Of 20 coordinates, of which the last one overlaps: 53 are 20 + 20 + 13. And with two objectives."""
+    run = Run()
+    batches = run.batches[: STEPS + 1]
+    for objective in (lambda t: total(t.losses), lambda t: half_mean_squared_error(0.1, t.updates)):
+        options = {"objective": objective, "record": True}
+        monkeypatch.setattr(pull_back, "MAX_BYTES", 2**29)
+        kept = unroll.meta_gradient(run.loss_fn, run.student, run.state, batches, **options)
+        monkeypatch.setattr(pull_back, "MAX_BYTES", 20 * STEPS * 2 * (4 + 3) * 8)
+        assert pull_back.block_size(run.student.loop(), run.state.optimizer, tiny.SIZE, STEPS) == 20
+        replayed = tf.function(
+            lambda state, batches, options=options: unroll.meta_gradient(
+                run.loss_fn, run.student, state, batches, jit_update=jit_update, **options
+            ),
+            autograph=False,
+        )(run.state, batches)
+        tiny.assert_gradients(replayed[1], run.named(kept[1]), rtol=1e-12)
+
+
+def test_only_the_optimizer_may_be_compiled_with_xla():
+    run = Run()
+    batches = run.batches[: STEPS + 1]
+    expected, found = run.window(run.state, batches), run.compiled(jit_update=True)(run.state, batches)
+    np.testing.assert_allclose(found[3].losses, expected[3].losses, rtol=1e-12)
+    tiny.assert_gradients(found[1], run.named(expected[1]), rtol=1e-10)
 
 
 def test_one_trace_serves_all_windows_and_lengths():

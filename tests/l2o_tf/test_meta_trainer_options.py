@@ -13,6 +13,7 @@ OPTIONS = {
     "learning_rate": {"learning_rate": 0.02},
     "unroll_length": {"unroll_length": 2},
     "num_steps": {"num_steps": 4},
+    "meta_batch_size": {"meta_batch_size": 3},
     "clip_norm": {"clip_norm": 1e-4},
     "second_derivatives": {"second_derivatives": True},
     "random_scaling": {"random_scaling": True},

@@ -1,0 +1,65 @@
+"""K optimizees as one: every tensor with a leading axis of K, and K losses.
+
+What treats coordinates one by one, as analytic optimizers and coordinate-wise cells do, then takes a step of all K at
+once. Nothing else changes: each of them has its own start, its own minibatches and its own loss.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from problems.base import Batch, Batches, Constants, Params, Problem, Seed, fold, require_positive
+
+
+def split(seed: Seed, count: int) -> Seed:
+    """`[K, 2]`: a seed for each of K optimizees."""
+    return tf.stack([fold(seed, k) for k in range(count)])
+
+
+def fold_each(seeds: Seed, *values) -> Seed:
+    """`fold` for each of K seeds `[K, 2]`."""
+    return tf.stack([fold(seed, *values) for seed in tf.unstack(seeds)])
+
+
+def side_by_side(problem: Problem, count: int) -> Problem:
+    """`count` times `problem`, each with a seed of its own.
+
+    Its functions are those of a `Problem`, except that they take and return K of everything: `init` and `sample` take
+    seeds `[K, 2]`, constants have a leading axis of K like the parameters, batches have it behind that of the steps,
+    and `loss`, `objective` and what `evaluate` returns are `[K]`.
+
+    Args:
+        problem: any.
+        count: K, at least 1.
+
+    Raises:
+        ValueError: if `count` is not positive.
+    """
+    require_positive("count", count)
+
+    def init(seeds: Seed) -> tuple[Params, Constants]:
+        return _stack([problem.init(seed) for seed in tf.unstack(seeds, count)], axis=0)
+
+    def sample(seeds: Seed, num_steps: int) -> Batches:
+        return _stack([problem.sample(seed, num_steps) for seed in tf.unstack(seeds, count)], axis=1)
+
+    def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
+        return each(problem.loss)(params, constants, batch)
+
+    return problem._replace(
+        init=init,
+        sample=sample,
+        loss=loss,
+        evaluate=problem.evaluate and each(problem.evaluate),
+        objective=problem.objective and each(problem.objective),
+        examples=None,
+    )
+
+
+def each(function: Callable) -> Callable:
+    """`function` of each of K arguments, whose tensors have a leading axis of K, and so do those of the results."""
+    return lambda *arguments: tf.vectorized_map(lambda part: function(*part), arguments)
+
+
+def _stack(structures: list, axis: int):
+    return tf.nest.map_structure(lambda *tensors: tf.stack(tensors, axis=axis), *structures)

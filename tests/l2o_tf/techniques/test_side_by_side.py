@@ -1,0 +1,110 @@
+"""K optimizees in one step teach what K separate ones teach on average, and are evaluated alike."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf.evaluation import evaluate
+from l2o_tf.objectives import OBJECTIVES
+from l2o_tf.optimizers import make_optimizer
+from l2o_tf.optimizers.analytic import adam
+from l2o_tf.techniques.imitation import DISTANCES, imitation
+from l2o_tf.techniques.lesson import in_turn, own_trajectory
+from l2o_tf.techniques.self_improving import self_improving
+from problems.base import fold, make_seed
+from problems.side_by_side import fold_each, side_by_side, split
+from tests.l2o_tf import tiny
+
+K, STEPS, EPOCH = 3, 6, tf.constant(0)
+START, WINDOWS = make_seed(1), (make_seed(2), make_seed(3))
+
+
+def separate(lesson):
+    """Outcomes of K runs of a lesson with the seeds that the optimizees side by side have: `[window][k]`."""
+    found = []
+    runs = [lesson.start(seed, EPOCH) for seed in tf.unstack(split(START, K))]
+    for seed in WINDOWS:
+        steps = [lesson.window(run, own, STEPS) for run, own in zip(runs, tf.unstack(split(seed, K)), strict=True)]
+        runs = [run for run, _ in steps]
+        found.append([outcome for _, outcome in steps])
+    return found
+
+
+def together(lesson):
+    run, found = lesson.start(START, EPOCH), []
+    for seed in WINDOWS:
+        run, outcome = lesson.window(run, seed, STEPS)
+        found.append(outcome)
+    return found
+
+
+def assert_means(found, expected, names, rtol):
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours.meta_loss, np.mean([o.meta_loss for o in theirs]), rtol=rtol)
+        np.testing.assert_allclose(ours.losses, np.mean([o.losses for o in theirs], axis=0), rtol=rtol)
+        means = [np.mean(parts, axis=0) for parts in zip(*(o.gradients for o in theirs), strict=True)]
+        tiny.assert_gradients(ours.gradients, dict(zip(names, means, strict=True)), rtol=rtol)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"objective": "sum", "jit_compile": True}, {"objective": "log_ratio", "second_derivatives": True}],
+    ids=["first order, XLA", "second derivatives"],
+)
+def test_own_trajectories(options):
+    student, weights = tiny.random_student(1, (4, 3), spread=3.0, dtype="float64")
+    options = {**options, "objective": OBJECTIVES[options["objective"]]}
+    expected = separate(own_trajectory(tiny.perceptron(4, tf.float64), student, **options))
+    found = together(own_trajectory(tiny.perceptron(4, tf.float64), student, meta_batch_size=K, **options))
+    assert_means(found, expected, weights, 1e-8)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_imitation(distance):
+    student, weights = tiny.random_student(1, (4, 3), spread=3.0, dtype="float64")
+    problem, options = tiny.perceptron(4, tf.float64), {"distance": DISTANCES[distance], "teacher_steps": 2}
+    expected = separate(imitation(problem, student, adam(0.1), **options))
+    found = together(imitation(problem, student, adam(0.1), meta_batch_size=K, **options))
+    assert_means(found, expected, weights, 1e-8)
+
+
+def test_in_turn():
+    """For students whose coordinates depend on each other, and for several optimizers that share a trajectory."""
+    student, weights = tiny.random_student(1, (4, 3), spread=3.0, dtype="float64")
+    lesson = self_improving(tiny.perceptron(4, tf.float64), student, [adam(0.1)], objective=OBJECTIVES["sum"])
+    assert_means(together(in_turn(lesson, K)), separate(lesson), weights, 1e-10)
+
+
+def test_a_student_that_cannot_is_refused():
+    with pytest.raises(ValueError, match="2 optimizees side by side with L2O-Scale, which does not treat"):
+        own_trajectory(tiny.perceptron(4), make_optimizer("L2O-Scale"), objective=OBJECTIVES["sum"], meta_batch_size=2)
+
+
+@pytest.mark.parametrize("optimizer", [adam(0.05), tiny.random_student(1, (4, 3))[0]], ids=["adam", "L2O-DM"])
+def test_evaluation(optimizer):
+    """Every run is what it is by itself, over several windows and with its measurements of all data."""
+    options = {"num_runs": 4, "num_steps": 12, "window": 4, "full_period": 4}
+    expected = evaluate(tiny.perceptron(4), optimizer, START, **options)
+    found = evaluate(tiny.perceptron(4), optimizer, START, side_by_side=2, **options)
+    np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-4)
+    for name, values in expected.full.items():
+        np.testing.assert_allclose(found.full[name], values, rtol=1e-4)
+    with pytest.raises(ValueError, match="side_by_side=3, expected a divisor of num_runs=4"):
+        evaluate(tiny.perceptron(4), optimizer, START, side_by_side=3, **options)
+
+
+def test_a_problem_and_its_seeds():
+    """Each has the start, the minibatches and the loss that it has alone."""
+    problem, many = tiny.perceptron(4), side_by_side(tiny.perceptron(4), K)
+    seeds = split(START, K)
+    np.testing.assert_array_equal(fold_each(seeds, 5, 6)[1], fold(fold(START, 1), 5, 6))
+    params, constants = many.init(seeds)
+    batches = many.sample(seeds, 2)
+    losses = many.loss(params, constants, batches[1])
+    for k, seed in enumerate(tf.unstack(seeds)):
+        alone, fixed = problem.init(seed)
+        np.testing.assert_array_equal(params["w1"][k], alone["w1"])
+        np.testing.assert_array_equal(batches[:, k], problem.sample(seed, 2))
+        np.testing.assert_allclose(losses[k], problem.loss(alone, fixed, batches[1, k]), rtol=1e-6)
+    with pytest.raises(ValueError, match="count=0"):
+        side_by_side(problem, 0)
