@@ -14,7 +14,7 @@ DEV := $(VENV)/.installed-dev
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test lint format bench docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,9 @@ format: $(DEV)  ## put style and format right where a machine can
 
 bench: $(RUN)  ## time and memory of the unroll, appended to benchmarks/history.jsonl; BENCH_ARGS="--problem=mnist"
 	$(PY) -m benchmarks.bench_unroll $(BENCH_ARGS)
+
+docs: $(DEV)  ## build the API reference from the docstrings: build/docs/index.html
+	$(PY) -W error -m docs.api.build
 
 clean:  ## remove the environment and tool caches; runs/ stays
 	rm -rf $(VENV) .pytest_cache .ruff_cache build dist *.egg-info

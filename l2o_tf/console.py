@@ -1,13 +1,11 @@
 """What the scripts have in common on a terminal: flags in, one clear line for an error, exit codes, a quiet start.
 
-==========  =======================================================================================================
-exit code
-==========  =======================================================================================================
-0           done; also after `--help`
-2           the user's error: a flag, a name, a file, a full disk. One message on stderr; `--verbosity=1` adds where
-            in the program it arose
-128 + n     ended by signal n: 130 after Ctrl-C
-==========  =======================================================================================================
+Exit codes:
+
+- 0: done; also after `--help`.
+- 2: the user's error: a flag, a name, a file, a full disk. One message on stderr; `--verbosity=1` adds where in the
+  program it arose.
+- 128 + n: ended by signal n: 130 after Ctrl-C.
 
 Nothing here imports TensorFlow before it is needed, so that `--help` and a mistyped flag answer at once.
 """

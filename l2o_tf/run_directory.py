@@ -1,13 +1,11 @@
 """The folder of one meta-training: what it was asked for, where it stands, and what came out.
 
-======================  ====================================================================================
-`config.json`           the resolved configuration, the data and the problem's file that it was started with
-`checkpoints/`          everything that a resumed run needs; `tf.train.CheckpointManager`, the last two
-`records.jsonl`         one line per meta-epoch and event
-`tensorboard/`          the same to look at
-`weights.npz`           the best weights so far
-`optimizer.json`        what they are: architecture, provenance, validation history
-======================  ====================================================================================
+- `config.json`: the resolved configuration, the data and the problem's file that it was started with;
+- `checkpoints/`: everything that a resumed run needs; `tf.train.CheckpointManager`, the last two;
+- `records.jsonl`: one line per meta-epoch and event;
+- `tensorboard/`: the same to look at;
+- `weights.npz`: the best weights so far;
+- `optimizer.json`: what they are: architecture, provenance, validation history.
 
 A checkpoint is complete or not there: TensorFlow writes it under a temporary name, and the manager's index is renamed
 into place last. Killing the process at any moment costs the time since the last one. Should a file be damaged later,

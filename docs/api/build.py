@@ -1,0 +1,43 @@
+"""Builds the API reference from the docstrings, with pdoc: build/docs/index.html.
+
+    python -m docs.api.build
+    python -m docs.api.build another/folder
+
+pdoc leaves out submodules that the `__all__` of their package does not name; here every module has a page.
+"""
+
+import pkgutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pdoc
+
+from l2o_tf import console
+
+HERE = Path(__file__).parent
+PACKAGES = ("l2o_tf", "problems")
+
+
+def name_submodules(package: ModuleType) -> None:
+    """Adds the submodules to `__all__`, where there is one, all the way down."""
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        name = module.name.rpartition(".")[2]
+        if name != "__main__" and name not in getattr(package, "__all__", [name]):
+            package.__all__.append(name)
+        if module.ispkg:
+            name_submodules(pdoc.extract.load_module(module.name))
+
+
+def main(output: Path) -> None:
+    """Writes the pages into that folder."""
+    console.import_tensorflow()
+    for package in PACKAGES:
+        name_submodules(pdoc.extract.load_module(package))
+    pdoc.render.configure(docformat="google", template_directory=HERE)
+    pdoc.pdoc(*PACKAGES, output_directory=output)
+    print(f"API reference: {output / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main(Path(*sys.argv[1:] or ["build/docs"]))
