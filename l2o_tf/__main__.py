@@ -1,6 +1,16 @@
 """`python -m l2o_tf`: the trained optimizers that ship, a line each."""
 
-from l2o_tf import cards
-from l2o_tf.trained import pretrained_names
+from l2o_tf import console
 
-print("\n".join(cards.line(name, *cards.read(name)) for name in pretrained_names()))
+
+def main() -> None:
+    """Prints the lines."""
+    console.import_tensorflow()
+    from l2o_tf import cards
+    from l2o_tf.trained import pretrained_names
+
+    print("\n".join(cards.line(name, *cards.read(name)) for name in pretrained_names()))
+
+
+if __name__ == "__main__":
+    main()

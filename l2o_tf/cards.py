@@ -30,9 +30,12 @@ def read(name: str) -> tuple[Card, dict[str, Any]]:
 
 
 def line(name: str, card: Card, results: Mapping[str, Any]) -> str:
-    """One line: trained on what and how, and what was measured."""
+    """One line: trained on what and how, what it is good for, what was measured, and the limits."""
     measured = ", ".join(f"{problem} {_ending(result)}" for problem, result in sorted(results.items()))
-    return f"{name:16} {trained_on(card)}; {measured or 'not measured yet'}"
+    return (
+        f"{name:16} trained on {trained_on(card)}; good for {good_for(card, results)}; "
+        f"{f'ln loss: {measured}' if measured else 'not measured yet'}; unknown elsewhere"
+    )
 
 
 def trained_on(card: Card) -> str:
@@ -46,6 +49,17 @@ def trained_on(card: Card) -> str:
         f"{card['meta_epochs']:,} meta-epochs",
     ]
     return ", ".join(parts)
+
+
+def good_for(card: Card, results: Mapping[str, Any]) -> str:
+    """`networks like that of mnist, for up to 1,000 steps`: to where it was best on what it was trained on.
+
+    Where that has not been measured, it is good for runs of the length that it was trained on.
+    """
+    problem = card["config"]["problem"]
+    measured = [at for at in results.get(problem, {"at": []})["at"] if at["mean"] is not None]
+    steps = min(measured, key=lambda at: at["mean"])["step"] if measured else horizon(card)
+    return f"networks like that of {problem}, for up to {steps:,} steps"
 
 
 def horizon(card: Card) -> int:
@@ -87,6 +101,9 @@ def page(name: str, card: Card, results: Mapping[str, Any]) -> str:
         "",
         "## Measured",
         *(_table(results) or ["Nothing yet."]),
+        "",
+        "## Good for",
+        f"It is good for {good_for(card, results)}.",
         "",
         "## Limits",
         f"Trained on one kind of problem, in runs of up to {horizon(card):,} steps. Longer runs and other models are",

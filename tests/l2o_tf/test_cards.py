@@ -30,6 +30,15 @@ def test_the_kept_weights_are_of_the_last_stage_that_beat_its_baseline():
     assert cards.kept_validation(card_of()) is None
 
 
+def test_it_is_good_up_to_where_it_was_best():
+    card = card_of((10, 0, 200, 0.5), curriculum=False)
+    card["config"]["problem"] = "mnist"
+    assert cards.good_for(card, {}) == "networks like that of mnist, for up to 100 steps"
+    at = [{"step": step, "mean": mean} for step, mean in ((100, -1.4), (1000, -2.1), (2000, -0.8), (5000, None))]
+    assert cards.good_for(card, {"mnist": {"at": at}}) == "networks like that of mnist, for up to 1,000 steps"
+    assert cards.good_for(card, {"mnist_relu": {"at": at}}).endswith("up to 100 steps")
+
+
 @pytest.mark.parametrize("name", pretrained_names())
 def test_every_shipped_optimizer_has_a_card_that_is_up_to_date(name):
     card, results = cards.read(name)
@@ -52,7 +61,11 @@ def test_results_of_other_weights_are_left_out(tmp_path):
 
 def test_the_list_has_a_line_for_each():
     done = subprocess.run([sys.executable, "-m", "l2o_tf"], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert [line.split()[0] for line in done.stdout.splitlines()] == pretrained_names()
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == pretrained_names()
+    parts = ("trained on mnist", "good for networks like that of mnist", "unknown elsewhere")
+    assert all(part in line for part in parts for line in lines)
+    assert not done.stderr
     assert l2o_tf.list_pretrained() == pretrained_names()
     assert l2o_tf.load("L2O-DM").kind == "L2O-DM"
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
