@@ -75,6 +75,7 @@ class Config:
     long_tail_steps: str = _field("", "Random steps per window, in the same form; default: --unroll_length.")
     meta_optimizer: str = _field("adam", "'adam' (TensorFlow 1's epsilon) or 'rmsprop' (TensorFlow 1's, L2O-Scale).")
     learning_rate: float = _field(1e-3, "Learning rate of the meta-optimizer.")
+    stage_decay: float = _field(1.0, "Factor of the meta-learning rate from one stage of a curriculum to the next.")
     anneal: bool = _field(False, "Lower the meta-learning rate in every period, to 0 along half a cosine.")
     objective: str = _field(
         "sum", "Meta-loss of a window's T+1 losses: 'sum', 'mean', 'final', 'penultimate' or 'log_ratio'; see the docs."
@@ -159,6 +160,7 @@ REQUIRES = {
     "min_periods": ("curriculum",),
     "patience": ("curriculum",),
     "reset_slots": ("curriculum",),
+    "stage_decay": ("curriculum",),
     "imitation_ratio": ("imitation",),
     "imitation_ratios": ("imitation",),
     "imitation_distance": ("imitation",),

@@ -159,14 +159,18 @@ class MetaTrainer:
         return Event(epoch, problem, lesson, stage, horizon, report, speed, validations, messages)
 
     def _set_learning_rate(self) -> None:
-        """Annealing: `α/2 (1 + cos(π e/P))` in meta-epoch e of a period of P, for validations of settled weights.
+        """`α d^stage a`, with the decay d of a stage, and a = 1 or, annealed, `1/2 (1 + cos(π e/P))`.
 
-        It begins anew with every period (Loshchilov and Hutter, 2017, *SGDR*).
+        Annealing begins anew with every period of P meta-epochs (Loshchilov and Hutter, 2017, *SGDR*), so that its
+        validation is one of settled weights.
         """
-        if self.config.anneal:
-            done = self.standing.epoch % self.config.evaluation_period / self.config.evaluation_period
-            for optimizer in self._meta_optimizers.values():
-                optimizer.learning_rate.assign(self.config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done)))
+        config, standing = self.config, self.standing
+        rate = config.learning_rate * config.stage_decay**standing.curriculum.stage
+        if config.anneal:
+            done = standing.epoch % config.evaluation_period / config.evaluation_period
+            rate *= 0.5 * (1.0 + math.cos(math.pi * done))
+        for optimizer in self._meta_optimizers.values():
+            optimizer.learning_rate.assign(rate)
 
     def _choose_optimizee(self) -> int:
         return draw(self.optimizees, fold(self._seed, _OPTIMIZEE, self.standing.epoch))

@@ -165,3 +165,13 @@ def test_annealing_begins_anew_with_every_period():
             rates.append([float(o.learning_rate.numpy()) for o in trained._meta_optimizers.values()])
     expected = [0.01, 0.00853553, 0.005, 0.00146447, 0.01, 0.00853553]
     np.testing.assert_allclose(rates, np.transpose([expected, expected]), rtol=1e-5)
+
+
+def test_the_learning_rate_falls_from_stage_to_stage():
+    with training.eagerly():
+        trained = training.trainer(**training.TECHNIQUES, stage_decay=0.5)
+        for stage, expected in ((0, 0.01), (2, 0.0025)):
+            trained.standing.curriculum = trained.standing.curriculum._replace(stage=stage)
+            trained._set_learning_rate()
+            rates = [float(o.learning_rate.numpy()) for o in trained._meta_optimizers.values()]
+            np.testing.assert_allclose(rates, [expected] * 3, rtol=1e-6)
