@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "experiments").glob("*.md")])
 FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9_]*)")
-OTHERS = {"flagfile", "help", "helpfull", "logdir", "dist"}  # of absl, TensorBoard and pytest
+OTHERS = {"flagfile", "help", "helpfull", "logdir", "dist", "inplace"}  # of absl, TensorBoard, pytest and Jupyter
 
 
 def links(text: str) -> list[str]:

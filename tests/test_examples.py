@@ -1,11 +1,14 @@
 """The examples run as printed, on the embedded data."""
 
+import copy
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
+from nbclient import NotebookClient
 
 import meta_train
 from l2o_tf.optimizers import make_optimizer
@@ -47,3 +50,18 @@ def test_a_new_optimizer(tmp_path):
     command += ["--num_steps=5", "--num_runs=1", f"--output_dir={tmp_path}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_notebook():
+    """Runs, and is stored as it ran: with what it printed and drew, without warnings and errors."""
+    file = ROOT / "examples" / "quickstart.ipynb"
+    stored = nbformat.read(file, as_version=4)
+    fresh = copy.deepcopy(stored)
+    folder = {"metadata": {"path": str(file.parent)}}
+    NotebookClient(fresh, timeout=300, kernel_name="python3", resources=folder).execute()
+
+    def kinds(notebook):
+        cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        return [{output.get("name", output.output_type) for output in cell.outputs} for cell in cells]
+
+    assert kinds(stored) == kinds(fresh) == [set(), {"stdout"}, {"display_data"}, {"stdout"}, {"stdout"}]
