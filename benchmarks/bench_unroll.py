@@ -4,12 +4,14 @@
     python -m benchmarks.bench_unroll --problem=mnist,mnist_deeper --phase=training --repetitions=30
 
 Measured side by side, per problem and optimizer: this project's unroll with and without XLA and with second
-derivatives, against plain automatic differentiation of the same model, and evaluation against Adam, the floor. `--list`
-says what each method is. Meant for an idle machine; the load before the run is recorded.
+derivatives, against plain automatic differentiation of the same model, a scan written by hand in JAX, and the floor:
+the matrix products and transcendental functions that no program can do without, by NumPy (benchmarks/floor.py).
+`--list` says what each method is. Meant for an idle machine; the load before the run is recorded.
 
-Columns: median and minimum over the repetitions; `x plain`, the median ratio to the method `plain` in the same round
-(below 1: faster); the first call, which traces, compiles and runs once; memory (`benchmarks/worker.py` says of what);
-and the median of the last comparable run in `--history`, with the change since. One JSON line is appended there.
+Columns: median and minimum over the repetitions; `x plain` and `x floor`, the median ratios to the methods of those
+names in the same round (`x plain` below 1: faster); the first call, which traces, compiles and runs once; memory
+(`benchmarks/worker.py` says of what); and the median of the last comparable run in `--history`, with the change since.
+One JSON line is appended there.
 
 Meta-training is a meta-epoch of `num_steps` steps as meta_train.py compiles it: draw an optimizee, then windows of
 `unroll_length` steps, each with its minibatches, its meta-gradient and the update of φ. Evaluation is one run of

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from benchmarks import plain
-from benchmarks.plan import Case, Settings
-from l2o_tf import evaluation, objectives
+from benchmarks import floor, plain
+from benchmarks.plan import FLOOR, Case, Settings
+from l2o_tf import evaluation, nest, objectives
 from l2o_tf.meta_epoch import compile_meta_epoch
 from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, make_optimizer
 from l2o_tf.techniques.lesson import own_trajectory
@@ -35,11 +35,11 @@ LESSONS = {
 """Method of meta-training -> `(problem, student) -> Lesson`."""
 
 
-def prepare(case: Case, settings: Settings) -> tuple[Repetition, Problem]:
+def prepare(case: Case, settings: Settings) -> tuple[Repetition, dict]:
     """Makes what `case` needs.
 
     Returns:
-        The repetition, and the problem.
+        The repetition, and facts for the record: `data`, `coordinates`, `device`.
 
     Raises:
         ValueError: on an unknown problem or optimizer, or if the data cannot be had.
@@ -50,9 +50,26 @@ def prepare(case: Case, settings: Settings) -> tuple[Repetition, Problem]:
         raise ValueError(f"Received --optimizer={case.optimizer}, expected some of {', '.join(CELLS)}.")
     keras.utils.set_random_seed(0)
     learned = make_optimizer(case.optimizer)
+    params, _ = problem.init(make_seed(0))
+    facts = {"data": str(problem.data) if problem.data else None, "coordinates": nest.size(params), "device": _device()}
+    if case.method == FLOOR:
+        return _floor(case, problem, params, settings), facts | {"device": "cpu"}
     if case.phase == "training":
-        return _training(case.method, problem, learned, settings), problem
-    return EVALUATIONS[case.method](problem, learned, settings.num_steps), problem
+        return _training(case.method, problem, learned, settings), facts
+    return EVALUATIONS[case.method](problem, learned, settings.num_steps), facts
+
+
+def _device() -> str:
+    gpus = tf.config.list_physical_devices("GPU")
+    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else "cpu"
+
+
+def _floor(case: Case, problem: Problem, params: dict, settings: Settings) -> Repetition:
+    shapes = {name: tuple(tensor.shape) for name, tensor in params.items()}
+    batch = tf.nest.flatten(problem.sample(make_seed(0), 1))[0]
+    threads = floor.threads()
+    work = floor.step(case.optimizer, case.phase, shapes, batch.shape[-1] if batch.shape.rank > 1 else 1, threads)
+    return floor.prepare(work, settings.num_steps, threads)
 
 
 def _training(method: str, problem: Problem, student: Optimizer, settings: Settings) -> Repetition:

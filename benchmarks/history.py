@@ -14,8 +14,9 @@ from typing import Any
 
 Run = dict[str, Any]
 
-_DIGITS = {"ms_median": 4, "ms_min": 4, "ratio": 4, "first_call_s": 3, "peak_mib": 1}
+_DIGITS = {"ms_median": 4, "ms_min": 4, "ratio": 4, "floor_ratio": 4, "first_call_s": 3, "peak_mib": 1}
 _ROW = ("problem", "optimizer", "phase", "method", "data")
+_LEFT = (*_ROW, "note")
 _SETTINGS = ("num_steps", "unroll_length")
 
 COLUMNS = {
@@ -26,10 +27,12 @@ COLUMNS = {
     "ms_median": "ms/step",
     "ms_min": "minimum",
     "ratio": "x plain",
+    "floor_ratio": "x floor",
     "first_call_s": "first call s",
     "peak_mib": "peak MiB",
     "before": "before",
     "change": "change",
+    "note": "",
 }
 """Key of a row -> heading."""
 
@@ -111,12 +114,13 @@ def _key(row: Mapping[str, Any]) -> tuple:
 
 def table(run: Run, before: Run | None) -> str:
     """`run` as aligned text, with the median of `before` and its change beside each row that both have."""
-    medians = {_key(row): row["ms_median"] for row in before["results"]} if before else {}
+    medians = {_key(row): row.get("ms_median") for row in before["results"]} if before else {}
     rows = [dict(COLUMNS)]
     for row in run["results"]:
-        old = medians.get(_key(row))
-        change = f"{100 * (row['ms_median'] / old - 1):+.1f} %" if old else None
-        rows.append({key: _text(value) for key, value in {**row, "before": old, "change": change}.items()})
+        old, new = medians.get(_key(row)), row.get("ms_median")
+        change = f"{100 * (new / old - 1):+.1f} %" if old and new else None
+        shown = {**dict.fromkeys(COLUMNS), "note": "", **row, "before": old, "change": change}
+        rows.append({key: _text(value) for key, value in shown.items()})
     widths = {key: max(len(row[key]) for row in rows) for key in COLUMNS}
     lines = ["  ".join(_pad(row[key], key, width) for key, width in widths.items()).rstrip() for row in rows]
     groups = [_key(row)[:3] for row in run["results"]]
@@ -128,7 +132,7 @@ def table(run: Run, before: Run | None) -> str:
 def _heading(run: Run, before: Run | None) -> list[str]:
     where = run["machine"]
     arguments = ", ".join(f"{name} {run['arguments'][name]}" for name in (*_SETTINGS, "repetitions"))
-    data = sorted({f"{row['problem']}: {row['data']}" for row in run["results"] if row["data"]})
+    data = sorted({f"{row['problem']}: {row['data']}" for row in run["results"] if row.get("data")})
     lines = [
         f"{where['cpu']}, {where['cores']} cores, {where['device']}; {arguments}",
         *data,
@@ -145,7 +149,7 @@ def _name(run: Run) -> str:
 
 
 def _pad(text: str, key: str, width: int) -> str:
-    return text.ljust(width) if key in _ROW else text.rjust(width)
+    return text.ljust(width) if key in _LEFT else text.rjust(width)
 
 
 def _text(value: Any) -> str:

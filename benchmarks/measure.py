@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.plan import BASELINE, Case, Settings, turns
+from benchmarks import floor, peers
+from benchmarks.plan import BASELINE, FLOOR, Case, Settings, turns
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,16 +35,17 @@ class Worker:
 
     def __init__(self, case: Case, settings: Settings):
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        extra = floor.ENVIRONMENT if case[-1] == FLOOR else {}
         quiet = {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
         self._case = case
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in __exit__)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker"],
+            [interpreter(case), "-m", "benchmarks.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={**os.environ, **quiet, "PYTHONPATH": path, "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
+            env={**os.environ, **extra, **quiet, "PYTHONPATH": path, "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
         )
         self._order = json.dumps({"case": case, "settings": settings})
 
@@ -87,6 +89,11 @@ class Worker:
         return answer
 
 
+def interpreter(case: Case) -> str | None:
+    """The Python that can run a case; None if there is none."""
+    return peers.interpreter() if case[-1] == "jax" else sys.executable
+
+
 def measure(
     cases: Sequence[Case],
     settings: Settings,
@@ -103,8 +110,14 @@ def measure(
 
     Returns:
         One dict per case, ready for JSON: the case's names, what its worker answers, and what `summarize` makes of the
-        seconds.
+        seconds; of a case that cannot be run here, the names and a `note` that says why.
     """
+    absent = [case._asdict() | {"note": peers.MISSING} for case in cases if not interpreter(case)]
+    cases = [case for case in cases if interpreter(case)]
+    return (_measure(cases, settings, repetitions, on_progress) if cases else []) + absent
+
+
+def _measure(cases, settings, repetitions, on_progress):
     with contextlib.ExitStack() as stack:
         workers, facts = [], []
         for case in cases:
@@ -132,15 +145,21 @@ def summarize(methods: Sequence[str], seconds: Sequence[Sequence[float]], num_st
 
     Returns:
         Per method: `ms_median` and `ms_min`, milliseconds per optimizee step, over the rounds; `ratio`, the median over
-        the rounds of its time divided by the time of the baseline in the same round (below 1: faster); None without
-        baseline.
+        the rounds of its time divided by the time of the baseline in the same round (below 1: faster), and
+        `floor_ratio`, the same for the floor; None without baseline, or without floor.
     """
-    baseline = seconds[methods.index(BASELINE)] if BASELINE in methods else None
+
+    def ratio(times, reference):
+        if reference not in methods:
+            return None
+        return statistics.median(t / r for t, r in zip(times, seconds[methods.index(reference)], strict=True))
+
     return [
         {
             "ms_median": 1e3 * statistics.median(times) / num_steps,
             "ms_min": 1e3 * min(times) / num_steps,
-            "ratio": statistics.median(t / b for t, b in zip(times, baseline, strict=True)) if baseline else None,
+            "ratio": ratio(times, BASELINE),
+            "floor_ratio": ratio(times, FLOOR),
         }
         for times in seconds
     ]

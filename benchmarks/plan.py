@@ -8,27 +8,40 @@ import difflib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-BASELINE = "plain"
+from benchmarks.floor import CELLS
+
+BASELINE, FLOOR = "plain", "floor"
+
+PERCEPTRONS: dict[str, tuple[tuple[int, ...], str]] = {
+    "mnist": ((20,), "sigmoid"),
+    "mnist_relu": ((20,), "relu"),
+    "mnist_deeper": ((20, 20), "sigmoid"),
+}
+"""Problems that the JAX peer has: hidden layers, activation."""
 
 METHODS: dict[str, dict[str, str]] = {
     "training": {
+        "floor": "the matrix products and transcendental functions of that step by NumPy, and nothing else",
         "plain": "automatic differentiation of the same unroll, without the linearised loss",
         "plain-xla": "the same, compiled by XLA",
         "ours": "what meta_train.py runs",
         "ours-xla": "the same, compiled by XLA",
         "second": "what meta_train.py runs with --second_derivatives",
         "second-xla": "the same, compiled by XLA",
+        "jax": "a scan written by hand in JAX (benchmarks/peers/jax_scan.py)",
     },
     "evaluation": {
+        "floor": "the matrix products and transcendental functions of that step by NumPy, and nothing else",
         "plain": "a loop over loss, gradient and update, and nothing else",
         "plain-xla": "the same, compiled by XLA",
         "ours": "what evaluate.py runs",
         "ours-xla": "the same, compiled by XLA",
-        "adam": "what evaluate.py runs with Adam: the floor, since no learned update is cheaper",
+        "adam": "what evaluate.py runs with Adam: what remains without a network",
         "adam-xla": "the same, compiled by XLA",
+        "jax": "a scan written by hand in JAX (benchmarks/peers/jax_scan.py)",
     },
 }
-"""Phase -> method -> what it is. Everything is a `tf.function`; without `-xla`, TensorFlow executes the graph."""
+"""Phase -> method -> what it is. Without `-xla`, TensorFlow executes the graph of a `tf.function`."""
 
 
 class Case(NamedTuple):
@@ -46,6 +59,13 @@ class Case(NamedTuple):
     optimizer: str
     phase: str
     method: str
+
+
+def exists(case: Case) -> bool:
+    """Whether there is such a method for that problem and optimizer."""
+    if case.method == "jax":
+        return case.problem in PERCEPTRONS and case.optimizer == "L2O-DM"
+    return case.method != FLOOR or case.optimizer in CELLS
 
 
 class Settings(NamedTuple):
@@ -66,7 +86,7 @@ class Settings(NamedTuple):
 def groups(
     problems: Sequence[str], optimizers: Sequence[str], phases: Sequence[str], methods: Sequence[str]
 ) -> list[list[Case]]:
-    """The cases, group by group; a method that a phase does not have is left out of it.
+    """The cases, group by group; a method that a phase, a problem or an optimizer does not have is left out.
 
     Raises:
         ValueError: on an unknown phase or method, or if nothing is left to measure.
@@ -79,7 +99,11 @@ def groups(
                 hint = f" Did you mean {close[0]}?" if close else ""
                 raise ValueError(f"Received --{what}={name}, expected some of {', '.join(expected)}.{hint}")
     found = [
-        [Case(problem, optimizer, phase, method) for method in METHODS[phase] if method in methods]
+        [
+            case
+            for method in METHODS[phase]
+            if method in methods and exists(case := Case(problem, optimizer, phase, method))
+        ]
         for problem in dict.fromkeys(problems)
         for optimizer in dict.fromkeys(optimizers)
         for phase in dict.fromkeys(phases)

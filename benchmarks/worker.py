@@ -8,24 +8,32 @@ Spoken over pipes, one JSON object per line::
     <- "memory"    -> {"peak_mib"}
     <- end of file: the process ends
 
-**Memory** is resident memory of this process on the host: its high-water mark (`ru_maxrss` of `getrusage`) at the end,
-minus what was resident just before the first call, when TensorFlow was loaded, the data were on the device and the
-optimizer was made. So it covers tracing, TensorFlow's and XLA's compilers (their code as well, which is only read from
-disk when used) and the tensors of the run. Before the first call the mark is set back by `/proc/self/clear_refs`
-(Linux); where that is not possible, what loading took at most is subtracted. Memory of an accelerator is not in it.
+**Memory** is resident memory of this process on the host: its high-water mark (`VmHWM`) at the end, minus what was
+resident just before the first call, when TensorFlow was loaded, the data were on the device and the optimizer was made.
+So it covers tracing, TensorFlow's and XLA's compilers (their code as well, which is only read from disk when used) and
+the tensors of the run. Before the first call the mark is set back by `/proc/self/clear_refs` (Linux); where that is not
+possible, what loading took at most is subtracted. Memory of an accelerator is not in it.
 """
 
+import contextlib
 import json
 import os
 import resource
 import sys
 import time
+from pathlib import Path
 
 from benchmarks.plan import Case, Settings
 
 
 def high_water_mib() -> float:
-    """Largest resident size since the start, or since the last `reset_high_water`."""
+    """Largest resident size since the start, or since the last `reset_high_water`.
+
+    Linux says it of this process alone; `getrusage` also counts the parent from which it was forked.
+    """
+    with contextlib.suppress(OSError):
+        lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) / 2**10
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
@@ -41,21 +49,15 @@ def reset_high_water() -> None:
 
 def serve(case: Case, settings: Settings, requests, reply) -> None:
     """Prepares the case, makes its first call, then answers `requests` until they end."""
-    import tensorflow as tf
-
-    from benchmarks.cases import prepare
-
-    repetition, problem = prepare(case, settings)
-    params, _ = problem.init(tf.zeros([2], tf.int32))
+    if case.method == "jax":
+        from benchmarks.peers.jax_case import prepare
+    else:
+        from benchmarks.cases import prepare
+    repetition, facts = prepare(case, settings)
     reset_high_water()
     base = high_water_mib()
     first_call = _seconds(repetition)
-    reply(
-        first_call_s=first_call,
-        data=str(problem.data) if problem.data else None,
-        coordinates=sum(tensor.shape.num_elements() for tensor in params.values()),
-        device=_device(tf),
-    )
+    reply(first_call_s=first_call, **facts)
     for request in requests:
         if request.strip() == "run":
             reply(seconds=_seconds(repetition))
@@ -67,11 +69,6 @@ def _seconds(repetition) -> float:
     started = time.perf_counter()
     repetition()
     return time.perf_counter() - started
-
-
-def _device(tf) -> str:
-    gpus = tf.config.list_physical_devices("GPU")
-    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else "cpu"
 
 
 def main() -> None:

@@ -93,6 +93,26 @@ def test_groups_compare_the_same_work():
     assert {len({case[:3] for case in group}) for group in groups} == {1}
 
 
+def test_methods_that_a_problem_or_an_optimizer_does_not_have_are_left_out():
+    for problem, optimizer, expected in (
+        ("mnist", "L2O-DM", ["floor", "ours", "jax"]),
+        ("quadratic", "L2O-DM", ["floor", "ours"]),
+        ("mnist", "RNNprop", ["floor", "ours"]),
+        ("mnist", "one-of-ones-own", ["ours"]),
+    ):
+        (group,) = plan.groups([problem], [optimizer], ["training"], ["floor", "ours", "jax"])
+        assert [case.method for case in group] == expected
+
+
+def test_where_there_is_no_jax_the_row_says_so(monkeypatch):
+    monkeypatch.setattr(measure.peers, "interpreter", lambda: None)
+    (row,) = measure.measure([plan.Case("mnist", "L2O-DM", "training", "jax")], SETTINGS, 1)
+    assert row["note"].startswith("no JAX here")
+    lines = history.table(run(results=[{**ROW, **TIMES}, row]), run()).splitlines()
+    assert lines[-1].endswith(row["note"])
+    assert lines[-1].split()[3:6] == ["jax", "-", "-"]
+
+
 def test_every_case_has_every_place_in_a_round():
     order = np.reshape(list(plan.turns(3, 6)), [6, 3])
     assert {tuple(np.bincount(place, minlength=3)) for place in order.T} == {(2, 2, 2)}
@@ -100,13 +120,15 @@ def test_every_case_has_every_place_in_a_round():
 
 
 def test_every_method_can_be_made():
-    assert list(cases.LESSONS) == list(plan.METHODS["training"])
-    assert list(cases.EVALUATIONS) == list(plan.METHODS["evaluation"])
+    elsewhere = {"floor", "jax"}
+    assert set(cases.LESSONS) | elsewhere == set(plan.METHODS["training"])
+    assert set(cases.EVALUATIONS) | elsewhere == set(plan.METHODS["evaluation"])
 
 
 @pytest.mark.parametrize("method", ["plain-xla", "adam"])
 def test_an_evaluation_does_the_same_every_time(method):
-    repetition, _ = cases.prepare(plan.Case("quadratic", "L2O-DM", "evaluation", method), SETTINGS)
+    repetition, facts = cases.prepare(plan.Case("quadratic", "L2O-DM", "evaluation", method), SETTINGS)
+    assert facts == {"data": None, "coordinates": 1280, "device": "cpu"}
     assert np.isfinite(repetition())
     assert repetition() == repetition()
 
@@ -132,9 +154,10 @@ def test_the_baseline_computes_the_same_as_ours():
 
 def test_times_per_step_and_ratios_within_a_round():
     summary = measure.summarize(["plain", "ours"], [[0.1, 0.4, 0.2], [0.2, 0.2, 0.3]], num_steps=100)
-    assert summary[0] == pytest.approx({"ms_median": 2.0, "ms_min": 1.0, "ratio": 1.0})
-    assert summary[1] == pytest.approx({"ms_median": 2.0, "ms_min": 2.0, "ratio": 1.5})
+    assert summary[0] == {"ms_median": 2.0, "ms_min": 1.0, "ratio": 1.0, "floor_ratio": None}
+    assert summary[1] == pytest.approx({"ms_median": 2.0, "ms_min": 2.0, "ratio": 1.5, "floor_ratio": None})
     assert measure.summarize(["ours"], [[0.1]], num_steps=1)[0]["ratio"] is None
+    assert measure.summarize(["floor", "ours"], [[0.1], [0.3]], num_steps=1)[1]["floor_ratio"] == pytest.approx(3)
 
 
 def run(median=2.0, **changes):

@@ -1,0 +1,133 @@
+"""Writes the compiled meta-step as StableHLO, so that it can be timed where there is JAX and a GPU but no TensorFlow.
+
+    python -m benchmarks.gpu_hlo --output=build/hlo                    # here, with TensorFlow
+    python -m benchmarks.run_hlo build/hlo                             # there, with JAX and NumPy
+
+What is lowered is what XLA compiles for meta_train.py and evaluate.py: a window of `unroll_length` steps with its
+meta-gradient, and a window of an evaluation. The folder has, for each phase, the program as a portable StableHLO
+artifact, its inputs, and the outputs that TensorFlow has computed here, by which the runner knows that it runs the very
+program. Inputs that the JAX peer needs are listed by name.
+"""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from benchmarks.plan import PERCEPTRONS
+from l2o_tf import nest, objectives, unroll
+from l2o_tf.optimizers import Optimizer, make_optimizer
+from l2o_tf.techniques.lesson import own_trajectory
+from problems import Problem, make_problem
+from problems.base import make_seed
+
+SEED = make_seed(0)
+_FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """The flags of this script; not on import, since others have some of the same names."""
+    flags.DEFINE_string("problem", "mnist", "Optimizee; the JAX peer knows " + ", ".join(PERCEPTRONS) + ".")
+    flags.DEFINE_string("optimizer", "L2O-DM", "Architecture; the JAX peer is L2O-DM.")
+    flags.DEFINE_integer("unroll_length", 20, "Steps per window of meta-training.", lower_bound=1)
+    flags.DEFINE_integer("num_steps", 100, "Steps per window of an evaluation.", lower_bound=1)
+    flags.DEFINE_string("data", "auto", "Where images come from: 'auto', 'tfds', 'embedded'.")
+    flags.DEFINE_string("output", "build/hlo", "Folder to write to.")
+
+
+def training_step(problem: Problem, student: Optimizer):
+    """`(params, states, batches) -> (meta-loss, gradients, losses, params)` of one window, under XLA."""
+
+    @tf.function(jit_compile=True, autograph=False)
+    def step(params, states, batches):
+        fixed = problem._replace(init=lambda seed: (params, ()), sample=lambda seed, steps: batches)
+        lesson = own_trajectory(fixed, student, objective=objectives.total, jit_compile=True)
+        run = lesson.start(SEED, tf.constant(0))._replace(student=states)
+        run, outcome = lesson.window(run, SEED, batches.shape[0] - 1)
+        return outcome.meta_loss, outcome.gradients, outcome.losses, nest.flatten(run.params)
+
+    return step
+
+
+def evaluation_step(problem: Problem, optimizer: Optimizer):
+    """`(params, states, batches) -> (losses, params)` of one window, under XLA."""
+
+    @tf.function(jit_compile=True, autograph=False)
+    def step(params, states, batches):
+        state, found = unroll.unroll(
+            lambda params, batch: problem.loss(params, (), batch),
+            optimizer,
+            unroll.UnrollState(params, states),
+            batches,
+        )
+        return found.losses, nest.flatten(state.params)
+
+    return step
+
+
+def export(folder: Path, problem: Problem, optimizer: Optimizer, phase: str, num_steps: int) -> None:
+    """Writes one phase: `program.stablehlo`, `arrays.npz`, `facts.json`.
+
+    In `arrays.npz`, `in_0`, `in_1`, ... are the program's arguments in their order, `out_0`, ... its results, and
+    `theta [N]` the parameters as one vector.
+    """
+    params, _ = problem.init(SEED)
+    states, batches = optimizer.initial_state(params, SEED), problem.sample(SEED, num_steps + 1)
+    make = {"training": training_step, "evaluation": evaluation_step}[phase]
+    step = make(problem, optimizer)
+    program = step.experimental_get_compiler_ir(params, states, batches)(stage="stablehlo_serialized")
+    concrete = step.get_concrete_function(params, states, batches)
+    arguments = [np.asarray(x) for x in (*tf.nest.flatten((params, states, batches)), *_captured(concrete))]
+    outputs = [np.asarray(x) for x in tf.nest.flatten(step(params, states, batches))]
+    arrays = {f"{kind}_{i}": x for kind, found in (("in", arguments), ("out", outputs)) for i, x in enumerate(found)}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "program.stablehlo").write_bytes(program)
+    np.savez_compressed(folder / "arrays.npz", theta=nest.flatten(params), **arrays)
+    facts = {
+        "phase": phase,
+        "problem": problem.name,
+        "optimizer": optimizer.kind,
+        "num_steps": num_steps,
+        "batch_size": int(batches.shape[-1]),
+        "data": str(problem.data),
+        "shapes": {name: list(tensor.shape) for name, tensor in params.items()},
+        "weights": list(optimizer.named_variables),
+        "named": _places(problem, optimizer, batches, arguments),
+    }
+    (folder / "facts.json").write_text(json.dumps(facts, indent=1))
+
+
+def _captured(concrete) -> list[tf.Tensor]:
+    """What the program takes besides its arguments: weights and data, variables by their values."""
+    values = {id(variable.handle): variable.value() for variable in concrete.variables}
+    return [values.get(id(tensor), tensor) for tensor in concrete.captured_inputs]
+
+
+def _places(problem: Problem, optimizer: Optimizer, batches, arguments: list[np.ndarray]) -> dict[str, int]:
+    """Name -> number of the argument, of what the peer needs."""
+    images, labels = problem.examples(tf.range(problem.data.size))
+    named = {"batches": batches, "images": images, "labels": labels}
+    named |= {name: variable.value for name, variable in optimizer.named_variables.items()}
+    values = {name: np.asarray(tensor) for name, tensor in named.items()}
+    return {
+        name: next(i for i, x in enumerate(arguments) if x.shape == value.shape and np.array_equal(x, value))
+        for name, value in values.items()
+    }
+
+
+def main(_) -> None:
+    """Writes both phases."""
+    keras.utils.set_random_seed(0)
+    for phase, mode, steps in (("training", "train", _FLAGS.unroll_length), ("evaluation", "test", _FLAGS.num_steps)):
+        problem = make_problem(_FLAGS.problem, mode=mode, data=_FLAGS.data)
+        folder = Path(_FLAGS.output) / phase
+        export(folder, problem, make_optimizer(_FLAGS.optimizer), phase, steps)
+        print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
