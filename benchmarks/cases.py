@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from benchmarks import floor, plain
+from benchmarks.bowl import PREFIX, bowl
 from benchmarks.plan import FLOOR, Case, Settings
 from l2o_tf import evaluation, nest, objectives
 from l2o_tf.meta_epoch import compile_meta_epoch
@@ -45,7 +46,10 @@ def prepare(case: Case, settings: Settings) -> tuple[Repetition, dict]:
         ValueError: on an unknown problem or optimizer, or if the data cannot be had.
     """
     mode = {"training": "train", "evaluation": "test"}[case.phase]
-    problem = make_problem(case.problem, mode=mode, data=settings.data, data_dir=settings.data_dir)
+    if case.problem.startswith(PREFIX):
+        problem = bowl(int(case.problem.removeprefix(PREFIX)))
+    else:
+        problem = make_problem(case.problem, mode=mode, data=settings.data, data_dir=settings.data_dir)
     if case.optimizer not in CELLS:
         raise ValueError(f"Received --optimizer={case.optimizer}, expected some of {', '.join(CELLS)}.")
     keras.utils.set_random_seed(0)

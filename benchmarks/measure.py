@@ -67,6 +67,15 @@ class Worker:
         """Loads, compiles and makes the first call."""
         return self._ask(self._order)
 
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Kills the process; whoever waits for its answer gets a RuntimeError."""
+        self._process.kill()
+
     def run(self) -> float:
         """Seconds of one repetition."""
         return self._ask("run")["seconds"]
