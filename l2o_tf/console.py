@@ -20,6 +20,8 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from l2o_tf import xla_cache
+
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
@@ -80,11 +82,13 @@ def guarded(action: Callable[[], int], rest: list[str]) -> int:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without its start-up lines.
+    """Imports TensorFlow without its start-up lines, and with XLA's cache.
 
     Some of them are printed before `TF_CPP_MIN_LOG_LEVEL` takes effect, so stderr is held back for the duration of the
     import; it is let go if the import fails. A level of 0 in the environment hides nothing.
     """
+    if "tensorflow" not in sys.modules:
+        xla_cache.enable()
     if os.environ.setdefault(LEVEL, "3") == "0" or "tensorflow" in sys.modules:
         return
     sys.stderr.flush()

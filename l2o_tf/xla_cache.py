@@ -1,0 +1,49 @@
+"""What XLA has compiled is kept on disk, so that the next process need not compile it again.
+
+TensorFlow offers the cache and keys it by program and device, but not by processor, and its CPU entries are machine
+code. So each processor has a folder of its own, for home directories that several machines share::
+
+    $XDG_CACHE_HOME/l2o_tf/xla/<TensorFlow's version>-<hash of the processor>        ($XDG_CACHE_HOME: ~/.cache)
+
+`L2O_TF_XLA_CACHE` names another folder; empty, it switches the cache off. A cache directory that is already in
+`TF_XLA_FLAGS` stands. Entries are written to a temporary file and renamed; the folder may be deleted at any time.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import MutableMapping
+from pathlib import Path
+
+SETTING, FLAGS, FLAG = "L2O_TF_XLA_CACHE", "TF_XLA_FLAGS", "--tf_xla_persistent_cache_directory"
+
+
+def enable(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Tells TensorFlow, which must not be imported yet, where its cache is; without a writable folder there is none."""
+    given = environment.get(FLAGS, "")
+    chosen = environment.get(SETTING)
+    if FLAG in given or chosen == "":
+        return
+    folder = Path(chosen) if chosen else _default(environment)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(folder, os.W_OK) and " " not in str(folder):  # a flag of TF_XLA_FLAGS ends at a space
+        environment[FLAGS] = f"{given} {FLAG}={folder}".strip()
+
+
+def _default(environment: MutableMapping[str, str]) -> Path:
+    base = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    version = importlib.metadata.version("tensorflow")
+    return Path(base) / "l2o_tf" / "xla" / f"{version}-{hashlib.sha256(_processor().encode()).hexdigest()[:12]}"
+
+
+def _processor() -> str:
+    """What decides which instructions the machine code may have."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
