@@ -9,6 +9,8 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 PY  := $(VENV)/bin/python
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
+# What the benchmark compares with, in an environment of its own.
+PEERS := .venv-bench/.installed
 
 # TensorFlow's start-up chatter hides what matters; 0 shows it.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -36,14 +38,16 @@ format: $(DEV)  ## put style and format right where a machine can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(RUN)  ## time and memory of the unroll, appended to benchmarks/history.jsonl; BENCH_ARGS="--problem=mnist"
+bench: $(RUN)  ## speed and memory beside the floor and JAX, appended to benchmarks/history.jsonl; BENCH_ARGS="--problem=mnist"
+	@$(MAKE) --no-print-directory $(PEERS) || echo "JAX cannot be installed: its rows will say so."
 	$(PY) -m benchmarks.bench_unroll $(BENCH_ARGS)
+	$(PY) -m benchmarks.bench_memory --few --images=
 
 docs: $(DEV)  ## build the API reference from the docstrings: build/docs/index.html
 	$(PY) -W error -m docs.api.build
 
 clean:  ## remove the environment and tool caches; runs/ stays
-	rm -rf $(VENV) .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) .venv-bench .pytest_cache .ruff_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One rule per stage, each with a stamp: nothing is done twice, and a change of the pins is noticed.
@@ -65,3 +69,8 @@ $(RUN): requirements.txt $(VENV)/.made
 $(DEV): requirements-dev.txt requirements.txt $(VENV)/.made
 	$(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 -r requirements-dev.txt
 	@touch $@ $(RUN)
+
+$(PEERS): requirements-bench.txt $(VENV)/.made
+	$(PY) -m venv --clear .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $@

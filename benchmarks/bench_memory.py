@@ -73,7 +73,7 @@ def series(
     method: str,
     sizes: Sequence[int],
     names: Mapping[str, str],
-    measure: Callable[[Case, Settings], dict[str, Any] | None],
+    measure: Callable[[Case, Settings], dict[str, Any]],
 ) -> list[Row]:
     """The rows of one method, from the smallest size to the largest.
 
@@ -82,7 +82,7 @@ def series(
         method: of meta-training.
         sizes: what to run.
         names: `problem`, `optimizer`, `data`.
-        measure: what a row gets; None if the point was stopped.
+        measure: what a row gets, see `one_step`.
     """
     rows: list[Row] = []
     for size in sorted(sizes):
@@ -90,24 +90,26 @@ def series(
         case, settings = Case(problem, names["optimizer"], "training", method), Settings(length, length, names["data"])
         row = {"over": over, "size": size, **case._asdict(), "unroll_length": length}
         print(f"{over} {size:,}: {method}", file=sys.stderr, flush=True)
-        found = None if any("note" in row for row in rows) else measure(case, settings)
+        found = {"note": "not run"} if any("note" in row for row in rows) else measure(case, settings)
         last = next((row for row in reversed(rows) if "note" not in row), None)
-        if found is None and last:
+        if "note" in found and last:
             guess = round(last["peak_mib"] * size / last["size"], 1)
-            found = {"note": f"too large; about {guess / 2**10:.0f} GiB in proportion", "expected_mib": guess}
-        rows.append(row | (found or {"note": "too large"}))
+            found = {"note": f"{found['note']}; {guess / 2**10:.0f} GiB in proportion", "expected_mib": guess}
+        rows.append(row | found)
     return rows
 
 
-def one_step(case: Case, settings: Settings, max_gib: float, max_seconds: float) -> dict[str, Any] | None:
-    """The first meta-step of a process; None if it had to be stopped."""
+def one_step(case: Case, settings: Settings, max_gib: float, max_seconds: float) -> dict[str, Any]:
+    """What the first meta-step of a process took, or a `note` that says at which limit it was stopped."""
     done, stopped = threading.Event(), []
 
     def watch(worker: Worker) -> None:
         end = time.monotonic() + max_seconds
         while not done.wait(0.05):
-            if time.monotonic() > end or _resident_gib(worker.pid) > max_gib:
-                stopped.append(worker.stop())
+            late = time.monotonic() > end
+            if late or _resident_gib(worker.pid) > max_gib:
+                stopped.append(f"stopped after {max_seconds:.0f} s" if late else f"stopped at {max_gib:.1f} GiB")
+                worker.stop()
                 return
 
     with Worker(case, settings) as worker:
@@ -118,7 +120,7 @@ def one_step(case: Case, settings: Settings, max_gib: float, max_seconds: float)
         except RuntimeError:
             if not stopped:
                 raise
-            return None
+            return {"note": stopped[0]}
         finally:
             done.set()
             watcher.join()

@@ -25,6 +25,7 @@ from pathlib import Path
 from absl import app, flags
 
 from benchmarks import history, plan
+from benchmarks.floor import CELLS
 from benchmarks.measure import measure
 from l2o_tf.checkpoint import provenance
 
@@ -32,13 +33,13 @@ HISTORY = Path(__file__).with_name("history.jsonl")
 QUICK = {"num_steps": 4, "unroll_length": 2, "repetitions": 2, "data": "embedded", "history": ""}
 
 _FLAGS = flags.FLAGS
-flags.DEFINE_list("problem", ["quadratic", "mnist", "mnist_deeper"], "Optimizees; see `python -m problems --list`.")
-flags.DEFINE_list("optimizer", ["L2O-DM"], "Architectures of learned optimizers, with untrained weights.")
+flags.DEFINE_list("problem", ["mnist"], "Optimizees; see `python -m problems --list`.")
+flags.DEFINE_list("optimizer", list(CELLS), "Architectures of learned optimizers, with untrained weights.")
 flags.DEFINE_list("phase", list(plan.METHODS), "What to measure: training, evaluation.")
-flags.DEFINE_list("method", sorted({m for p in plan.METHODS.values() for m in p}), "Methods to compare, see --list.")
+flags.DEFINE_list("method", ["floor", "plain", "ours-xla", "adam-xla", "jax"], "Methods to compare, see --list.")
 flags.DEFINE_integer("num_steps", 100, "Steps per repetition.")
 flags.DEFINE_integer("unroll_length", 20, "Steps per window of meta-training.")
-flags.DEFINE_integer("repetitions", 20, "Timed repetitions per method.")
+flags.DEFINE_integer("repetitions", 7, "Timed repetitions per method.")
 flags.DEFINE_string("data", "auto", "Where images come from: 'auto', 'tfds', 'embedded'.")
 flags.DEFINE_string("data_dir", None, "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default.")
 flags.DEFINE_string("history", str(HISTORY), "File to append to and to compare with; empty: neither.")

@@ -19,6 +19,7 @@ from absl import app, flags
 
 from benchmarks.plan import PERCEPTRONS
 from l2o_tf import nest, objectives, unroll
+from l2o_tf.checkpoint import provenance
 from l2o_tf.optimizers import Optimizer, make_optimizer
 from l2o_tf.techniques.lesson import own_trajectory
 from problems import Problem, make_problem
@@ -87,6 +88,7 @@ def export(folder: Path, problem: Problem, optimizer: Optimizer, phase: str, num
     (folder / "program.stablehlo").write_bytes(program)
     np.savez_compressed(folder / "arrays.npz", theta=nest.flatten(params), **arrays)
     facts = {
+        "commit": provenance()["commit"],
         "phase": phase,
         "problem": problem.name,
         "optimizer": optimizer.kind,

@@ -41,7 +41,7 @@ def draw(over: str, rows: Sequence[dict[str, Any]], folder: Path) -> Path:
             ax.plot(np.array(sizes)[run], values[run], "-o", color=colour, linewidth=2.4, markersize=5, zorder=3)
             hollow = {"markerfacecolor": "white", "markersize": 6, "zorder": 4}
             ax.plot(np.array(sizes)[~run], values[~run], "o", color=colour, **hollow)
-            text = NAMES.get(method, method) + ("" if run[-1] else "\n(expected)") + f": {2 ** values[-1]:.2g} GiB"
+            text = NAMES.get(method, method) + ("" if run[-1] else "\n(in proportion)") + f": {_gib(2 ** values[-1])}"
             labels.append(style.Label(1.0, float(values[-1]), text, colour))
         size, limit = TARGETS[over]
         ax.plot(size, np.log2(limit), "_", color=style.MUTED, markersize=22, markeredgewidth=1.6)
@@ -56,9 +56,13 @@ def draw(over: str, rows: Sequence[dict[str, Any]], folder: Path) -> Path:
         )
         _axes(ax, sorted({row["size"] for row in rows}))
         style.count_axis(ax, axis)
-        style.headings(ax, title, note + "; tracing and compilers included; hollow: not run")
+        style.headings(ax, title, note + "; tracing and compilers included; hollow: too large here, in proportion")
         style.label_ends(ax, labels)
     return style.save(figure, folder / f"perf_memory_{over}.png")
+
+
+def _gib(value: float) -> str:
+    return f"{value:.1f} GiB" if value < 10 else f"{value:.0f} GiB"
 
 
 def _axes(ax, sizes: Sequence[int]) -> None:

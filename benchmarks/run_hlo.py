@@ -13,6 +13,7 @@ JAX has no public call that runs a StableHLO program by itself; this uses the on
 """
 
 import argparse
+import datetime
 import json
 import statistics
 import time
@@ -147,13 +148,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="what benchmarks.gpu_hlo has written")
     parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument("history", type=Path, nargs="?", help="file that gets the results as one JSON line")
     given = parser.parse_args()
-    print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}")
+    device, results = jax.devices()[0].device_kind, []
+    print(f"{device}, jax {jax.__version__}")
     print(f"{'phase':12}{'method':10}{'ms/step':>9}{'x floor':>9}{'difference':>12}")
     for phase in ("training", "evaluation"):
+        facts = json.loads((given.folder / phase / "facts.json").read_text())
         for name, row in bench(given.folder / phase, given.repetitions).items():
+            results.append(
+                {"problem": facts["problem"], "optimizer": facts["optimizer"], "phase": phase, "method": name} | row
+            )
             apart = "" if row["difference"] is None else f"{row['difference']:.1e}"
             print(f"{phase:12}{name:10}{row['ms']:9.3f}{row['ratio']:9.2f}{apart:>12}", flush=True)
+    if given.history:
+        made_by = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "commit": facts["commit"]}
+        run = made_by | {"versions": {"jax": jax.__version__}, "machine": {"device": device}}
+        with given.history.open("a") as file:
+            file.write(json.dumps(run | {"arguments": {"benchmark": "hlo"}, "results": results}) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,12 @@ def test_a_point_is_measured_in_a_process():
     assert min(found["peak_mib"], found["first_call_s"]) > 0
 
 
-@pytest.mark.parametrize("limits", [(0.1, 100.0), (100.0, 0.1)])
-def test_a_point_that_takes_too_much_is_stopped(limits):
-    assert bench_memory.one_step(Case("bowl:100", "L2O-DM", "training", "plain"), Settings(2, 2), *limits) is None
+@pytest.mark.parametrize(
+    ("limits", "note"), [((0.1, 100.0), "stopped at 0.1 GiB"), ((100.0, 0.1), "stopped after 0 s")]
+)
+def test_a_point_that_takes_too_much_is_stopped(limits, note):
+    case = Case("bowl:100", "L2O-DM", "training", "plain")
+    assert bench_memory.one_step(case, Settings(2, 2), *limits) == {"note": note}
 
 
 def test_after_one_that_was_stopped_larger_ones_are_not_run():
@@ -22,19 +25,19 @@ def test_after_one_that_was_stopped_larger_ones_are_not_run():
 
     def measure(case, settings):
         run.append((case.problem, settings.unroll_length))
-        return {"peak_mib": 1024.0, "first_call_s": 1.0} if len(run) < 2 else None
+        return {"peak_mib": 1024.0, "first_call_s": 1.0} if len(run) < 2 else {"note": "stopped"}
 
     rows = bench_memory.series("coordinates", "plain", [30, 10, 20], NAMES, measure)
     assert run == [("bowl:10", 20), ("bowl:20", 20)]
     assert [row.get("expected_mib") for row in rows] == [None, 2048.0, 3072.0]
     lines = bench_memory.table(rows, {"results": [rows[0] | {"peak_mib": 7.0}]}).splitlines()
     assert lines[1].split() == ["coordinates", "10", "plain", "1,024", "1.0", "7"]
-    assert lines[3].endswith("too large; about 3 GiB in proportion")
+    assert lines[3].endswith("not run; 3 GiB in proportion")
 
 
 def test_the_length_is_what_varies_over_truncation():
-    rows = bench_memory.series("truncation", "ours-xla", [5], NAMES, lambda case, settings: None)
-    assert (rows[0]["problem"], rows[0]["unroll_length"], rows[0]["note"]) == ("mnist", 5, "too large")
+    rows = bench_memory.series("truncation", "ours-xla", [5], NAMES, lambda case, settings: {"note": "stopped"})
+    assert (rows[0]["problem"], rows[0]["unroll_length"], rows[0]["note"]) == ("mnist", 5, "stopped")
 
 
 def test_a_picture(tmp_path):

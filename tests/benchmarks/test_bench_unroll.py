@@ -27,7 +27,7 @@ def bench(*arguments):
 
 def test_a_quick_run_from_end_to_end(tmp_path):
     path = tmp_path / "history.jsonl"
-    few = ("--problem=quadratic", "--phase=training", "--method=plain,ours", f"--history={path}")
+    few = ("--problem=quadratic", "--optimizer=L2O-DM", "--phase=training", "--method=plain,ours", f"--history={path}")
     done = bench("--quick", *few)
     assert done.returncode == 0, done.stderr
     (line,) = history.read(path)
