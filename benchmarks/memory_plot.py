@@ -56,7 +56,7 @@ def draw(over: str, rows: Sequence[dict[str, Any]], folder: Path) -> Path:
         )
         _axes(ax, sorted({row["size"] for row in rows}))
         style.count_axis(ax, axis)
-        style.headings(ax, title, note + "; tracing and compilers included; hollow: too large here, in proportion")
+        style.headings(ax, title, note + "\ntracing and compilers included; hollow: too large here")
         style.label_ends(ax, labels)
     return style.save(figure, folder / f"perf_memory_{over}.png")
 
