@@ -109,9 +109,8 @@ def make_lessons(config: Config, problem: Problem, student: Optimizer) -> list[L
         "max_growth": config.max_growth,
         **common,
     }
-    # Optimizers whose coordinates depend on each other take their optimizees in turn; and XLA cannot differentiate
-    # `tf.vectorized_map` twice.
-    if config.self_improving or config.second_derivatives or not student.coordinatewise:
+    # Optimizers whose coordinates depend on each other take their optimizees in turn.
+    if config.self_improving or not student.coordinatewise:
         options["meta_batch_size"] = common["meta_batch_size"] = 1
     if config.self_improving:
         decay = config.self_improving_epochs

@@ -43,14 +43,13 @@ class Weights(NamedTuple):
     """What the objective `L` makes of a window.
 
     Attributes:
-        losses: `w_t = ∂L/∂f(θ_t) [T+1]`; of K optimizees side by side `[T+1, K]`.
+        losses: `w_t = ∂L/∂f(θ_t)`, `[T+1, 1]`; of several optimizees side by side `[T+1, N]`, for each coordinate that
+            of its own.
         updates: `∂L/∂Δθ_t [T, N]`, or None.
-        owners: int32 `[N]`, the optimizee of each coordinate, or None where there is one.
     """
 
     losses: tf.Tensor
     updates: tf.Tensor | None
-    owners: tf.Tensor | None
 
 
 def block_size(loop: Loop, state: Any, num_coordinates: int, num_steps) -> int | None:
@@ -109,17 +108,14 @@ def _replayed(loop, phi, kept: Kept, weights: Weights, first, size: int, mask) -
     slopes = mask * (grads if kept.slopes is None else cut(kept.slopes))
     last = mask * kept.last[first : first + size]
     updates = None if weights.updates is None else mask * cut(weights.updates)
-    owners = None if weights.owners is None else weights.owners[first : first + size]
+    losses = weights.losses if weights.losses.shape[1] == 1 else cut(weights.losses)
     block = Kept(grads, slopes, last, start, states, tf.zeros_like(grads))
-    return _backward(loop, phi, params, block, Weights(weights.losses, updates, owners), num_steps)
+    return _backward(loop, phi, params, block, Weights(losses, updates), num_steps)
 
 
 def _backward(loop, phi, like, kept: Kept, weights: Weights, num_steps) -> list[tf.Tensor]:
     """The recursion of λ, σ and dφ in the docstring of `l2o_tf.unroll`, from the last step to the first."""
     slopes = kept.grads if kept.slopes is None else kept.slopes
-
-    def weight(t):
-        return weights.losses[t] if weights.owners is None else tf.gather(weights.losses[t], weights.owners)
 
     def step(back, theta_bar, state_bar, phi_bar):
         t = num_steps - 1 - back
@@ -132,11 +128,11 @@ def _backward(loop, phi, like, kept: Kept, weights: Weights, num_steps) -> list[
             ends = [nest.flatten(updates), *_floating(after)]
         update_bar = theta_bar if weights.updates is None else theta_bar + weights.updates[t]
         found = tape.gradient(ends, [phi, moving, params], [update_bar, *state_bar], tf.UnconnectedGradients.ZERO)
-        theta_bar = theta_bar + weight(t) * slopes[t] + nest.flatten(found[2])
+        theta_bar = theta_bar + weights.losses[t] * slopes[t] + nest.flatten(found[2])
         return back + 1, theta_bar, found[1], _sum(phi_bar, found[0])
 
     state_bar = [tf.zeros_like(x[0]) for x in _floating(kept.states)]
-    start = (0, weight(num_steps) * kept.last, state_bar, [tf.zeros_like(x) for x in phi])
+    start = (0, weights.losses[num_steps] * kept.last, state_bar, [tf.zeros_like(x) for x in phi])
     return tf.while_loop(lambda back, *_: back < num_steps, step, start, maximum_iterations=num_steps)[3]
 
 

@@ -165,7 +165,7 @@ def meta_gradient(
         tape.watch(judged)
         meta_loss = objective(trajectory)
     found = tape.gradient(meta_loss, judged, unconnected_gradients=zero)
-    weights = Weights(found[0], found[1] if record else None, _owners(like, side_by_side))
+    weights = Weights(_per_coordinate(found[0], like, side_by_side), found[1] if record else None)
     pull = _xla(pull_back) if jit_update else pull_back
     return meta_loss, pull(loop, phi, like, Kept(slopes=rows.pop("slopes", None), **rows), weights), state, trajectory
 
@@ -210,15 +210,16 @@ def _run(loss_fn, loop: Loop, state, batches, judge, jit_update, side_by_side, k
     return UnrollState(params, loop.leave(memory)), losses, rows
 
 
-def _owners(params: Params, side_by_side: int | None) -> tf.Tensor | None:
-    """`[N]`: which of the K optimizees side by side each coordinate belongs to."""
+def _per_coordinate(weights: tf.Tensor, params: Params, side_by_side: int | None) -> tf.Tensor:
+    """Weights of the losses as `pull_back.Weights` has them, from `[T+1]`, or from `[T+1, K]` of K optimizees."""
     if side_by_side is None:
-        return None
-    owner = tf.range(side_by_side)
-    spread = {
-        name: tf.broadcast_to(tf.reshape(owner, [-1] + [1] * (x.shape.rank - 1)), x.shape) for name, x in params.items()
-    }
-    return nest.flatten(spread)
+        return weights[:, None]
+    rows = tf.shape(weights)[0] if weights.shape[0] is None else weights.shape[0]
+    columns = []
+    for x in params.values():
+        each = x.shape.num_elements() // side_by_side
+        columns.append(tf.reshape(tf.repeat(weights[:, :, None], each, axis=2), [rows, side_by_side * each]))
+    return tf.concat(columns, axis=1)
 
 
 def _xla(function):

@@ -57,8 +57,17 @@ def side_by_side(problem: Problem, count: int) -> Problem:
 
 
 def each(function: Callable) -> Callable:
-    """`function` of each of K arguments, whose tensors have a leading axis of K, and so do those of the results."""
-    return lambda *arguments: tf.vectorized_map(lambda part: function(*part), arguments)
+    """`function` of each of K arguments, whose tensors have a leading axis of K, and so do those of the results.
+
+    They are written out one by one: XLA compiles `tf.vectorized_map` anew for every window.
+    """
+
+    def mapped(*arguments):
+        count = tf.nest.flatten(arguments)[0].shape[0]
+        parts = [tf.nest.map_structure(lambda x, k=k: x[k], arguments) for k in range(count)]
+        return _stack([function(*part) for part in parts], axis=0)
+
+    return mapped
 
 
 def _stack(structures: list, axis: int):
