@@ -41,7 +41,7 @@ format: $(DEV)  ## put style and format right where a machine can
 bench: $(RUN)  ## speed and memory beside the floor and JAX, appended to benchmarks/history.jsonl; BENCH_ARGS="--problem=mnist"
 	@$(MAKE) --no-print-directory $(PEERS) || echo "JAX cannot be installed: its rows will say so."
 	$(PY) -m benchmarks.bench_unroll $(BENCH_ARGS)
-	$(PY) -m benchmarks.bench_memory --few --images=
+	$(PY) -m benchmarks.bench_memory --few
 
 docs: $(DEV)  ## build the API reference from the docstrings: build/docs/index.html
 	$(PY) -W error -m docs.api.build

@@ -1,7 +1,7 @@
 """Peak memory of a meta-step over truncation and over coordinates: ours against plain automatic differentiation.
 
     python -m benchmarks.bench_memory
-    python -m benchmarks.bench_memory --over=truncation --sizes=20,100,1000 --history= --images=
+    python -m benchmarks.bench_memory --over=truncation --sizes=20,100,1000 --history=
 
 `truncation`: one meta-step of L2O-DM on MLP-orig (`--problem`) over windows of so many steps. `coordinates`: one
 meta-step over 20 steps on an optimizee of so many coordinates that itself costs next to nothing (benchmarks/bowl.py).
@@ -9,8 +9,8 @@ Every point is a process of its own, whose first meta-step it is: the numbers ho
 (benchmarks/worker.py). A process that takes more than --max_gib or --max_seconds is stopped, larger sizes of that
 method are not run, and the table says what they would have taken in proportion to the last point that was measured.
 
-One JSON line is appended to --history, and the last comparable run is shown beside this one. --images gets a plot of
-each of the two.
+One JSON line is appended to --history, and the last comparable run is shown beside this one. benchmarks/document.py
+draws the plots from there.
 """
 
 import functools
@@ -24,7 +24,7 @@ from typing import Any
 
 from absl import app, flags
 
-from benchmarks import history, memory_plot
+from benchmarks import history
 from benchmarks.bowl import PREFIX
 from benchmarks.measure import Worker
 from benchmarks.plan import Case, Settings
@@ -56,7 +56,6 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "history", str(HERE / "history.jsonl"), "File to append to and to compare with; empty: neither."
     )
-    flags.DEFINE_string("images", str(HERE.parent / "docs" / "images"), "Folder of the plots; empty: none.")
 
 
 def free_gib() -> float:
@@ -93,8 +92,8 @@ def series(
         found = {"note": "not run"} if any("note" in row for row in rows) else measure(case, settings)
         last = next((row for row in reversed(rows) if "note" not in row), None)
         if "note" in found and last:
-            guess = round(last["peak_mib"] * size / last["size"], 1)
-            found = {"note": f"{found['note']}; {guess / 2**10:.0f} GiB in proportion", "expected_mib": guess}
+            guess = last["peak_mib"] * size / last["size"]
+            found = {"note": f"{found['note']}; {guess / 2**10:.0f} GiB in proportion"}
         rows.append(row | found)
     return rows
 
@@ -153,7 +152,7 @@ def _key(row: Row) -> tuple:
 
 
 def main(_) -> None:
-    """Measures, prints, remembers and draws."""
+    """Measures, remembers and prints."""
     names = {name: _FLAGS[name].value for name in ("problem", "optimizer", "data")}
     path, rows, devices = Path(_FLAGS.history or "/dev/null"), [], set()
     earlier, made_by = history.read(path), provenance()
@@ -169,8 +168,6 @@ def main(_) -> None:
     before = history.last_comparable([line for line in earlier if line["arguments"].get("benchmark") == "memory"], run)
     history.append(path, run)
     print(table(run["results"], before))
-    for over in _FLAGS.over if _FLAGS.images else ():
-        print(memory_plot.draw(over, [row for row in run["results"] if row["over"] == over], Path(_FLAGS.images)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/performance.md anew, from the newest lines of benchmarks/history.jsonl.
+"""Writes the tables of docs/performance.md and draws its pictures, from the newest lines of benchmarks/history.jsonl.
 
 python -m benchmarks.document
 """
@@ -9,11 +9,12 @@ from typing import Any
 
 from absl import app, flags
 
-from benchmarks import history
-from benchmarks.memory_plot import NAMES
+from benchmarks import history, memory_plot
 
 ROOT = Path(__file__).resolve().parents[1]
 Run = dict[str, Any]
+Row = dict[str, Any]
+MEMORY_KEYS = ("over", "method", "size")
 
 _FLAGS = flags.FLAGS
 
@@ -51,34 +52,39 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def newest(runs: Sequence[Run], keys: Sequence[str]) -> tuple[list[Row], list[str]]:
+    """Of every row the newest, by these keys and in the order of their first appearance; and where they are from."""
+    found = {tuple(row.get(key) for key in keys): (row, run) for run in runs for row in run["results"]}
+    return [row for row, _ in found.values()], list(dict.fromkeys(source(run) for _, run in found.values()))
+
+
 def speed(runs: Sequence[Run]) -> list[str]:
     """Meta-training and evaluation."""
-    run = runs[-1]
     keys = ("problem", "optimizer", "phase", "method", "ms_median", "floor_ratio", "ratio", "first_call_s", "peak_mib")
     heading = (*keys[:4], "ms/step", "x floor", "x plain", "first call s", "peak MiB")
-    rows = [
-        [row.get("note") if key == "ms_median" and "note" in row else row.get(key) for key in keys]
-        for row in run["results"]
+    rows, sources = newest(runs, keys[:4])
+    cells = [
+        [row.get("note") if key == "ms_median" and "note" in row else row.get(key) for key in keys] for row in rows
     ]
-    return [*grid(heading, rows), "", source(run)]
+    return [*grid(heading, cells), "", *sources]
 
 
 def memory(runs: Sequence[Run]) -> list[str]:
     """Peak memory of a meta-step; of each size the newest run that has it."""
-    found = {(row["over"], row["size"], row["method"]): row for run in runs for row in run["results"]}
+    rows, sources = newest(runs, MEMORY_KEYS)
     heading = ("over", "size", "method", "optimizer", "peak MiB", "first call s")
-    rows = [
+    cells = [
         (
-            over,
-            f"{size:,}",
-            NAMES.get(method, method),
+            row["over"],
+            f"{row['size']:,}",
+            memory_plot.NAMES.get(row["method"], row["method"]),
             row["optimizer"],
             row.get("note") or row["peak_mib"],
             row.get("first_call_s"),
         )
-        for (over, size, method), row in sorted(found.items(), key=lambda item: (item[0][0], item[0][2], item[0][1]))
+        for row in sorted(rows, key=lambda row: (row["over"], row["method"], row["size"]))
     ]
-    return [*grid(heading, rows), "", source(runs[-1])]
+    return [*grid(heading, cells), "", *sources]
 
 
 def profile(runs: Sequence[Run]) -> list[str]:
@@ -134,10 +140,13 @@ def write(text: str, runs: Sequence[Run]) -> str:
 
 
 def main(_) -> None:
-    """Rewrites the document."""
-    path = Path(_FLAGS.document)
-    path.write_text(write(path.read_text(), history.read(Path(_FLAGS.history))))
+    """Rewrites the document and draws the pictures."""
+    path, runs = Path(_FLAGS.document), history.read(Path(_FLAGS.history))
+    path.write_text(write(path.read_text(), runs))
     print(path)
+    rows, _ = newest([run for run in runs if run["arguments"].get("benchmark") == "memory"], MEMORY_KEYS)
+    for over in memory_plot.TITLES if rows else ():
+        print(memory_plot.draw(over, [row for row in rows if row["over"] == over], path.parent / "images"))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ TITLES = {
 
 
 def draw(over: str, rows: Sequence[dict[str, Any]], folder: Path) -> Path:
-    """Draws one of the two and returns where: `perf_memory_<over>.png`. Points that were not run are hollow."""
+    """Draws one of the two and returns where: `perf_memory_<over>.png`. Points that were too large are hollow."""
     title, axis, note = TITLES[over]
     with matplotlib.rc_context(style.STYLE):
         figure = style.new_figure(7.4, 4.2)
@@ -33,9 +33,9 @@ def draw(over: str, rows: Sequence[dict[str, Any]], folder: Path) -> Path:
         labels = []
         methods = list(dict.fromkeys(row["method"] for row in rows))
         for method, (colour, _) in zip(methods, style.line_styles(len(methods)), strict=True):
-            own = [row for row in rows if row["method"] == method]
+            own = sorted((row for row in rows if row["method"] == method), key=lambda row: row["size"])
             sizes = [row["size"] for row in own]
-            values = np.log2([row.get("peak_mib", row.get("expected_mib")) / 1024 for row in own])
+            values = np.log2(_gibibytes(own))
             run = np.array(["note" not in row for row in own])
             ax.plot(sizes, values, color=colour, linewidth=1.2, linestyle="--", zorder=2)
             ax.plot(np.array(sizes)[run], values[run], "-o", color=colour, linewidth=2.4, markersize=5, zorder=3)
@@ -59,6 +59,15 @@ def draw(over: str, rows: Sequence[dict[str, Any]], folder: Path) -> Path:
         style.headings(ax, title, note + "\ntracing and compilers included; hollow: too large here")
         style.label_ends(ax, labels)
     return style.save(figure, folder / f"perf_memory_{over}.png")
+
+
+def _gibibytes(rows: Sequence[dict[str, Any]]) -> list[float]:
+    """Peaks of a method; of points that were not run, in proportion to the last one that was."""
+    last, found = rows[0], []
+    for row in rows:
+        last = row if "peak_mib" in row else last
+        found.append(last["peak_mib"] / 1024 * row["size"] / last["size"])
+    return found
 
 
 def _gib(value: float) -> str:
