@@ -15,8 +15,8 @@ import tensorflow as tf
 from l2o_tf import nest
 from l2o_tf.optimizers.base import Loop, Params
 
-MAX_BYTES = 2**29
-"""States of a window are kept if they are no more than that; else it is replayed in blocks whose states are."""
+MAX_BYTES = 2**30
+"""States of a window are kept up to that many; else it is replayed in blocks, whose states are half of that."""
 
 
 class Kept(NamedTuple):
@@ -58,7 +58,7 @@ def block_size(loop: Loop, state: Any, num_coordinates: int, num_steps) -> int |
     if loop.cut is None or not isinstance(num_steps, int) or not tensors:
         return None
     bytes_each = num_steps * sum(math.prod(x.shape) * x.dtype.size for x in tensors) / num_coordinates
-    return None if bytes_each * num_coordinates <= MAX_BYTES else max(1, int(MAX_BYTES / bytes_each))
+    return None if bytes_each * num_coordinates <= MAX_BYTES else max(1, int(MAX_BYTES / 2 / bytes_each))
 
 
 def pull_back(loop: Loop, phi: list, like: Params, kept: Kept, weights: Weights) -> list[tf.Tensor]:

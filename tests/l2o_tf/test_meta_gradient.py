@@ -214,9 +214,9 @@ def test_a_window_may_be_replayed_in_blocks(jit_update, monkeypatch):
     batches = run.batches[: STEPS + 1]
     for objective in (lambda t: total(t.losses), lambda t: half_mean_squared_error(0.1, t.updates)):
         options = {"objective": objective, "record": True}
-        monkeypatch.setattr(pull_back, "MAX_BYTES", 2**29)
+        monkeypatch.setattr(pull_back, "MAX_BYTES", 2**30)
         kept = unroll.meta_gradient(run.loss_fn, run.student, run.state, batches, **options)
-        monkeypatch.setattr(pull_back, "MAX_BYTES", 20 * STEPS * 2 * (4 + 3) * 8)
+        monkeypatch.setattr(pull_back, "MAX_BYTES", 2 * 20 * STEPS * 2 * (4 + 3) * 8)
         assert pull_back.block_size(run.student.loop(), run.state.optimizer, tiny.SIZE, STEPS) == 20
         replayed = tf.function(
             lambda state, batches, options=options: unroll.meta_gradient(
