@@ -22,7 +22,7 @@ PERCEPTRONS: dict[str, tuple[tuple[int, ...], str]] = {
 METHODS: dict[str, dict[str, str]] = {
     "training": {
         "floor": "the matrix products and transcendental functions of that step by NumPy, and nothing else",
-        "plain": "automatic differentiation of the same unroll, without the linearised loss",
+        "plain": "automatic differentiation of the same unroll, optimizee and all",
         "plain-xla": "the same, compiled by XLA",
         "ours": "what meta_train.py runs",
         "ours-xla": "the same, compiled by XLA",

@@ -51,7 +51,8 @@ class Trajectory(NamedTuple):
     """What a run leaves behind.
 
     Attributes:
-        losses: `[T+1]`; `losses[t] = f(θ_t; batch_t)` before update t, `losses[T]` after the last update.
+        losses: `[T+1]`, of K optimizees side by side `[T+1, K]`; `losses[t] = f(θ_t; batch_t)` before update t,
+            `losses[T]` after the last update.
         grads: `[T, N]` or None when not recorded.
         updates: `[T, N]` or None when not recorded.
     """

@@ -119,7 +119,7 @@ class TestFirstOrder:
         assert_slopes({k: v.numpy() for k, v in run.named(gradients).items()}, surrogate, run.weights)
 
     def test_is_plain_autodiff_with_the_gradients_held_constant(self):
-        """The linearised loss, which never differentiates the optimizee, against the true one; for every objective."""
+        """Pulled back through the optimizer alone, against a tape around everything; for every objective."""
         run = Run()
         batches = run.batches[: STEPS + 1]
 
