@@ -77,6 +77,9 @@ class Config:
     learning_rate: float = _field(1e-3, "Learning rate of the meta-optimizer.")
     stage_decay: float = _field(1.0, "Factor of the meta-learning rate from one stage of a curriculum to the next.")
     anneal: bool = _field(False, "Lower the meta-learning rate in every period, to 0 along half a cosine.")
+    ema_momentum: float = _field(
+        0.0, "Validate and keep the running average of the weights over about 1/(1 - this) updates; 0: the weights."
+    )
     objective: str = _field(
         "sum", "Meta-loss of a window's T+1 losses: 'sum', 'mean', 'final', 'penultimate' or 'log_ratio'; see the docs."
     )

@@ -61,7 +61,7 @@ def _out_of_range(config: Any) -> Iterator[str]:
     for name in ("clip_norm", "clip_value", "max_growth", "problem_stddev", "projection_stddev"):
         if getattr(config, name) < 0:
             yield f"Received --{name}={getattr(config, name)}, expected 0 (see --help) or a positive number."
-    for name in ("beta_1", "beta_2"):
+    for name in ("beta_1", "beta_2", "ema_momentum"):
         if not 0 <= getattr(config, name) < 1:
             yield f"Received --{name}={getattr(config, name)}, expected a decay from 0 to below 1."
     if not 0 <= config.seed < 2**31:

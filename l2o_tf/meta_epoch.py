@@ -47,6 +47,7 @@ def compile_meta_epoch(
     meta_optimizer: keras.optimizers.Optimizer,
     unroll_length: int | None = None,
     zero_nonfinite: bool = False,
+    after_update: Callable[[], None] | None = None,
 ) -> MetaEpoch:
     """Compiles `(seed, meta_epoch, lengths) -> Report`, which trains `variables` with `meta_optimizer`.
 
@@ -60,8 +61,14 @@ def compile_meta_epoch(
             shapes are static. Default: any lengths.
         zero_nonfinite: whether entries of the meta-gradient that are not finite become 0, as in L2O-Scale's program,
             instead of ending the run.
+        after_update: called after every update of φ. Default: nothing is.
     """
     meta_optimizer.build(variables)
+
+    def update(gradients):
+        meta_optimizer.apply(gradients, variables)
+        if after_update:
+            after_update()
 
     def train_window(run, lengths, seed, report):
         num_steps = unroll_length or lengths[report.num_windows]
@@ -69,7 +76,7 @@ def compile_meta_epoch(
         gradients = [_finite(g) for g in outcome.gradients] if zero_nonfinite else outcome.gradients
         norm = tf.linalg.global_norm(gradients)
         diverged = ~(tf.math.is_finite(norm) & tf.math.is_finite(outcome.meta_loss))
-        tf.cond(diverged, lambda: None, lambda: meta_optimizer.apply(gradients, variables))
+        tf.cond(diverged, lambda: None, lambda: update(gradients))
         return run, Report(
             meta_loss=report.meta_loss + outcome.meta_loss,
             final_loss=outcome.losses[-1],

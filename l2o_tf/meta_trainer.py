@@ -11,6 +11,7 @@ among them. Randomness is derived from the seed and the meta-epoch. A trainer re
 on bit for bit as if it had never stopped.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ import tensorflow as tf
 
 from l2o_tf import evaluation, unroll
 from l2o_tf.assembly import make_curriculum, make_lessons, make_meta_optimizer
+from l2o_tf.averaging import RunningAverage
 from l2o_tf.config import Config
 from l2o_tf.inspection import compile_inspection
 from l2o_tf.meta_epoch import MetaEpoch, Report, compile_meta_epoch
@@ -86,6 +88,7 @@ class MetaTrainer:
         unroll.initial_state(student, params, self._seed)  # refuses, now, parameters that it has no entry for
         self._variables = student.trainable_variables
         self._best = [tf.Variable(variable.value) for variable in self._variables]
+        self._average = RunningAverage(self._variables, config.ema_momentum) if config.ema_momentum else None
         lessons = make_lessons(config, optimizees[0], student)
         self._kept = KeptStates(lessons[0]) if config.keep_states else None
         self._meta_optimizers = {lesson.name: make_meta_optimizer(config) for lesson in lessons}
@@ -106,6 +109,7 @@ class MetaTrainer:
                 self._meta_optimizers[lesson.name],
                 length,
                 self.config.zero_nonfinite,
+                self._average.update if self._average else None,
             )
             for lesson in lessons
         }
@@ -121,11 +125,12 @@ class MetaTrainer:
         return self.curriculum.num_steps_train[self.standing.curriculum.stage]
 
     def checkpointables(self) -> dict[str, Any]:
-        """What `tf.train.Checkpoint` must hold: φ, the best φ, the slots of all meta-optimizers, and the standing."""
+        """What `tf.train.Checkpoint` must hold: φ, the best φ, the slots, the standing, and what options add."""
         slots = {name: [v.value for v in o.variables] for name, o in self._meta_optimizers.items()}
         meta_parameters = [variable.value for variable in self._variables]
-        kept = {"kept": self._kept.variables} if self._kept else {}
-        return {"phi": meta_parameters, "best": self._best, "slots": slots, "standing": _StandingState(self), **kept}
+        optional = {"kept": self._kept, "average": self._average}
+        held = {name: owner.variables for name, owner in optional.items() if owner}
+        return {"phi": meta_parameters, "best": self._best, "slots": slots, "standing": _StandingState(self), **held}
 
     def best_weights(self) -> dict[str, np.ndarray]:
         """The result: φ of the lowest validation cost (with a curriculum: of the last stage that improved)."""
@@ -213,12 +218,12 @@ class MetaTrainer:
 
     def _end_period(self, messages: list[str]) -> list[Validation]:
         standing = self.standing
-        validations = [self._validate()]
-        before = standing.curriculum
-        standing.curriculum, action = cl.step(self.curriculum, before, validations[0].cost)
-        if action is cl.Action.SAVE:
-            self._keep_best()
-        elif action is cl.Action.NEXT_STAGE:
+        with self._average.in_place() if self._average else contextlib.nullcontext():
+            validations = [self._validate()]
+            standing.curriculum, action = cl.step(self.curriculum, standing.curriculum, validations[0].cost)
+            if action is cl.Action.SAVE:
+                self._keep_best()
+        if action is cl.Action.NEXT_STAGE:
             self._restore_best(clear_slots=self.config.reset_slots)
             validations.append(self._validate())
             standing.curriculum = cl.rebaseline(self.curriculum, standing.curriculum, validations[1].cost)
@@ -252,6 +257,8 @@ class MetaTrainer:
     def _restore_best(self, *, clear_slots: bool):
         for best, variable in zip(self._best, self._variables, strict=True):
             variable.assign(best)
+        if self._average:
+            self._average.restart()
         if clear_slots:
             for name, optimizer in self._meta_optimizers.items():
                 for variable, value in zip(optimizer.variables, self._fresh_slots[name], strict=True):

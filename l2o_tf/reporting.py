@@ -1,9 +1,12 @@
 """What a person sees of a meta-training: trainer events -> records, TensorBoard, progress bar, pictures."""
 
 import math
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import numpy as np
 
 from l2o_tf import plots
 from l2o_tf.meta_trainer import Event, MetaTrainer, Validation
@@ -12,7 +15,9 @@ from problems.base import DataInfo
 
 
 class Reporter:
-    """Writes down the events of a trainer; use it as a context manager.
+    """Writes down the events of a trainer, in a thread of its own while the next meta-epoch runs; a context manager.
+
+    What cannot be written is an error of the next `report` or `flush`.
 
     Args:
         folder: folder of the run.
@@ -30,14 +35,21 @@ class Reporter:
             description=trainer.config.optimizer,
         )
         self._recorder.text("configuration", markdown_table({**trainer.config.to_dict(), "data": self._data}))
+        self._thread = ThreadPoolExecutor(1, "reporter")
+        self._last: Future = self._thread.submit(lambda: None)
 
     def report(self, event: Event) -> None:
-        """Records one meta-epoch, its validations and its messages."""
-        self._recorder.scalars(event.epoch, _scalars(event) | {"meta_gradient/skipped": self._trainer.standing.skips})
+        """Has one meta-epoch recorded, its validations and its messages."""
+        histograms = self._trainer.histograms() if event.validations else {}
+        self._last.result()
+        self._last = self._thread.submit(self._record, event, self._trainer.standing.skips, histograms)
+
+    def _record(self, event: Event, skips: int, histograms: dict[str, np.ndarray]) -> None:
+        self._recorder.scalars(event.epoch, _scalars(event) | {"meta_gradient/skipped": skips})
         for validation in event.validations:
             self._draw(event.epoch, validation)
-        if event.validations:
-            self._recorder.histograms(event.epoch, self._trainer.histograms())
+        if histograms:
+            self._recorder.histograms(event.epoch, histograms)
         for message in event.messages:
             self._recorder.event(event.epoch, message)
         self._recorder.progress(
@@ -59,7 +71,8 @@ class Reporter:
         self._recorder.figure(epoch, f"validation/stage_{validation.stage}", figure)
 
     def flush(self) -> None:
-        """Hands everything to the operating system; call it before a checkpoint is written."""
+        """Waits for what is not written yet, and hands it to the operating system; call it before a checkpoint."""
+        self._last.result()
         self._recorder.flush()
 
     def __enter__(self) -> Self:
@@ -68,6 +81,7 @@ class Reporter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._thread.shutdown()
         self._recorder.close()
 
 

@@ -26,7 +26,7 @@ RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (4, ("l2o_tf.optimizers", "l2o_tf.optimizers.*")),
     (5, ("l2o_tf.guard", "l2o_tf.pull_back", "l2o_tf.unroll", "l2o_tf.objectives")),
     (6, ("l2o_tf.techniques", "l2o_tf.techniques.*")),
-    (7, ("l2o_tf.assembly", "l2o_tf.inspection", "l2o_tf.meta_epoch", "l2o_tf.standing")),
+    (7, ("l2o_tf.assembly", "l2o_tf.averaging", "l2o_tf.inspection", "l2o_tf.meta_epoch", "l2o_tf.standing")),
     (7, ("l2o_tf.evaluation", "l2o_tf.meta_optimizers", "l2o_tf.meta_trainer", "l2o_tf.validation")),
     (8, ("l2o_tf.checkpoint", "l2o_tf.checkpoint.*", "l2o_tf.plots", "l2o_tf.plots.*")),
     (8, ("l2o_tf.comparison", "l2o_tf.console", "l2o_tf.keras_optimizer", "l2o_tf.cards", "l2o_tf.__main__")),

@@ -1,5 +1,7 @@
 """A compiled meta-epoch: windows in a row, an update of the meta-parameters after each."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -82,12 +84,14 @@ def test_a_window_that_is_not_finite_is_skipped_and_ends_the_run():
     """Whether the loss or the gradient is broken; what was learned before stays, the slots too."""
     nan, inf = float("nan"), float("inf")
     for losses, gradients in [([1.0, nan, 1.0], [1.0, 1.0, 1.0]), ([1.0, 1.0, 1.0], [1.0, inf, 1.0])]:
-        phi, meta_optimizer = keras.Variable(5.0), adam()
-        meta_epoch = compile_meta_epoch(scripted(losses, gradients), [phi], meta_optimizer)
+        phi, meta_optimizer, updates = keras.Variable(5.0), adam(), tf.Variable(0)
+        meta_epoch = compile_meta_epoch(
+            scripted(losses, gradients), [phi], meta_optimizer, after_update=functools.partial(updates.assign_add, 1)
+        )
         report = meta_epoch(SEED, EPOCH, windows_of(3))
         assert (report.num_windows, bool(report.diverged)) == (2, True)
         np.testing.assert_allclose(phi, 5.0 - RATE, rtol=1e-6)
-        assert meta_optimizer.iterations == 1
+        assert meta_optimizer.iterations == updates == 1
         assert all(np.isfinite(variable).all() for variable in meta_optimizer.variables)
 
 

@@ -185,7 +185,8 @@ def state_of(trainer):
     """All that a trainer will ever decide by, but the clock."""
     held = trainer.checkpointables()
     standing = dataclasses.replace(trainer.standing, wall_seconds=0)
-    arrays = tf.nest.map_structure(lambda variable: variable.numpy(), [held["phi"], held["best"], held["slots"]])
+    parts = [held[name] for name in ("phi", "best", "slots", "average")]
+    arrays = tf.nest.map_structure(lambda variable: variable.numpy(), parts)
     return standing.to_json(), arrays
 
 
@@ -203,6 +204,7 @@ def uninterrupted(tmp_path_factory):
         "validation_seeds": "fresh",
         "patience": 3,
         "seed": 3,
+        "ema_momentum": 0.9,
     }
     trainer = training.trainer(training.sometimes_nan(0.35), **options)
     folder, events, states = tmp_path_factory.mktemp("run"), [], []
