@@ -69,6 +69,7 @@ def rollouts(
     """
     optimizees = Optimizees.of(problem, side_by_side, optimizer)
     problem, group = optimizees.problem, _Group(optimizees.count)
+    optimizer = optimizees.in_blocks_if_large(optimizer)
     advance_run = _windows(problem, optimizer, window, jit_compile, group)
 
     @tf.function(autograph=False)

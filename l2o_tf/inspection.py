@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from l2o_tf import nest, unroll
 from l2o_tf.optimizers.base import Optimizer
+from l2o_tf.techniques.lesson import Optimizees
 from problems.base import Problem, Seed
 
 
@@ -14,6 +15,7 @@ def compile_inspection(
     problem: Problem, student: Optimizer, unroll_length: int
 ) -> Callable[[Seed], dict[str, tf.Tensor]]:
     """Compiles `seed -> {name: values}`: what the student does in one window from the start of a run."""
+    student = Optimizees(problem).in_blocks_if_large(student)
 
     @tf.function(autograph=False)
     def inspect(seed):

@@ -55,8 +55,10 @@ class Weights(NamedTuple):
 def block_size(loop: Loop, state: Any, num_coordinates: int, num_steps) -> int | None:
     """Coordinates per block of a window that is to be replayed; None for one whose states are to be kept."""
     tensors = tf.nest.flatten(state)
-    if loop.cut is None or not isinstance(num_steps, int) or not tensors:
+    if loop.blocks is None or not isinstance(num_steps, int) or not tensors:
         return None
+    if loop.blocks.size:
+        return loop.blocks.size
     bytes_each = num_steps * sum(math.prod(x.shape) * x.dtype.size for x in tensors) / num_coordinates
     return None if bytes_each * num_coordinates <= MAX_BYTES else max(1, int(MAX_BYTES / 2 / bytes_each))
 
@@ -75,7 +77,7 @@ def pull_back(loop: Loop, phi: list, like: Params, kept: Kept, weights: Weights)
         return []
     num_coordinates, num_steps = kept.grads.shape[1], _length(kept.grads)
     if kept.states is not None:
-        return _backward(loop, phi, like, kept, weights, num_steps)
+        return _backward(loop.update, phi, like, kept, weights, num_steps)
     size = block_size(loop, kept.start, num_coordinates, num_steps)
 
     def block(number, phi_bar):
@@ -99,9 +101,9 @@ def _replayed(loop, phi, kept: Kept, weights: Weights, first, size: int, mask) -
 
     def step(t, state, rows):
         rows = tf.nest.map_structure(lambda row, x: row.write(t, x), rows, state)
-        return t + 1, loop.update({"block": grads[t]}, state, params)[1], rows
+        return t + 1, loop.blocks.update({"block": grads[t]}, state, params)[1], rows
 
-    start = loop.cut(kept.start, first, size)
+    start = loop.blocks.cut(kept.start, first, size)
     rows = tf.nest.map_structure(lambda x: array(x, num_steps), start)
     _, _, rows = tf.while_loop(lambda t, *_: t < num_steps, step, (0, start, rows), maximum_iterations=num_steps)
     states = tf.nest.map_structure(lambda row: row.stack(), rows)
@@ -110,10 +112,10 @@ def _replayed(loop, phi, kept: Kept, weights: Weights, first, size: int, mask) -
     updates = None if weights.updates is None else mask * cut(weights.updates)
     losses = weights.losses if weights.losses.shape[1] == 1 else cut(weights.losses)
     block = Kept(grads, slopes, last, start, states, tf.zeros_like(grads))
-    return _backward(loop, phi, params, block, Weights(losses, updates), num_steps)
+    return _backward(loop.blocks.update, phi, params, block, Weights(losses, updates), num_steps)
 
 
-def _backward(loop, phi, like, kept: Kept, weights: Weights, num_steps) -> list[tf.Tensor]:
+def _backward(update, phi, like, kept: Kept, weights: Weights, num_steps) -> list[tf.Tensor]:
     """The recursion of λ, σ and dφ in the docstring of `l2o_tf.unroll`, from the last step to the first."""
     slopes = kept.grads if kept.slopes is None else kept.slopes
 
@@ -124,7 +126,7 @@ def _backward(loop, phi, like, kept: Kept, weights: Weights, num_steps) -> list[
         moving = _floating(state)
         with tf.GradientTape() as tape:
             tape.watch([moving, params])
-            updates, after = loop.update(grads, state, params)
+            updates, after = update(grads, state, params)
             ends = [nest.flatten(updates), *_floating(after)]
         update_bar = theta_bar if weights.updates is None else theta_bar + weights.updates[t]
         found = tape.gradient(ends, [phi, moving, params], [update_bar, *state_bar], tf.UnconnectedGradients.ZERO)

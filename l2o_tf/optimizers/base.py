@@ -28,6 +28,20 @@ Params = dict[str, tf.Tensor]
 State = Any
 
 
+class Blocks(NamedTuple):
+    """How a loop runs a rule on some of the coordinates, which it treats one by one.
+
+    Attributes:
+        cut: `(state, first, n) -> state` of the coordinates `first ... first + n - 1`, in the loop's layout.
+        update: `Optimizer.update` for what `cut` returns.
+        size: n, if it is not free: then `first` is the beginning of a block.
+    """
+
+    cut: Callable[[State, tf.Tensor, int], State]
+    update: Callable[[Params, State, Params], tuple[Params, State]]
+    size: int | None = None
+
+
 class Loop(NamedTuple):
     """An optimizer as a loop holds it: the same rule, its state perhaps in another layout.
 
@@ -35,14 +49,13 @@ class Loop(NamedTuple):
         enter: `state -> state`, into the loop's layout, before the first step.
         update: `Optimizer.update` for states in that layout.
         leave: `state -> state`, back again, after the last step.
-        cut: `(state, first, n) -> state` of the coordinates `first ... first + n - 1`, in the loop's layout; None where
-            a rule's coordinates depend on each other.
+        blocks: the rule on some of the coordinates; None where they depend on each other.
     """
 
     enter: Callable[[State], State]
     update: Callable[[Params, State, Params], tuple[Params, State]]
     leave: Callable[[State], State]
-    cut: Callable[[State, tf.Tensor, int], State] | None = None
+    blocks: Blocks | None = None
 
 
 class Optimizer(abc.ABC):
@@ -167,8 +180,9 @@ class LearnedOptimizer(Optimizer):
 
     def loop(self) -> Loop:
         if hasattr(self.cell, "columns"):
-            return Loop(_transposed, self._update_columns, _transposed, functools.partial(_cut, axis=1))
-        return super().loop()._replace(cut=functools.partial(_cut, axis=0))
+            blocks = Blocks(functools.partial(_cut, axis=1), self._update_columns)
+            return Loop(_transposed, self._update_columns, _transposed, blocks)
+        return super().loop()._replace(blocks=Blocks(functools.partial(_cut, axis=0), self.update))
 
     def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
         return self.cell.diagnose(nest.flatten(grads)[:, None], state) if hasattr(self.cell, "diagnose") else {}

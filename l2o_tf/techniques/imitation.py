@@ -62,7 +62,7 @@ def imitation(
         ValueError: if the student or the teacher cannot run several side by side; see `in_turn`.
     """
     k, optimizees = teacher_steps, Optimizees.of(problem, meta_batch_size, student, teacher)
-    problem = optimizees.problem
+    problem, student = optimizees.problem, optimizees.in_blocks_if_large(student)
 
     @tf.function(jit_compile=jit_compile and problem.xla, autograph=False)
     def compiled(run, batches):

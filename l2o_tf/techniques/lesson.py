@@ -19,6 +19,7 @@ import tensorflow as tf
 from l2o_tf import unroll
 from l2o_tf.objectives import Objective
 from l2o_tf.optimizers.base import Optimizer, Params
+from l2o_tf.optimizers.blocks import in_blocks_if_large
 from problems.base import Problem, Seed
 from problems.side_by_side import each, side_by_side, split
 
@@ -106,6 +107,12 @@ class Optimizees(NamedTuple):
             )
         return cls(side_by_side(problem, count), count)
 
+    def in_blocks_if_large(self, optimizer: Optimizer) -> Optimizer:
+        """`optimizers.blocks.in_blocks_if_large` for these optimizees."""
+        init = tf.function(lambda seed: self.problem.init(self.seed(seed))[0], autograph=False)
+        like = init.get_concrete_function(tf.TensorSpec([2], tf.int32)).structured_outputs  # traced, never run
+        return in_blocks_if_large(optimizer, like)
+
     def seed(self, seed: Seed) -> Seed:
         """What the problem's functions take."""
         return seed if self.count is None else split(seed, self.count)
@@ -162,7 +169,7 @@ def own_trajectory(
         ValueError: if the student cannot run several side by side; see `in_turn`.
     """
     optimizees = Optimizees.of(problem, meta_batch_size, student)
-    problem = optimizees.problem
+    problem, student = optimizees.problem, optimizees.in_blocks_if_large(student)
     if judge and optimizees.count:
         judge = each(judge)
 

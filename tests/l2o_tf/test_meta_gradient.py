@@ -11,6 +11,7 @@ import tensorflow as tf
 from l2o_tf import nest, pull_back, unroll
 from l2o_tf.objectives import OBJECTIVES, total
 from l2o_tf.optimizers.analytic import sgd
+from l2o_tf.optimizers.blocks import Blocked
 from l2o_tf.techniques.imitation import half_mean_squared_error
 from problems.base import make_seed
 from tests.l2o_tf import numpy_reference as reference
@@ -225,6 +226,28 @@ def test_a_window_may_be_replayed_in_blocks(jit_update, monkeypatch):
             autograph=False,
         )(run.state, batches)
         tiny.assert_gradients(replayed[1], run.named(kept[1]), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "jit_compile"), [(53, False), (20, False), (20, True)])
+def test_states_may_be_kept_in_blocks(size, jit_compile):
+    """Two windows, the second from the first one's state; one block of all, and blocks that overlap."""
+    run = Run()
+    blocked = Blocked(run.student, size)
+    for objective in (lambda t: total(t.losses), lambda t: half_mean_squared_error(0.1, t.updates)):
+        own, others = run.state, unroll.initial_state(blocked, run.state.params, make_seed(0))
+        for batches in (run.batches[: STEPS + 1], run.batches[1 : STEPS + 2]):
+            options = {"objective": objective, "record": True}
+            _, expected, own, trajectory = unroll.meta_gradient(run.loss_fn, run.student, own, batches, **options)
+            _, found, others, blocks = tf.function(
+                lambda state, batches, options=options: unroll.meta_gradient(
+                    run.loss_fn, blocked, state, batches, **options
+                ),
+                jit_compile=jit_compile,
+                autograph=False,
+            )(others, batches)
+            np.testing.assert_allclose(blocks.losses, trajectory.losses, rtol=1e-10)
+            np.testing.assert_allclose(blocks.updates, trajectory.updates, rtol=1e-9, atol=1e-12)
+            tiny.assert_gradients(found, run.named(expected), rtol=1e-9)
 
 
 def test_only_the_optimizer_may_be_compiled_with_xla():

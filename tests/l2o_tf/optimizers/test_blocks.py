@@ -1,0 +1,73 @@
+"""When an optimizee counts as large, and that nothing else changes then."""
+
+import numpy as np
+import pytest
+
+from l2o_tf.optimizers import blocks, make_optimizer
+from l2o_tf.techniques import imitation, lesson
+from l2o_tf.techniques.lesson import Optimizees
+from problems.base import make_seed
+from tests.l2o_tf import tiny, training
+
+
+@pytest.fixture
+def small_is_large(monkeypatch):
+    monkeypatch.setattr(blocks, "LARGE", tiny.SIZE - 1)
+    monkeypatch.setattr(blocks, "SIZE", 20)
+
+
+@pytest.mark.parametrize("kind", ["L2O-DM", "RNNprop"])
+def test_who_works_in_blocks(kind, small_is_large):
+    student = make_optimizer(kind, {"layers": (2,)})
+    found = Optimizees(tiny.perceptron()).in_blocks_if_large(student)
+    assert isinstance(found, blocks.Blocked)
+    assert found.named_variables.keys() == student.named_variables.keys() != set()
+    assert (found.name, found.kind, found.architecture) == (student.name, student.kind, student.architecture)
+
+
+@pytest.mark.parametrize("kind", ["L2O-Scale", "adam"])
+def test_who_does_not(kind, small_is_large):
+    optimizer = make_optimizer(kind)
+    assert Optimizees(tiny.perceptron()).in_blocks_if_large(optimizer) is optimizer
+
+
+def test_small_optimizees_are_not_cut():
+    student = make_optimizer("L2O-DM")
+    assert Optimizees(tiny.perceptron()).in_blocks_if_large(student) is student
+
+
+class TestEverythingElseIsTheSame:
+    """Training with imitation, validation and inspection, from the outside."""
+
+    def trained(self):
+        options = {"imitation": True, "imitation_ratio": 0.5, "teachers": "sgd", "teacher_choice": "cycle"}
+        trainer = training.trainer(tiny.perceptron(4), optimizer="RNNprop", **options)
+        with training.eagerly():
+            events = [trainer.advance() for _ in range(4)]
+            assert {event.lesson for event in events} == {"train", "imitation/sgd"}
+            return training.weights(trainer), events, trainer.histograms()
+
+    def test_it(self, monkeypatch):
+        weights, events, histograms = self.trained()
+        monkeypatch.setattr(blocks, "LARGE", tiny.SIZE - 1)
+        monkeypatch.setattr(blocks, "SIZE", 20)
+        in_blocks, events_in_blocks, seen = self.trained()
+        assert seen.keys() == histograms.keys()
+        name = "updates/log10_size"
+        np.testing.assert_allclose(seen[name], histograms[name], rtol=1e-3)
+
+        for name, value in weights.items():
+            np.testing.assert_allclose(in_blocks[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+        for ours, theirs in zip(events_in_blocks, events, strict=True):
+            np.testing.assert_allclose(ours.report.meta_loss, theirs.report.meta_loss, rtol=1e-5)
+            for a, b in zip(ours.validations, theirs.validations, strict=True):
+                np.testing.assert_allclose(a.losses, b.losses, rtol=1e-5)
+
+
+def test_the_layout_is_that_of_the_loop(small_is_large):
+    """`[B, H, S]`: three blocks of 20 of the 53 coordinates."""
+    student = make_optimizer("L2O-DM", {"layers": (2,)})
+    own = lesson.own_trajectory(tiny.perceptron(), student, objective=lambda losses, first: losses[-1])
+    theirs = imitation.imitation(tiny.perceptron(), student, make_optimizer("sgd"))
+    for each in (own, theirs):
+        assert [x.shape for x in each.start(make_seed(0), 0).student] == [(3, 2, 20)] * 2
