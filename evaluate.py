@@ -42,8 +42,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("data", "auto", ["auto", "tfds", "embedded"], text, flag_values=values)
     text = "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default."
     flags.DEFINE_string("data_dir", None, text, flag_values=values)
-    text = "'original' (the test images, as the original program), 'train' or 'test'."
-    flags.DEFINE_enum("split", "original", ["original", "train", "test"], text, flag_values=values)
+    text = "'original' (the test images, as the original program), 'train', 'test', or 'held_out' (to choose by)."
+    flags.DEFINE_enum("split", "original", ["original", "train", "test", "held_out"], text, flag_values=values)
     flags.DEFINE_string("output_dir", "results", "Folder of curves.npz, summary.json, curves.png.", flag_values=values)
     flags.DEFINE_enum("x_scale", "linear", ["linear", "log"], "Step axis of the plot.", flag_values=values)
 

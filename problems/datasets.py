@@ -20,7 +20,7 @@ from problems.sources import OFFICIAL, DataError
 __all__ = ["DataError", "DataOptions", "Dataset", "fingerprint", "load", "official_rows"]
 
 SOURCES = ("auto", "tfds", "embedded")
-SPLITS = ("original", "train", "test")
+SPLITS = ("original", "train", "test", "held_out")
 MODES = ("train", "test")
 
 
@@ -33,8 +33,9 @@ class DataOptions(NamedTuple):
         data_dir: folder of TFDS; None means `TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
         split: `"original"` (default) does as the original program: mode `"train"` (meta-training and its validation)
             uses the training images without the first 5,000, mode `"test"` (evaluation) optimizes on the 10,000 test
-            images. `"train"` and `"test"` are the whole official splits, whatever the mode. Only MNIST has images
-            held out.
+            images. `"train"` and `"test"` are the whole official splits, whatever the mode. `"held_out"` are those
+            5,000 training images, on which trained optimizers can be compared before one is chosen to be evaluated.
+            Only MNIST has images held out.
     """
 
     data: str = "auto"
@@ -60,7 +61,7 @@ def load(name: str, mode: str = "train", options: DataOptions | None = None) -> 
 
     Raises:
         DataError: if `data="tfds"` and the data can neither be read nor downloaded.
-        ValueError: on an unknown name, mode, source or split.
+        ValueError: on an unknown name, mode, source or split, or if no images are held out.
     """
     options = options or DataOptions()
     _require("data set", name, (*OFFICIAL, "digits"))
@@ -76,15 +77,23 @@ def load(name: str, mode: str = "train", options: DataOptions | None = None) -> 
     return _on_device(source, *official_rows(source.name, options.split, mode))
 
 
-def official_rows(name: str, split: str, mode: str) -> tuple[str, int]:
-    """Which official split is used, and from which row on.
+def official_rows(name: str, split: str, mode: str) -> tuple[str, int, int | None]:
+    """Which official split is used, from which row on, and up to which (None: the last).
 
     >>> official_rows("mnist", "original", "train")
-    ('train', 5000)
+    ('train', 5000, None)
+
+    Raises:
+        ValueError: if images are asked for that are held out, and there are none.
     """
+    held_out = OFFICIAL[name].held_out if name in OFFICIAL else 0
+    if split == "held_out":
+        if not held_out:
+            raise ValueError(f"Received split='held_out' with the data set {name!r}, of which no images are held out.")
+        return "train", 0, held_out
     if split != "original":
-        return split, 0
-    return mode, OFFICIAL[name].held_out if mode == "train" and name in OFFICIAL else 0
+        return split, 0, None
+    return mode, held_out if mode == "train" else 0, None
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
@@ -100,10 +109,10 @@ def _require(what: str, value: str, expected: tuple[str, ...]) -> None:
 
 
 @functools.cache
-def _on_device(source: sources.Source, part: str, start: int) -> Dataset:
+def _on_device(source: sources.Source, part: str, start: int, stop: int | None) -> Dataset:
     images, labels, note = source.splits[part]
-    images, labels = images[start:], labels[start:].astype(np.int32)
-    rule = f"{part}[{start}:]" if start else part
+    images, labels = images[start:stop], labels[start:stop].astype(np.int32)
+    rule = f"{part}[{start or ''}:{stop or ''}]" if start or stop else part
     info = DataInfo(source.name, rule + note, len(labels), fingerprint(images, labels))
     with tf.init_scope():  # a data set belongs to the process, not to the graph that asks for it first
         return Dataset(tf.constant(images), tf.constant(labels), info)

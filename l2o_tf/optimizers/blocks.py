@@ -79,6 +79,7 @@ class Blocked(Optimizer):
     def named_variables(self):
         return self._optimizer.named_variables
 
+
 def in_blocks_if_large(optimizer: Optimizer, params: Params) -> Optimizer:
     """`Blocked` for an optimizee of more than `LARGE` coordinates, if the optimizer can be; else the optimizer."""
     large = nest.size(params) > LARGE and optimizer.loop().blocks is not None

@@ -102,12 +102,13 @@ def test_enlarged_digits_keep_their_ink_and_lie_as_mnist_does():
 @pytest.mark.parametrize(
     ("name", "split", "mode", "expected"),
     [
-        ("mnist", "original", "train", ("train", 5_000)),
-        ("mnist", "original", "test", ("test", 0)),
-        ("mnist", "train", "test", ("train", 0)),
-        ("mnist", "test", "train", ("test", 0)),
-        ("digits-28x28", "original", "train", ("train", 0)),
-        ("digits", "original", "test", ("test", 0)),
+        ("mnist", "original", "train", ("train", 5_000, None)),
+        ("mnist", "original", "test", ("test", 0, None)),
+        ("mnist", "train", "test", ("train", 0, None)),
+        ("mnist", "test", "train", ("test", 0, None)),
+        ("mnist", "held_out", "test", ("train", 0, 5_000)),
+        ("digits-28x28", "original", "train", ("train", 0, None)),
+        ("digits", "original", "test", ("test", 0, None)),
     ],
 )
 def test_official_rows(name, split, mode, expected):
@@ -133,6 +134,7 @@ def test_data_can_be_asked_for_inside_a_graph_first():
         (("mnist", "eval"), "Received mode='eval', expected one of train, test"),
         (("mnist", "train", DataOptions("web")), "Received data='web', expected one of auto, tfds, embedded"),
         (("mnist", "train", DataOptions(split="all")), "Received split='all', expected one of original, train, test"),
+        (("digits", "test", DataOptions(split="held_out")), "'digits', of which no images are held out"),
     ],
 )
 def test_unknown_values(arguments, message):

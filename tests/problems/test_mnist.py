@@ -31,6 +31,9 @@ def test_the_whole_training_split(options):
     assert labels.numpy()[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert abs(images.numpy().mean() / 255 - 0.1307) < 1e-4  # the mean that is quoted everywhere
     np.testing.assert_array_equal(images[5_000:], load("mnist", "train", options).images)
+    held_out, _, info = load("mnist", "test", options._replace(split="held_out"))
+    assert info == datasets.DataInfo("mnist", "train[:5000]", 5_000, "61efb04d8743ce0c")
+    np.testing.assert_array_equal(images[:5_000], held_out)
 
 
 def test_keras_cache_and_tfds_give_the_same_data(options, tmp_path, monkeypatch):
