@@ -22,6 +22,7 @@ from l2o_tf.optimizers import (
     Optimizer,
     make_optimizer,
 )
+from l2o_tf.optimizers.blocks import Blocked
 from l2o_tf.techniques.self_improving import Mixture
 from problems import PROBLEMS, Problem, make_problem
 from tests import contracts
@@ -41,6 +42,7 @@ CALM = [name for name in WITHOUT_DATA if PROBLEMS[name].__module__ == "problems.
 # Optimizers that are made of others; every class of optimizers is among these, the rules and the architectures.
 COMPOSED = {
     "assigned": lambda: Assigned([("x_0", make_optimizer("L2O-DM")), ("*", make_optimizer("adam"))]),
+    "blocked": lambda: Blocked(make_optimizer("L2O-DM"), 4),
     "mixture": lambda: Mixture(make_optimizer("sgd"), [make_optimizer("adam")]),
 }
 
@@ -62,8 +64,8 @@ def test_optimizers(name):
 
 def test_optimizers_made_of_others():
     contracts.check_optimizer(COMPOSED["assigned"](), make_problem("simple_multi_optimizer", num_dims=3))
-    mixture = COMPOSED["mixture"]()
-    contracts.check_optimizer(mixture, make_problem("quadratic", batch_size=2), steps=3)
+    contracts.check_optimizer(COMPOSED["blocked"](), make_problem("quadratic", batch_size=2), steps=3)
+    contracts.check_optimizer(COMPOSED["mixture"](), make_problem("quadratic", batch_size=2), steps=3)
 
 
 @pytest.mark.parametrize("name", [*CELLS, *ANALYTIC, "assigned"])
