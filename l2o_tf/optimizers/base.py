@@ -201,7 +201,8 @@ class HierarchicalOptimizer(Optimizer):
     Args:
         cell: a layer whose `get_initial_state(sizes=..., seed=...)` makes a state, and that returns updates `[N, 1]`
             and a state when called as `cell(gradients [N, 1], state, sizes=...)`; `sizes` are the static numbers of
-            coordinates of the tensors, `(n_1, ..., n_K)`.
+            coordinates of the tensors, `(n_1, ..., n_K)`. It may have `columns(gradients [1, N], state, sizes=...)`,
+            with matrices transposed, which loops then use.
         kind: name of the architecture; default: the cell's class.
     """
 
@@ -219,6 +220,13 @@ class HierarchicalOptimizer(Optimizer):
         outputs, state = self.cell(nest.flatten(grads)[:, None], state, sizes=nest.sizes(params))
         return nest.unflatten(outputs[:, 0], like=params), state
 
+    def _update_columns(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        outputs, state = self.cell.columns(nest.flatten(grads)[None, :], state, sizes=nest.sizes(params))
+        return nest.unflatten(outputs[0], like=params), state
+
+    def loop(self) -> Loop:
+        return Loop(_transposed, self._update_columns, _transposed) if hasattr(self.cell, "columns") else super().loop()
+
     def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
         return self.cell.diagnose(nest.flatten(grads)[:, None], state)
 
@@ -228,6 +236,7 @@ class HierarchicalOptimizer(Optimizer):
 
 
 def _transposed(state: State) -> State:
+    """Matrices transposed; numbers stay."""
     return tf.nest.map_structure(tf.transpose, state)
 
 

@@ -147,7 +147,12 @@ class ScaleCell(keras.layers.Layer):
         return scale_step.initial_state(self.named_weights, self.options, sizes, seed, self.compute_dtype)
 
     def call(self, inputs, states, sizes=None):
-        sizes = sizes or (inputs.shape[0] or tf.shape(inputs)[0],)
+        outputs, states = self.columns(tf.transpose(inputs), _transposed(states), sizes)
+        return tf.transpose(outputs), _transposed(states)
+
+    def columns(self, inputs, states, sizes=None):
+        """`call` with everything transposed: `([1, N], states) -> ([1, N], states)`."""
+        sizes = sizes or (inputs.shape[1] or tf.shape(inputs)[1],)
         return scale_step.step(self.named_weights, self.options, inputs, scale_step.ScaleState(*states), sizes)
 
     def diagnose(self, inputs, states):
@@ -162,3 +167,8 @@ class ScaleCell(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), **dataclasses.asdict(self.options), "seed": self.seed}
+
+
+def _transposed(states) -> scale_step.ScaleState:
+    """Rows to columns and back, but for the step's number."""
+    return scale_step.ScaleState(*(tf.transpose(state) for state in states[:-1]), states[-1])

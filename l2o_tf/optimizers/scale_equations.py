@@ -1,7 +1,7 @@
 """The equations of L2O-Scale (Wichrowska et al., 2017, *Learned optimizers that scale and generalize*), one by one.
 
-Pure functions of rows; `l2o_tf.optimizers.scale` puts them together. N coordinates, S time scales, F features, H units.
-The constants, the order of the features and what is not in the paper are those of the paper's published program, which
+Pure functions of columns; `l2o_tf.optimizers.scale` puts them together. N coordinates, S time scales, F features,
+H units. The constants, the order of the features and what is not in the paper are those of the paper's published program, which
 the original program of Chen et al. (2020) uses as well.
 """
 
@@ -11,15 +11,16 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from l2o_tf import nest
+from l2o_tf.optimizers.columns import linear
 from problems.base import Seed, fold
 
 
 def decays(slowest: tf.Tensor, count: int) -> tf.Tensor:
-    """`[δ, δ^(1/2), δ^(1/4), ...]`: each memory twice as long as the one before. `[N, 1] -> [N, count]`."""
+    """`[δ, δ^(1/2), δ^(1/4), ...]`: each memory twice as long as the one before. `[1, N] -> [count, N]`."""
     found = [slowest]
     for _ in range(count - 1):
         found.append(tf.sqrt(found[-1]))
-    return tf.concat(found, axis=1)
+    return tf.concat(found, axis=0)
 
 
 def running_average(old: tf.Tensor, new: tf.Tensor, decay: tf.Tensor) -> tf.Tensor:
@@ -33,23 +34,23 @@ def asinh(y: tf.Tensor) -> tf.Tensor:
 
 
 def scaled(averages: tf.Tensor, mean_squares: tf.Tensor) -> tf.Tensor:
-    """The gradient in units of its own size, `asinh(a / √(m + 1e-16))`. `[N, S]`."""
+    """The gradient in units of its own size, `asinh(a / √(m + 1e-16))`. `[S, N]`."""
     return asinh(averages / tf.sqrt(mean_squares + 1e-16))
 
 
 def products(scaled_gradients: tf.Tensor) -> tf.Tensor:
-    """Products of neighbouring time scales, `[N, S - 1]`: positive where the gradient keeps its sign."""
-    return scaled_gradients[:, :-1] * scaled_gradients[:, 1:]
+    """Products of neighbouring time scales, `[S - 1, N]`: positive where the gradient keeps its sign."""
+    return scaled_gradients[:-1] * scaled_gradients[1:]
 
 
 def relative_log_mean_squares(mean_squares: tf.Tensor) -> tf.Tensor:
-    """`ℓ_j - mean_j ℓ_j` with `ℓ = ln(m + 1e-16)`, `[N, S]`: how much of the gradient is noise that averages out."""
+    """`ℓ_j - mean_j ℓ_j` with `ℓ = ln(m + 1e-16)`, `[S, N]`: how much of the gradient is noise that averages out."""
     logs = tf.math.log(mean_squares + 1e-16)
-    return logs - tf.reduce_mean(logs, axis=1, keepdims=True)
+    return logs - tf.reduce_mean(logs, axis=0, keepdims=True)
 
 
 def extreme_learning_rate(log_learning_rate: tf.Tensor) -> tf.Tensor:
-    """How far a learning rate is above 1 (positive) or below 1e-6 (negative), in logarithms. `[N, 1]`."""
+    """How far a learning rate is above 1 (positive) or below 1e-6 (negative), in logarithms. `[1, N]`."""
     return tf.nn.relu(log_learning_rate) - tf.nn.relu(math.log(1e-6) - log_learning_rate)
 
 
@@ -62,36 +63,36 @@ def gru(
 ) -> tf.Tensor:
     """One step of a gated recurrent unit that the level above can bias::
 
-        [ρ_r, ρ_u] = [v, s] W_ru + b_ru
+        [ρ_r, ρ_u] = W_ruᵀ [v; s] + b_ru
         r = σ(ρ_r + β_r)                              # reset
         u = σ(ρ_u + β_u)                              # update; near 1 it keeps the old state
-        κ = tanh([v, r s] W_c + b_c + β_c)
+        κ = tanh(W_cᵀ [v; r s] + b_c + β_c)
         s' = u s + (1 - u) κ
 
     Args:
-        inputs: v, `[N, F]`.
-        state: s, `[N, H]`.
+        inputs: v, `[F, N]`.
+        state: s, `[H, N]`.
         gates: `W_ru [F + H, 2H]`, rows of the inputs first, and `b_ru [2H]`.
         candidate: `W_c [F + H, H]` and `b_c [H]`.
-        bias: `β = [β_r, β_u, β_c]`, `[N, 3H]` or `[1, 3H]`; default: none.
+        bias: `β = [β_r; β_u; β_c]`, `[3H, N]` or `[3H, 1]`; default: none.
 
     Returns:
-        `s' [N, H]`.
+        `s' [H, N]`.
     """
     (w_gates, b_gates), (w_candidate, b_candidate) = gates, candidate
-    units = state.shape[1]
-    reset_update = tf.matmul(tf.concat([inputs, state], axis=1), w_gates) + b_gates
+    units = state.shape[0]
+    reset_update = linear(tf.concat([inputs, state], axis=0), w_gates, b_gates)
     if bias is not None:
-        reset_update += bias[:, : 2 * units]
-    reset, update = tf.split(tf.sigmoid(reset_update), 2, axis=1)
-    proposal = tf.matmul(tf.concat([inputs, reset * state], axis=1), w_candidate) + b_candidate
+        reset_update += bias[: 2 * units]
+    reset, update = tf.split(tf.sigmoid(reset_update), 2, axis=0)
+    proposal = linear(tf.concat([inputs, reset * state], axis=0), w_candidate, b_candidate)
     if bias is not None:
-        proposal += bias[:, 2 * units :]
+        proposal += bias[2 * units :]
     return update * state + (1.0 - update) * tf.tanh(proposal)
 
 
 def unit_rms(direction: tf.Tensor, sizes: Sequence[int]) -> tf.Tensor:
-    """`Δ / √(mean Δ² + 1e-16)`, the mean being over each tensor. `[N, 1]`."""
+    """`Δ / √(mean Δ² + 1e-16)`, the mean being over each tensor. `[1, N]`."""
     mean_squares = nest.segment_mean(tf.square(direction), sizes)
     return direction / nest.spread(tf.sqrt(mean_squares + 1e-16), sizes)
 
@@ -102,15 +103,15 @@ def straight_through_clip(values: tf.Tensor, low: float, high: float) -> tf.Tens
 
 
 def initial_log_learning_rates(sizes: Sequence[int], seed: Seed, low: float, high: float, dtype) -> tf.Tensor:
-    """`λ = ξ + ω` with `ξ ~ U(ln low / 2, ln high / 2)` per coordinate and ω, of the same kind, per tensor. `[N, 1]`.
+    """`λ = ξ + ω` with `ξ ~ U(ln low / 2, ln high / 2)` per coordinate and ω, of the same kind, per tensor. `[1, N]`.
 
     So every rate lies in `[low, high]`, and those of a tensor are alike. If `low == high`, all rates are that.
     """
     low, high = math.log(low), math.log(high)
     if low == high:
-        return tf.fill([sum(sizes), 1], tf.constant(low, dtype))
+        return tf.fill([1, sum(sizes)], tf.constant(low, dtype))
     own, shared = (
-        tf.random.stateless_uniform([rows, 1], fold(seed, level), low / 2, high / 2, dtype, alg="philox")
-        for level, rows in enumerate((sum(sizes), len(sizes)))
+        tf.random.stateless_uniform([1, count], fold(seed, level), low / 2, high / 2, dtype, alg="philox")
+        for level, count in enumerate((sum(sizes), len(sizes)))
     )
     return own + nest.spread(shared, sizes)

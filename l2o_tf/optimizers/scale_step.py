@@ -12,6 +12,7 @@ import tensorflow as tf
 from l2o_tf import nest
 from l2o_tf.optimizers import scale_equations as eq
 from l2o_tf.optimizers import scale_weights as names
+from l2o_tf.optimizers.columns import linear
 from l2o_tf.optimizers.scale_weights import MIN_LOG_LEARNING_RATE, ScaleOptions
 from problems.base import Seed
 
@@ -24,7 +25,7 @@ TYPICAL_LEARNING_RATE = 1e-3
 
 
 class ScaleState(NamedTuple):
-    """What the cell remembers; N coordinates, K tensors, S time scales.
+    """What the cell remembers; N coordinates, K tensors, S time scales. In rows, as below; in `step` in columns.
 
     Attributes:
         coordinate: h, `[N, H_0]`.
@@ -48,13 +49,13 @@ class ScaleState(NamedTuple):
 
 
 def initial_state(weights: Weights, options: ScaleOptions, sizes: Sequence[int], seed: Seed, dtype) -> ScaleState:
-    """The state before the first step, for tensors of `sizes` coordinates."""
+    """The state before the first step in rows, for tensors of `sizes` coordinates."""
     rows = sum(sizes)
     one, scales = tf.zeros([rows, 1], dtype), tf.zeros([rows, options.time_scales], dtype)
     rates = one
     if options.dynamic_learning_rates:
         rates = eq.initial_log_learning_rates(sizes, seed, *options.initial_learning_rates, dtype)
-        rates = tf.clip_by_value(rates, MIN_LOG_LEARNING_RATE, options.max_log_learning_rate)
+        rates = tf.clip_by_value(tf.transpose(rates), MIN_LOG_LEARNING_RATE, options.max_log_learning_rate)
     vectors = [
         tf.repeat(tf.cast(vector, dtype), count, axis=0)
         for vector, count in zip(initial_vectors(weights, options), (rows, len(sizes), 1), strict=True)
@@ -73,11 +74,11 @@ def initial_vectors(weights: Weights, options: ScaleOptions) -> list[tf.Tensor]:
 def step(
     weights: Weights, options: ScaleOptions, gradients: tf.Tensor, old: ScaleState, sizes: Sequence[int]
 ) -> tuple[tf.Tensor, ScaleState]:
-    """`(updates [N, 1], state)` for gradients `[N, 1]` of tensors of `sizes` coordinates."""
+    """`(updates [1, N], state)` for gradients `[1, N]` of tensors of `sizes` coordinates."""
     old = _from_learned_start(weights, options, old)
     averages, mean_squares = _averaged(options, gradients, old)
     scaled = eq.scaled(averages, mean_squares)
-    features = tf.concat(_features(options, scaled, mean_squares, old.log_learning_rate, sizes), axis=1)
+    features = tf.concat(_features(options, scaled, mean_squares, old.log_learning_rate, sizes), axis=0)
     coordinate, tensor, problem = _levels(weights, options, features, old, sizes)
     rate, log_learning_rate = _learning_rate(weights, options, coordinate, old.log_learning_rate)
     return -rate * _direction(weights, options, coordinate, scaled, sizes), ScaleState(
@@ -96,11 +97,11 @@ def step(
 def _from_learned_start(weights, options, state: ScaleState) -> ScaleState:
     """At step 0 the vectors are looked up again: the same values, and the way for the meta-gradient to them."""
     pairs = zip(initial_vectors(weights, options), state[:3], strict=True)
-    return ScaleState(*(tf.where(state.step == 0, start, rows) for start, rows in pairs), *state[3:])
+    return ScaleState(*(tf.where(state.step == 0, tf.transpose(start), old) for start, old in pairs), *state[3:])
 
 
 def _averaged(options, gradients, old: ScaleState):
-    """`(a', m')`, both `[N, S]`.
+    """`(a', m')`, both `[S, N]`.
 
     The programs set d_s to 0 for a tensor whose m are all 0. That is so at the first step only, where d_s is 0.
     """
@@ -141,24 +142,24 @@ def _levels(weights, options, features, old: ScaleState, sizes):
     coordinate = _gru(weights, names.COORDINATE_GRU, features, old.coordinate, bias)
     if len(options.levels) > 1:
         bias = _affine(weights, names.PROBLEM_TO_TENSOR, old.problem) if len(options.levels) > 2 else None
-        seen = nest.segment_mean(tf.concat([coordinate, features], axis=1), sizes)
+        seen = nest.segment_mean(tf.concat([coordinate, features], axis=0), sizes)
         tensor = _gru(weights, names.TENSOR_GRU, seen, old.tensor, bias)
     if len(options.levels) > 2:
-        seen = tensor[-1:] if options.global_input == "last" else tf.reduce_mean(tensor, axis=0, keepdims=True)
+        seen = tensor[:, -1:] if options.global_input == "last" else tf.reduce_mean(tensor, axis=1, keepdims=True)
         problem = _gru(weights, names.PROBLEM_GRU, seen, old.problem, None)
     return coordinate, tensor, problem
 
 
 def _direction(weights, options, coordinate, scaled, sizes):
-    """Δ, `[N, 1]`."""
-    direction = tf.matmul(coordinate, weights["update_weights"])
+    """Δ, `[1, N]`."""
+    direction = tf.matmul(weights["update_weights"], coordinate, transpose_a=True)
     if options.gradient_shortcut:
-        direction += tf.matmul(scaled, weights[names.SHORTCUT])
+        direction += tf.matmul(weights[names.SHORTCUT], scaled, transpose_a=True)
     return eq.unit_rms(direction, sizes) if options.dynamic_learning_rates else direction
 
 
 def _learning_rate(weights, options, coordinate, old):
-    """`(exp(λ* + o), λ')`, both `[N, 1]`."""
+    """`(exp(λ* + o), λ')`, both `[1, N]`."""
     if not options.dynamic_learning_rates:
         return tf.ones_like(old), old
     new = old + _readout(weights, "learning_rate", coordinate)
@@ -170,16 +171,16 @@ def _learning_rate(weights, options, coordinate, old):
 
 def _decay(weights, name: str, coordinate, fixed: float):
     if f"{name}_bias" not in weights:
-        return fixed * tf.ones_like(coordinate[:, :1])
+        return fixed * tf.ones_like(coordinate[:1])
     return tf.sigmoid(_readout(weights, name, coordinate))
 
 
-def _readout(weights, name: str, rows):
-    return tf.matmul(rows, weights[f"{name}_weights"]) + weights[f"{name}_bias"]
+def _readout(weights, name: str, columns):
+    return linear(columns, weights[f"{name}_weights"], weights[f"{name}_bias"])
 
 
-def _affine(weights, name: str, rows):
-    return tf.matmul(rows, weights[f"{name}/Matrix"]) + weights[f"{name}/Bias"]
+def _affine(weights, name: str, columns):
+    return linear(columns, weights[f"{name}/Matrix"], weights[f"{name}/Bias"])
 
 
 def _gru(weights, name: str, inputs, state, bias):

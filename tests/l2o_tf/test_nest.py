@@ -53,11 +53,11 @@ def test_add_goes_by_name():
 
 @pytest.mark.parametrize("sizes", [(6, 1, 4), (11,)])
 def test_means_of_tensors_and_the_way_back(sizes):
-    rows = np.random.default_rng(0).normal(size=[11, 3])
-    pieces = np.split(rows, np.cumsum(sizes)[:-1])
-    means = nest.segment_mean(tf.constant(rows), sizes)
-    np.testing.assert_allclose(means, [piece.mean(axis=0) for piece in pieces], rtol=1e-12)
-    expected = np.concatenate([np.tile(piece.mean(axis=0), [len(piece), 1]) for piece in pieces])
+    columns = np.random.default_rng(0).normal(size=[3, 11])
+    pieces = np.split(columns, np.cumsum(sizes)[:-1], axis=1)
+    means = nest.segment_mean(tf.constant(columns), sizes)
+    np.testing.assert_allclose(means, np.transpose([piece.mean(axis=1) for piece in pieces]), rtol=1e-12)
+    expected = np.concatenate([piece.mean(axis=1, keepdims=True) + 0 * piece for piece in pieces], axis=1)
     np.testing.assert_allclose(nest.spread(means, sizes), expected, rtol=1e-12)
 
 
