@@ -1,8 +1,8 @@
 """The equations of L2O-Scale (Wichrowska et al., 2017, *Learned optimizers that scale and generalize*), one by one.
 
 Pure functions of columns; `l2o_tf.optimizers.scale` puts them together. N coordinates, S time scales, F features,
-H units. The constants, the order of the features and what is not in the paper are those of the paper's published program, which
-the original program of Chen et al. (2020) uses as well.
+H units. The constants, the order of the features and what is not in the paper are those of the paper's published
+program, which the original program of Chen et al. (2020) uses as well.
 """
 
 import math
