@@ -62,6 +62,16 @@ def _cut(columns: tf.Tensor, sizes: Sequence[int]) -> list[tf.Tensor]:
     return [columns] if len(sizes) == 1 else tf.split(columns, list(sizes), axis=1)
 
 
+def transposed(state):
+    """Every matrix of a nest transposed; numbers stay."""
+    return tf.nest.map_structure(tf.transpose, state)
+
+
+def rows_like(example: tf.Tensor, size: int | tf.Tensor) -> tf.TensorArray:
+    """An array of so many tensors like this one, to be written row by row."""
+    return tf.TensorArray(example.dtype, size, element_shape=example.shape)
+
+
 def add(params: Params, updates: Params) -> Params:
     """`θ + Δθ`, tensor by tensor."""
     return {name: tensor + updates[name] for name, tensor in params.items()}

@@ -104,7 +104,7 @@ def _replayed(loop, phi, kept: Kept, weights: Weights, first, size: int, mask) -
         return t + 1, loop.blocks.update({"block": grads[t]}, state, params)[1], rows
 
     start = loop.blocks.cut(kept.start, first, size)
-    rows = tf.nest.map_structure(lambda x: array(x, num_steps), start)
+    rows = tf.nest.map_structure(lambda x: nest.rows_like(x, num_steps), start)
     _, _, rows = tf.while_loop(lambda t, *_: t < num_steps, step, (0, start, rows), maximum_iterations=num_steps)
     states = tf.nest.map_structure(lambda row: row.stack(), rows)
     slopes = mask * (grads if kept.slopes is None else cut(kept.slopes))
@@ -136,11 +136,6 @@ def _backward(update, phi, like, kept: Kept, weights: Weights, num_steps) -> lis
     state_bar = [tf.zeros_like(x[0]) for x in _floating(kept.states)]
     start = (0, weights.losses[num_steps] * kept.last, state_bar, [tf.zeros_like(x) for x in phi])
     return tf.while_loop(lambda back, *_: back < num_steps, step, start, maximum_iterations=num_steps)[3]
-
-
-def array(example: tf.Tensor, size) -> tf.TensorArray:
-    """A row per step for tensors like this one."""
-    return tf.TensorArray(example.dtype, size, element_shape=example.shape)
 
 
 def _floating(state) -> list[tf.Tensor]:

@@ -30,7 +30,7 @@ import tensorflow as tf
 
 from l2o_tf import nest
 from l2o_tf.optimizers.base import Loop, Optimizer, Params
-from l2o_tf.pull_back import Kept, Weights, array, block_size, pull_back
+from l2o_tf.pull_back import Kept, Weights, block_size, pull_back
 from problems.base import Seed, fold
 
 Batches = Any
@@ -184,7 +184,8 @@ def _run(loss_fn, loop: Loop, state, batches, judge, jit_update, side_by_side, k
     replay = block_size(loop, start, like.shape[0], num_steps) is not None
     own = [name for name in kept if name != "last" and not (replay and name in ("states", "params"))]
     rows = {
-        name: tf.nest.map_structure(lambda x: array(x, num_steps), start if name == "states" else like) for name in own
+        name: tf.nest.map_structure(lambda x: nest.rows_like(x, num_steps), start if name == "states" else like)
+        for name in own
     }
     losses = tf.TensorArray(like.dtype, num_steps, element_shape=[side_by_side] if side_by_side else [])
 

@@ -84,6 +84,17 @@ def no_batches(seed: Seed, num_steps: int) -> tf.Tensor:
     return tf.zeros([num_steps], tf.int32)
 
 
+def shapes_of(problem: Problem, seed: Seed | None = None) -> Params:
+    """Name -> `tf.TensorSpec` of the parameters; `init` is traced and never run.
+
+    Args:
+        problem: any.
+        seed: what its `init` takes; default: seed 0.
+    """
+    seed = make_seed(0) if seed is None else seed
+    return tf.function(lambda: problem.init(seed)[0], autograph=False).get_concrete_function().structured_outputs
+
+
 def objective_of(problem: Problem) -> Callable[[Params, Constants], tf.Tensor]:
     """What a problem really minimises: `(params, constants) -> scalar` over all its data, differentiable in params.
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from problems import PROBLEM_SETS, PROBLEMS, make_problem
-from problems.base import Problem, fold, make_seed
+from problems.base import Problem, fold, make_seed, shapes_of
 from problems.sets import takes_data
 
 _COLUMNS = ("name", "data", "tensors", "coordinates", "what it is")
@@ -125,7 +125,7 @@ def _start(problem: Problem, seed: int = 0):
 
 def _sizes(problem: Problem) -> tuple[str, str]:
     """Tensors and coordinates, without drawing anything."""
-    shapes = tf.function(lambda: problem.init(make_seed(0))[0]).get_concrete_function().structured_outputs
+    shapes = shapes_of(problem)
     return f"{len(shapes):,}", f"{sum(math.prod(value.shape) for value in shapes.values()):,}"
 
 

@@ -181,7 +181,7 @@ class LearnedOptimizer(Optimizer):
     def loop(self) -> Loop:
         if hasattr(self.cell, "columns"):
             blocks = Blocks(functools.partial(_cut, axis=1), self._update_columns)
-            return Loop(_transposed, self._update_columns, _transposed, blocks)
+            return Loop(nest.transposed, self._update_columns, nest.transposed, blocks)
         return super().loop()._replace(blocks=Blocks(functools.partial(_cut, axis=0), self.update))
 
     def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
@@ -225,7 +225,11 @@ class HierarchicalOptimizer(Optimizer):
         return nest.unflatten(outputs[0], like=params), state
 
     def loop(self) -> Loop:
-        return Loop(_transposed, self._update_columns, _transposed) if hasattr(self.cell, "columns") else super().loop()
+        return (
+            Loop(nest.transposed, self._update_columns, nest.transposed)
+            if hasattr(self.cell, "columns")
+            else super().loop()
+        )
 
     def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
         return self.cell.diagnose(nest.flatten(grads)[:, None], state)
@@ -233,11 +237,6 @@ class HierarchicalOptimizer(Optimizer):
     @property
     def named_variables(self) -> dict[str, keras.Variable]:
         return dict(self.cell.named_weights)
-
-
-def _transposed(state: State) -> State:
-    """Matrices transposed; numbers stay."""
-    return tf.nest.map_structure(tf.transpose, state)
 
 
 def _cut(state: State, first, size: int, *, axis: int) -> State:

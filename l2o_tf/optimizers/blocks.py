@@ -44,7 +44,7 @@ class Blocked(Optimizer):
     def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
         total, size = nest.size(params), self._size
         count, flat_grads, flat_params = -(-total // size), nest.flatten(grads), nest.flatten(params)
-        arrays = tf.nest.map_structure(lambda x: _array(x[0], count).unstack(x), state)
+        arrays = tf.nest.map_structure(lambda x: nest.rows_like(x[0], count).unstack(x), state)
 
         def step(number, arrays, found):
             first = tf.minimum(number * size, total - size)
@@ -54,7 +54,7 @@ class Blocked(Optimizer):
             arrays = tf.nest.map_structure(lambda array, x: array.write(number, x), arrays, after)
             return number + 1, arrays, found.write(number, updates["block"])
 
-        found = _array(flat_grads[:size], count)
+        found = nest.rows_like(flat_grads[:size], count)
         _, arrays, found = tf.while_loop(
             lambda number, *_: number < count, step, (0, arrays, found), maximum_iterations=count
         )
@@ -84,10 +84,6 @@ def in_blocks_if_large(optimizer: Optimizer, params: Params) -> Optimizer:
     """`Blocked` for an optimizee of more than `LARGE` coordinates, if the optimizer can be; else the optimizer."""
     large = nest.size(params) > LARGE and optimizer.loop().blocks is not None
     return Blocked(optimizer) if large else optimizer
-
-
-def _array(example: tf.Tensor, size: int) -> tf.TensorArray:
-    return tf.TensorArray(example.dtype, size, element_shape=example.shape)
 
 
 def _product_with_one(x: tf.Tensor) -> tf.Tensor:

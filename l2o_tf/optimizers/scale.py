@@ -33,6 +33,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from l2o_tf import nest
 from l2o_tf.optimizers import scale_step, scale_weights
 from problems.base import Seed, make_seed
 
@@ -147,8 +148,8 @@ class ScaleCell(keras.layers.Layer):
         return scale_step.initial_state(self.named_weights, self.options, sizes, seed, self.compute_dtype)
 
     def call(self, inputs, states, sizes=None):
-        outputs, states = self.columns(tf.transpose(inputs), _transposed(states), sizes)
-        return tf.transpose(outputs), _transposed(states)
+        outputs, states = self.columns(tf.transpose(inputs), nest.transposed(states), sizes)
+        return tf.transpose(outputs), nest.transposed(states)
 
     def columns(self, inputs, states, sizes=None):
         """`call` with everything transposed: `([1, N], states) -> ([1, N], states)`."""
@@ -167,8 +168,3 @@ class ScaleCell(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), **dataclasses.asdict(self.options), "seed": self.seed}
-
-
-def _transposed(states) -> scale_step.ScaleState:
-    """Rows to columns and back, but for the step's number."""
-    return scale_step.ScaleState(*(tf.transpose(state) for state in states[:-1]), states[-1])

@@ -20,7 +20,7 @@ from l2o_tf import unroll
 from l2o_tf.objectives import Objective
 from l2o_tf.optimizers.base import Optimizer, Params
 from l2o_tf.optimizers.blocks import in_blocks_if_large
-from problems.base import Problem, Seed
+from problems.base import Problem, Seed, make_seed, shapes_of
 from problems.side_by_side import each, side_by_side, split
 
 Judge = Callable[[Params, Any], tf.Tensor]
@@ -109,9 +109,7 @@ class Optimizees(NamedTuple):
 
     def in_blocks_if_large(self, optimizer: Optimizer) -> Optimizer:
         """`optimizers.blocks.in_blocks_if_large` for these optimizees."""
-        init = tf.function(lambda seed: self.problem.init(self.seed(seed))[0], autograph=False)
-        like = init.get_concrete_function(tf.TensorSpec([2], tf.int32)).structured_outputs  # traced, never run
-        return in_blocks_if_large(optimizer, like)
+        return in_blocks_if_large(optimizer, shapes_of(self.problem, self.seed(make_seed(0))))
 
     def seed(self, seed: Seed) -> Seed:
         """What the problem's functions take."""
