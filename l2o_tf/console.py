@@ -10,6 +10,7 @@ Exit codes:
 Nothing here imports TensorFlow before it is needed, so that `--help` and a mistyped flag answer at once.
 """
 
+import logging as python_logging
 import os
 import signal
 import sys
@@ -86,7 +87,11 @@ def import_tensorflow() -> None:
 
     Some of them are printed before `TF_CPP_MIN_LOG_LEVEL` takes effect, so stderr is held back for the duration of the
     import; it is let go if the import fails. A level of 0 in the environment hides nothing.
+
+    TensorFlow's warning of frequent retracing is left out: it counts by the line of the source, and takes the functions
+    of many optimizees, of which each is traced once, for one that is traced many times.
     """
+    python_logging.getLogger("tensorflow").addFilter(_is_not_about_retracing)
     if "tensorflow" not in sys.modules:
         xla_cache.enable()
     if os.environ.setdefault(LEVEL, "3") == "0" or "tensorflow" in sys.modules:
@@ -104,6 +109,10 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def _is_not_about_retracing(record: python_logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _say(message: str) -> None:

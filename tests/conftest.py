@@ -31,6 +31,12 @@ def _environment() -> None:
 _environment()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole commands are run by the files of this folder, which take the longest: they come first, so that no worker is
+    left with one of them in the end."""
+    items.sort(key=lambda item: len(item.path.parts))
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """Folder of the files recorded from the original programs (`*_golden.npz`, `weights/`, `orig_eval_curves.npz`)."""

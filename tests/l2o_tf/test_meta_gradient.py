@@ -234,17 +234,20 @@ def test_states_may_be_kept_in_blocks(size, jit_compile):
     run = Run()
     blocked = Blocked(run.student, size)
     for objective in (lambda t: total(t.losses), lambda t: half_mean_squared_error(0.1, t.updates)):
+        plain, in_blocks = (
+            tf.function(
+                lambda state, batches, student=student, objective=objective: unroll.meta_gradient(
+                    run.loss_fn, student, state, batches, objective, record=True
+                ),
+                jit_compile=jit,
+                autograph=False,
+            )
+            for student, jit in ((run.student, False), (blocked, jit_compile))
+        )
         own, others = run.state, unroll.initial_state(blocked, run.state.params, make_seed(0))
         for batches in (run.batches[: STEPS + 1], run.batches[1 : STEPS + 2]):
-            options = {"objective": objective, "record": True}
-            _, expected, own, trajectory = unroll.meta_gradient(run.loss_fn, run.student, own, batches, **options)
-            _, found, others, blocks = tf.function(
-                lambda state, batches, options=options: unroll.meta_gradient(
-                    run.loss_fn, blocked, state, batches, **options
-                ),
-                jit_compile=jit_compile,
-                autograph=False,
-            )(others, batches)
+            _, expected, own, trajectory = plain(own, batches)
+            _, found, others, blocks = in_blocks(others, batches)
             np.testing.assert_allclose(blocks.losses, trajectory.losses, rtol=1e-10)
             np.testing.assert_allclose(blocks.updates, trajectory.updates, rtol=1e-9, atol=1e-12)
             tiny.assert_gradients(found, run.named(expected), rtol=1e-9)

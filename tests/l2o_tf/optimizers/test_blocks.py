@@ -43,7 +43,7 @@ class TestEverythingElseIsTheSame:
         options = {"imitation": True, "imitation_ratio": 0.5, "teachers": "sgd", "teacher_choice": "cycle"}
         trainer = training.trainer(tiny.perceptron(4), optimizer="RNNprop", **options)
         with training.eagerly():
-            events = [trainer.advance() for _ in range(4)]
+            events = [trainer.advance() for _ in range(2)]
             assert {event.lesson for event in events} == {"train", "imitation/sgd"}
             return training.weights(trainer), events, trainer.histograms()
 
