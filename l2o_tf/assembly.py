@@ -27,16 +27,17 @@ def make_optimizees(config: Config) -> Sequence[Problem]:
         ValueError: for an unknown problem, or data that cannot be had.
     """
 
-    def configured(problem: Problem) -> Problem:
-        if config.judge == "sample":
-            problem = sampled_objective(problem, config.judge_minibatches)
+    def judged(problem: Problem) -> Problem:
+        return sampled_objective(problem, config.judge_minibatches) if config.judge == "sample" else problem
+
+    def begun(problem: Problem) -> Problem:
         return normal_start(problem, config.problem_stddev) if config.problem_stddev else problem
 
     if config.problem in PROBLEM_SETS:
         options = DataOptions(config.data, config.data_dir or None, config.split)
-        return MadeOnce(PROBLEM_SETS[config.problem], configured, data_options=options)
+        return MadeOnce(PROBLEM_SETS[config.problem], begun, data_options=options, inside=judged)
     options = {"data": config.data, "data_dir": config.data_dir or None, "split": config.split}
-    return [configured(make_problem(config.problem, **options))]
+    return [begun(judged(make_problem(config.problem, **options)))]
 
 
 def make_student(config: Config) -> Optimizer:

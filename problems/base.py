@@ -132,6 +132,15 @@ def fold(seed: Seed, *values) -> Seed:
     return seed
 
 
+def normal_like(like: Params, leading: list[int], seed: Seed, stddev: float) -> Params:
+    """Draws N(0, stddev²) in the shapes of `like`, behind `leading` axes."""
+    return {
+        key: stddev
+        * tf.random.stateless_normal([*leading, *value.shape], fold(seed, k), dtype=value.dtype, alg="philox")
+        for k, (key, value) in enumerate(like.items())
+    }
+
+
 def make_seed(seed: int) -> Seed:
     """A root seed from the integer of `--seed`."""
     return tf.constant([seed, 0], tf.int32)

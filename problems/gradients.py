@@ -13,8 +13,18 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from problems.base import Batch, Batches, Constants, Params, Problem, Seed, fold, objective_of, require_not_negative
-from problems.transforms import normal_like
+from problems.base import (
+    Batch,
+    Batches,
+    Constants,
+    Params,
+    Problem,
+    Seed,
+    fold,
+    normal_like,
+    objective_of,
+    require_not_negative,
+)
 
 _NOISE, _GAPS = 0x4015E, 0x6A95  # purposes of seeds
 
@@ -75,18 +85,27 @@ def sparse_gradient(problem: Problem, probability: float = 0.99) -> Problem:
     def loss(params: Params, constants: Constants, batch: Changed) -> tf.Tensor:
         @tf.custom_gradient
         def masked(*values):
-            def slope(upstream):
-                with tf.GradientTape() as tape:
-                    tape.watch(values)
-                    again = problem.loss(dict(zip(params, values, strict=True)), constants, batch.inner)
-                grads = tape.gradient(again, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            with tf.GradientTape() as tape:
+                tape.watch(values)
+                value = problem.loss(dict(zip(params, values, strict=True)), constants, batch.inner)
+            grads = tape.gradient(value, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+            def slope(upstream):  # nothing but what is there already: new captures have no place in a loop's gradient
                 return [upstream * batch.change[key] * grad for key, grad in zip(params, grads, strict=True)]
 
-            return problem.loss(dict(zip(params, values, strict=True)), constants, batch.inner), slope
+            return value, slope
 
         return masked(*params.values())
 
     return problem._replace(sample=_with(problem, draw), loss=loss, objective=objective_of(problem))
+
+
+def changes_gradients(batches: Batches) -> bool:
+    """Whether these batches, or any that are parts of them, are `Changed`."""
+    if isinstance(batches, Changed):
+        return True
+    parts = batches.values() if isinstance(batches, dict) else batches if isinstance(batches, (tuple, list)) else ()
+    return any(changes_gradients(part) for part in parts)
 
 
 def _with(problem: Problem, draw: Callable[[Params, int, Seed], Params]) -> Callable[[Seed, int], Batches]:

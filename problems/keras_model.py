@@ -29,10 +29,19 @@ import keras
 import tensorflow as tf
 
 from problems import keras_data, keras_loss
-from problems.base import Batches, Constants, Params, Problem, Seed, fold, require_not_negative, require_positive
+from problems.base import (
+    Batches,
+    Constants,
+    Params,
+    Problem,
+    Seed,
+    fold,
+    normal_like,
+    require_not_negative,
+    require_positive,
+)
 from problems.keras_start import redraw
 from problems.keras_stateless import Stateless, stateless, values
-from problems.transforms import normal_like
 
 _SEEDS = 0x5EED5  # the purpose of the seeds of dropout
 

@@ -71,10 +71,21 @@ class Member(NamedTuple):
     options: Options
     around: tuple[tuple[Callable[..., Problem], Options], ...] = ()
 
-    def make(self, mode: str = "train", data_options: DataOptions | None = None) -> Problem:
-        """Makes the problem, with `str(self)` as its name; `mode` and `data_options` are for factories with data."""
+    def make(
+        self,
+        mode: str = "train",
+        data_options: DataOptions | None = None,
+        inside: Callable[[Problem], Problem] = lambda problem: problem,
+    ) -> Problem:
+        """Makes the problem, with `str(self)` as its name.
+
+        Args:
+            mode, data_options: for factories with data.
+            inside: what is done to the factory's problem before anything else, e.g. another objective, which is then
+                the objective of what is around it. Default: nothing.
+        """
         data = {"mode": mode, "data_options": data_options} if takes_data(self.factory) else {}
-        problem = self.factory(**self.options, **data)
+        problem = inside(self.factory(**self.options, **data))
         for transform, options in self.around:
             problem = transform(problem, **options)
         return problem._replace(name=str(self))
@@ -94,7 +105,7 @@ class MadeOnce(Sequence):
     Args:
         members: of the set.
         transform: what is done to each problem, e.g. another start; default: nothing.
-        mode, data_options: of `Member.make`.
+        mode, data_options, inside: of `Member.make`.
     """
 
     def __init__(
@@ -103,8 +114,9 @@ class MadeOnce(Sequence):
         transform: Callable[[Problem], Problem] = lambda problem: problem,
         mode: str = "train",
         data_options: DataOptions | None = None,
+        inside: Callable[[Problem], Problem] = lambda problem: problem,
     ):
-        self._makers = [lambda m=member: transform(m.make(mode, data_options)) for member in members]
+        self._makers = [lambda m=member: transform(m.make(mode, data_options, inside)) for member in members]
         self._made: dict[int, Problem] = {}
 
     def __len__(self) -> int:

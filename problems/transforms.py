@@ -19,10 +19,12 @@ from problems.base import (
     fold,
     make_seed,
     no_batches,
+    normal_like,
     objective_of,
     require_not_negative,
     require_positive,
 )
+from problems.gradients import changes_gradients
 
 _SCALE, _START, _SAMPLE = 0x5CA1E, 0x57A27, 0x5A3B1E  # purposes of seeds
 
@@ -182,7 +184,9 @@ def sampled_objective(problem: Problem, num_minibatches: int) -> Problem:
     """The same problem, whose objective is the mean loss over some fixed minibatches instead of all its data.
 
     Cheaper than the whole where `f` is to be known at every step, and free of the noise between minibatches. The
-    minibatches are the same in every run. A problem without minibatches remains as it is.
+    minibatches are the same in every run. A problem without minibatches remains as it is, and so does one with
+    `problems.gradients` around it, the losses of whose minibatches do not have their own slopes: sample the objective
+    of the problem inside.
 
     Args:
         problem: any problem.
@@ -195,6 +199,8 @@ def sampled_objective(problem: Problem, num_minibatches: int) -> Problem:
     if problem.sample is no_batches:
         return problem
     batches = problem.sample(fold(make_seed(0), _SAMPLE), num_minibatches)
+    if changes_gradients(batches):
+        return problem
 
     def objective(params: Params, constants: Constants) -> tf.Tensor:
         dtype = next(iter(params.values())).dtype
@@ -203,15 +209,6 @@ def sampled_objective(problem: Problem, num_minibatches: int) -> Problem:
         )  # one after the other: `tf.vectorized_map` is 50 times as slow under XLA
 
     return problem._replace(objective=objective)
-
-
-def normal_like(like: Params, leading: list[int], seed: Seed, stddev: float) -> Params:
-    """Draws N(0, stddev²) in the shapes of `like`, behind `leading` axes."""
-    return {
-        key: stddev
-        * tf.random.stateless_normal([*leading, *value.shape], fold(seed, k), dtype=value.dtype, alg="philox")
-        for k, (key, value) in enumerate(like.items())
-    }
 
 
 def _seen_through(

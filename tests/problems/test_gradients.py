@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from problems import make_problem, synthetic
 from problems.base import make_seed, objective_of
-from problems.gradients import gradient_noise, sparse_gradient
+from problems.gradients import changes_gradients, gradient_noise, sparse_gradient
 from problems.transforms import random_scaling, sum_of
 
 SEED = make_seed(17)
@@ -93,6 +93,29 @@ def test_the_objective_is_that_of_the_problem_inside(transform, name):
     np.testing.assert_array_equal(changed.sample(SEED, 3).inner, plain.sample(SEED, 3))
 
 
+def test_second_derivatives_of_a_loop():
+    """Of all losses on the way, of a problem with data, which the gradient of a loop must not capture by itself."""
+    problem = sparse_gradient(make_problem("fully_connected"), 0.3)
+    params, constants = problem.init(SEED)
+    batches = problem.sample(SEED, 3)
+
+    def losses(rate):
+        def move(t, params, total):
+            with tf.GradientTape() as tape:
+                tape.watch(params)
+                loss = problem.loss(params, constants, step(batches, t))
+            grads = tape.gradient(loss, params)
+            return t + 1, {key: value - rate * grads[key] for key, value in params.items()}, total + loss
+
+        with tf.GradientTape() as outer:
+            outer.watch(rate)
+            *_, total = tf.while_loop(lambda t, *_: t < 3, move, (0, params, 0.0))
+        return total, outer.gradient(total, rate)
+
+    compiled = tf.function(losses, autograph=False)
+    np.testing.assert_allclose(compiled(tf.constant(0.1)), losses(tf.constant(0.1)), rtol=1e-4)
+
+
 def test_what_is_drawn():
     noise = gradient_noise(synthetic.least_squares(50), 2.0).sample(SEED, 400).change["x"].numpy()
     assert noise.shape == (400, 50) and abs(noise.mean()) < 0.05 and abs(noise.std() - 2.0) < 0.05
@@ -103,6 +126,13 @@ def test_what_is_drawn():
     one, again, other = (problem.sample(make_seed(k), 5).change["layer_0/w"].numpy() for k in (1, 1, 2))
     assert np.array_equal(one, again) and not np.array_equal(one, other)
     assert not np.array_equal(*(problem.sample(SEED, 5).change[key][:, :2] for key in ("layer_2/b", "layer_1/b")))
+
+
+def test_batches_that_change_gradients_are_found():
+    booth = make_problem("booth")
+    assert not any(changes_gradients(p.sample(SEED, 1)) for p in (booth, sum_of([booth, booth])))
+    assert changes_gradients(sum_of([booth, gradient_noise(booth, 1.0)]).sample(SEED, 1))
+    assert changes_gradients({"x": sparse_gradient(booth).sample(SEED, 1)})
 
 
 def test_transforms_go_around_each_other():

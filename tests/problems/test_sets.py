@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from problems import PROBLEM_SETS, PROBLEMS, DataOptions, make_problem
 from problems.base import make_seed, objective_of
-from problems.sets import draw
+from problems.sets import MadeOnce, draw
+from problems.transforms import sampled_objective
 
 SEED = make_seed(2)
 
@@ -103,6 +104,16 @@ def test_a_member_with_loaded_data_takes_their_options():
     (member,) = PROBLEM_SETS["mnist_mlp_problems"]
     problem = member.make(mode="test", data_options=DataOptions("embedded"))
     assert (problem.name, problem.data.name, problem.data.split) == ("mnist()", "digits-28x28", "test")
+
+
+def test_what_is_done_inside_reaches_what_is_around():
+    """The objective of a member with gaps in its gradients is sampled where it has none."""
+    member = PROBLEM_SETS["scale_meta"][100]
+    assert str(member).endswith("sparse_gradient()")
+    (problem,) = MadeOnce([member], inside=lambda inner: sampled_objective(inner, 2))
+    plain = sampled_objective(member._replace(around=()).make(), 2)
+    params, constants = problem.init(SEED)
+    assert objective_of(problem)(params, constants) == objective_of(plain)(params, constants)
 
 
 def test_a_set_is_not_a_problem():

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from problems import make_problem
 from problems.base import make_seed, objective_of
+from problems.gradients import gradient_noise, sparse_gradient
 from problems.transforms import log_objective, normal_start, random_scaling, rescale, sampled_objective, sum_of
 
 SEED = make_seed(11)
@@ -164,6 +165,20 @@ class TestSampledObjective:
     def test_without_minibatches_nothing_changes(self):
         problem = make_problem("quadratic")
         assert sampled_objective(problem, 3) is problem
+
+    @pytest.mark.parametrize("transform", [gradient_noise, sparse_gradient])
+    def test_slopes_stay_those_of_the_problem_inside(self, transform):
+        problem = sampled_objective(make_problem("digits", batch_size=16), 2)
+        changed = transform(problem, 0.5)
+        assert sampled_objective(changed, 3) is changed
+        params, constants = problem.init(SEED)
+        slopes = []
+        for each in (problem, changed):
+            with tf.GradientTape() as tape:
+                tape.watch(params)
+                value = objective_of(each)(params, constants)
+            slopes.append(tape.gradient(value, params))
+        tf.nest.map_structure(np.testing.assert_array_equal, *slopes)
 
     def test_none_is_refused(self):
         with pytest.raises(ValueError, match="Received num_minibatches=0, expected a positive"):
