@@ -4,10 +4,10 @@ A learned optimizer treats every scalar of the optimizee alike, so the tensors o
 `[N]` vector and the recurrent cell runs once per step, not once per tensor. The order is that of the dict, row-major
 within a tensor: the order in which the original programs create their variables.
 
-The rows that belong to one tensor are contiguous and their numbers are static. `segment_mean` and `spread` therefore
-cut and join: splits, reductions and broadcasts, whose gradients are the same three. (`tf.math.segment_sum` and
-`tf.gather` are scatters in one of the two directions, which XLA runs row by row on a CPU, and a product
-with a `[K, N]` matrix costs K times the work and the memory.)
+The coordinates that belong to one tensor are contiguous and their numbers are static. Of few tensors, `segment_mean`
+and `spread` are products with a `[K, N]` matrix of zeros and ones, which reads everything once; that costs K times the
+work and the memory, so beyond a million entries they cut and join. Either way the gradients are of the same kind.
+(`tf.math.segment_sum` and `tf.gather` are scatters in one of the two directions, which XLA runs row by row on a CPU.)
 """
 
 import math
@@ -17,6 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 Params = dict[str, tf.Tensor]
+
+_SMALL = 2**20
+"""Entries that a matrix of tensors and coordinates may have."""
 
 
 def size(params: Params) -> int:
@@ -43,17 +46,35 @@ def sizes(params: Params) -> tuple[int, ...]:
 
 def segment_mean(columns: tf.Tensor, sizes: Sequence[int]) -> tf.Tensor:
     """`[F, N] -> [F, K]`: the mean column of each tensor."""
+    if _is_small(sizes):
+        return tf.matmul(columns, _members(sizes, columns.dtype), transpose_b=True) / tf.constant(sizes, columns.dtype)
     return tf.concat([_mean(piece) for piece in _cut(columns, sizes)], axis=1)
 
 
 def spread(columns: tf.Tensor, sizes: Sequence[int]) -> tf.Tensor:
     """`[F, K] -> [F, N]`: column k for every coordinate of tensor k."""
+    if _is_small(sizes):
+        return tf.matmul(columns, _members(sizes, columns.dtype))
     pieces = zip(_cut(columns, [1] * len(sizes)), sizes, strict=True)
-    return tf.concat([tf.broadcast_to(column, [columns.shape[0], size]) for column, size in pieces], axis=1)
+    return tf.concat([repeated(column, size) for column, size in pieces], axis=1)
+
+
+def _is_small(sizes: Sequence[int]) -> bool:
+    return len(sizes) > 1 and len(sizes) * sum(sizes) <= _SMALL
+
+
+def _members(sizes: Sequence[int], dtype: tf.DType) -> tf.Tensor:
+    """Which coordinates form a tensor: `[K, N]` of zeros and ones."""
+    return tf.constant(np.repeat(np.eye(len(sizes)), sizes, axis=1), dtype)
+
+
+def repeated(column: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
+    """`[F, 1] -> [F, n]`; as a product, so that the gradient is one, which XLA runs faster than a sum over n."""
+    return tf.matmul(column, tf.ones([1, size], column.dtype))
 
 
 def _mean(columns: tf.Tensor) -> tf.Tensor:
-    """Over the columns, `[F, n] -> [F, 1]`; as a product, which XLA runs faster than a sum over the last axis."""
+    """Over the columns, `[F, n] -> [F, 1]`; as a product, see `repeated`."""
     size = tf.shape(columns)[1]
     return tf.matmul(columns, tf.ones([size, 1], columns.dtype)) / tf.cast(size, columns.dtype)
 

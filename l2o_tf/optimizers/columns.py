@@ -13,6 +13,7 @@ And the gradient is in terms of `t`, with `σ' = (1 - t²)/4` and `tanh' = 1 - t
 
 import tensorflow as tf
 
+from l2o_tf import nest
 from l2o_tf.optimizers import lstm
 
 AXIS = 0
@@ -21,7 +22,8 @@ AXIS = 0
 
 def linear(inputs, w, b):
     """`Wᵀ x + b`: `[F, N] -> [M, N]`."""
-    return tf.matmul(w, inputs, transpose_a=True) + b[:, None]
+    size = inputs.shape[1] or tf.shape(inputs)[1]
+    return tf.matmul(w, inputs, transpose_a=True) + nest.repeated(b[:, None], size)
 
 
 def _per_gate(values, like):

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from l2o_tf import nest
-from l2o_tf.optimizers.columns import linear
 from problems.base import Seed, fold
 
 
@@ -59,35 +58,28 @@ def gru(
     state: tf.Tensor,
     gates: tuple[tf.Tensor, tf.Tensor],
     candidate: tuple[tf.Tensor, tf.Tensor],
-    bias: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """One step of a gated recurrent unit that the level above can bias::
+    """One step of a gated recurrent unit whose bias may be another in each column::
 
-        [ρ_r, ρ_u] = W_ruᵀ [v; s] + b_ru
-        r = σ(ρ_r + β_r)                              # reset
-        u = σ(ρ_u + β_u)                              # update; near 1 it keeps the old state
-        κ = tanh(W_cᵀ [v; r s] + b_c + β_c)
+        [ρ_r; ρ_u] = W_ruᵀ [v; s] + β_ru
+        r = σ(ρ_r)                                    # reset
+        u = σ(ρ_u)                                    # update; near 1 it keeps the old state
+        κ = tanh(W_cᵀ [v; r s] + β_c)
         s' = u s + (1 - u) κ
 
     Args:
         inputs: v, `[F, N]`.
         state: s, `[H, N]`.
-        gates: `W_ru [F + H, 2H]`, rows of the inputs first, and `b_ru [2H]`.
-        candidate: `W_c [F + H, H]` and `b_c [H]`.
-        bias: `β = [β_r; β_u; β_c]`, `[3H, N]` or `[3H, 1]`; default: none.
+        gates: `W_ru [F + H, 2H]`, rows of the inputs first, and `β_ru`, `[2H, N]` or `[2H, 1]`.
+        candidate: `W_c [F + H, H]`, and `β_c`, `[H, N]` or `[H, 1]`.
 
     Returns:
         `s' [H, N]`.
     """
-    (w_gates, b_gates), (w_candidate, b_candidate) = gates, candidate
-    units = state.shape[0]
-    reset_update = linear(tf.concat([inputs, state], axis=0), w_gates, b_gates)
-    if bias is not None:
-        reset_update += bias[: 2 * units]
+    (w_gates, gates_bias), (w_candidate, candidate_bias) = gates, candidate
+    reset_update = tf.matmul(w_gates, tf.concat([inputs, state], axis=0), transpose_a=True) + gates_bias
     reset, update = tf.split(tf.sigmoid(reset_update), 2, axis=0)
-    proposal = linear(tf.concat([inputs, reset * state], axis=0), w_candidate, b_candidate)
-    if bias is not None:
-        proposal += bias[2 * units :]
+    proposal = tf.matmul(w_candidate, tf.concat([inputs, reset * state], axis=0), transpose_a=True) + candidate_bias
     return update * state + (1.0 - update) * tf.tanh(proposal)
 
 

@@ -80,13 +80,14 @@ def step(
     scaled = eq.scaled(averages, mean_squares)
     features = tf.concat(_features(options, scaled, mean_squares, old.log_learning_rate, sizes), axis=0)
     coordinate, tensor, problem = _levels(weights, options, features, old, sizes)
-    rate, log_learning_rate = _learning_rate(weights, options, coordinate, old.log_learning_rate)
-    return -rate * _direction(weights, options, coordinate, scaled, sizes), ScaleState(
+    read = _read_out(weights, coordinate)
+    rate, log_learning_rate = _learning_rate(weights, options, read, old.log_learning_rate)
+    return -rate * _direction(weights, options, read, scaled, sizes), ScaleState(
         coordinate,
         tensor,
         problem,
-        _decay(weights, "inp_decay", coordinate, FIXED_INPUT_DECAY),
-        _decay(weights, "scl_decay", coordinate, FIXED_SCALE_DECAY),
+        _decay(read, "inp_decay", FIXED_INPUT_DECAY),
+        _decay(read, "scl_decay", FIXED_SCALE_DECAY),
         log_learning_rate,
         averages,
         mean_squares,
@@ -133,59 +134,69 @@ def _features(options, scaled, mean_squares, log_rate, sizes):
 
 def _levels(weights, options, features, old: ScaleState, sizes):
     """`(h', c', z')`: upwards means of what is new, downwards biases from what is old."""
-    bias, tensor, problem = None, old.tensor, old.problem
-    if len(options.levels) > 1:
-        bias = _affine(weights, names.TENSOR_TO_COORDINATE, old.tensor)
-    if len(options.levels) > 2:
+    levels, tensor, problem = len(options.levels), old.tensor, old.problem
+    bias = nest.repeated(_bias(weights, names.COORDINATE_GRU), len(sizes))
+    if levels > 1:
+        bias += _affine(weights, names.TENSOR_TO_COORDINATE, old.tensor)
+    if levels > 2:
         bias += _affine(weights, names.PROBLEM_TO_COORDINATE, old.problem)
-    bias = None if bias is None else nest.spread(bias, sizes)
-    coordinate = _gru(weights, names.COORDINATE_GRU, features, old.coordinate, bias)
-    if len(options.levels) > 1:
-        bias = _affine(weights, names.PROBLEM_TO_TENSOR, old.problem) if len(options.levels) > 2 else None
+    coordinate = _gru(weights, names.COORDINATE_GRU, features, old.coordinate, bias, sizes)
+    if levels > 1:
+        bias = _bias(weights, names.TENSOR_GRU)
+        if levels > 2:
+            bias += _affine(weights, names.PROBLEM_TO_TENSOR, old.problem)
         seen = nest.segment_mean(tf.concat([coordinate, features], axis=0), sizes)
         tensor = _gru(weights, names.TENSOR_GRU, seen, old.tensor, bias)
-    if len(options.levels) > 2:
+    if levels > 2:
         seen = tensor[:, -1:] if options.global_input == "last" else tf.reduce_mean(tensor, axis=1, keepdims=True)
-        problem = _gru(weights, names.PROBLEM_GRU, seen, old.problem, None)
+        problem = _gru(weights, names.PROBLEM_GRU, seen, old.problem, _bias(weights, names.PROBLEM_GRU))
     return coordinate, tensor, problem
 
 
-def _direction(weights, options, coordinate, scaled, sizes):
+def _read_out(weights, coordinate):
+    """`h' w + b` for everything that is read out of h', by name, each `[1, N]`; one product for all."""
+    found = [name for name in ("update", "learning_rate", "inp_decay", "scl_decay") if f"{name}_weights" in weights]
+    w = tf.concat([weights[f"{name}_weights"] for name in found], axis=1)
+    b = tf.concat([weights.get(f"{name}_bias", tf.zeros([1], w.dtype)) for name in found], axis=0)
+    return dict(zip(found, tf.split(linear(coordinate, w, b), len(found), axis=0), strict=True))
+
+
+def _direction(weights, options, read, scaled, sizes):
     """Δ, `[1, N]`."""
-    direction = tf.matmul(weights["update_weights"], coordinate, transpose_a=True)
+    direction = read["update"]
     if options.gradient_shortcut:
         direction += tf.matmul(weights[names.SHORTCUT], scaled, transpose_a=True)
     return eq.unit_rms(direction, sizes) if options.dynamic_learning_rates else direction
 
 
-def _learning_rate(weights, options, coordinate, old):
+def _learning_rate(weights, options, read, old):
     """`(exp(λ* + o), λ')`, both `[1, N]`."""
     if not options.dynamic_learning_rates:
         return tf.ones_like(old), old
-    new = old + _readout(weights, "learning_rate", coordinate)
-    new = eq.straight_through_clip(new, MIN_LOG_LEARNING_RATE, options.max_log_learning_rate)
+    new = eq.straight_through_clip(old + read["learning_rate"], MIN_LOG_LEARNING_RATE, options.max_log_learning_rate)
     momentum = tf.sigmoid(weights[names.RATE_MOMENTUM])
     rate = tf.exp(new + weights[names.STEP_SIZE])
     return rate, eq.running_average(old, new, momentum)
 
 
-def _decay(weights, name: str, coordinate, fixed: float):
-    if f"{name}_bias" not in weights:
-        return fixed * tf.ones_like(coordinate[:1])
-    return tf.sigmoid(_readout(weights, name, coordinate))
-
-
-def _readout(weights, name: str, columns):
-    return linear(columns, weights[f"{name}_weights"], weights[f"{name}_bias"])
+def _decay(read, name: str, fixed: float):
+    return tf.sigmoid(read[name]) if name in read else fixed * tf.ones_like(read["update"])
 
 
 def _affine(weights, name: str, columns):
     return linear(columns, weights[f"{name}/Matrix"], weights[f"{name}/Bias"])
 
 
-def _gru(weights, name: str, inputs, state, bias):
-    gates, candidate = (
-        (weights[f"{name}/{part}/Affine/Matrix"], weights[f"{name}/{part}/Affine/Bias"])
-        for part in ("gates", "candidate")
-    )
-    return eq.gru(inputs, state, gates, candidate, bias)
+def _bias(weights, name: str):
+    """A unit's own bias, `[3H, 1]`."""
+    parts = [weights[f"{name}/{part}/Affine/Bias"] for part in ("gates", "candidate")]
+    return tf.concat(parts, axis=0)[:, None]
+
+
+def _gru(weights, name: str, inputs, state, bias, sizes=None):
+    """For columns that share a bias, or, with `sizes`, whose biases `[3H, K]` are those of their tensors."""
+    biases = tf.split(bias, [2 * state.shape[0], state.shape[0]], axis=0)
+    if sizes:
+        biases = [nest.spread(each, sizes) for each in biases]
+    matrices = (weights[f"{name}/{part}/Affine/Matrix"] for part in ("gates", "candidate"))
+    return eq.gru(inputs, state, *zip(matrices, biases, strict=True))

@@ -51,8 +51,11 @@ def test_add_goes_by_name():
     np.testing.assert_array_equal(nest.flatten(added), [1, 2, 3, 4, 5, 6, 6.5, 17, 18, 19, 20])
 
 
+@pytest.mark.parametrize("small", [nest._SMALL, 0])
 @pytest.mark.parametrize("sizes", [(6, 1, 4), (11,)])
-def test_means_of_tensors_and_the_way_back(sizes):
+def test_means_of_tensors_and_the_way_back(sizes, small, monkeypatch):
+    """By products with one matrix, and by cutting."""
+    monkeypatch.setattr(nest, "_SMALL", small)
     columns = np.random.default_rng(0).normal(size=[3, 11])
     pieces = np.split(columns, np.cumsum(sizes)[:-1], axis=1)
     means = nest.segment_mean(tf.constant(columns), sizes)
