@@ -125,6 +125,15 @@ class TestSets:
         assert validation.losses.shape == (4, 8)
         assert -1 < validation.cost < 1 < validation.losses.max() - validation.losses.min()
 
+    @pytest.mark.parametrize("options", [{"judge": "sample"}, {"judge": "steps", "second_derivatives": True}])
+    def test_a_member_with_data_and_gaps_in_its_gradients(self, options):
+        """Compiled, since only then a gradient of its data could have no place."""
+        chosen = training.config(problem="scale_meta", optimizer="RNNprop", num_steps=4, **options)
+        problem = make_optimizees(chosen)[100]
+        assert problem.name.startswith("fully_connected") and problem.name.endswith("sparse_gradient()")
+        report = MetaTrainer(chosen, [problem], make_student(chosen)).advance().report
+        assert report.num_windows == 1 and not report.diverged
+
     def test_the_members_start_as_told(self):
         problem = make_optimizees(training.config(**BOWLS, problem_stddev=100.0))[0]
         assert np.abs(next(iter(problem.init(make_seed(1))[0].values()))).max() > 10

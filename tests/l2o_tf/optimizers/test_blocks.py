@@ -1,8 +1,12 @@
 """When an optimizee counts as large, and that nothing else changes then."""
 
+import re
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from l2o_tf import unroll
 from l2o_tf.optimizers import blocks, make_optimizer
 from l2o_tf.techniques import imitation, lesson
 from l2o_tf.techniques.lesson import Optimizees
@@ -71,3 +75,17 @@ def test_the_layout_is_that_of_the_loop(small_is_large):
     theirs = imitation.imitation(tiny.perceptron(), student, make_optimizer("sgd"))
     for each in (own, theirs):
         assert [x.shape for x in each.start(make_seed(0), 0).student] == [(3, 2, 20)] * 2
+
+
+def test_xla_never_copies_all_blocks_in_a_step():
+    """Only on the way into the loop is each tensor of the state copied, once."""
+    student = blocks.Blocked(make_optimizer("L2O-DM", {"layers": (4,)}), 20)
+    state = unroll.initial_state(student, {"x": tf.ones([53])}, make_seed(0))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def run(state):
+        return unroll.unroll(lambda params, _: tf.reduce_sum(params["x"] ** 2), student, state, tf.zeros([6]))
+
+    program = run.experimental_get_compiler_ir(state)(stage="optimized_hlo")
+    copied = re.findall(r"= f32\[3,4,20\]\S* copy\((.*?)\)", program)
+    assert len(copied) == len(set(copied)) == 2 and all(name.startswith("%arg") for name in copied)
