@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 # Whole files per worker, so that a file traces its functions once; few workers, as each imports TensorFlow.
-PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 
 PY  := $(VENV)/bin/python
 RUN := $(VENV)/.installed-run

@@ -24,7 +24,7 @@ def define_flags(values: flags.FlagValues) -> None:
     kinds = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
     for name, option in configuration.FIELDS.items():
         kinds[type(option.default)](name, option.default, option.metadata["help"], flag_values=values)
-    text = "Folder of the run. Default: runs/<optimizer>-<techniques>-<problem>-s<seed>."
+    text = "Folder of the run. Default: runs/<optimizer>-<techniques>-<problem>-<preset>-s<seed>."
     flags.DEFINE_string("output_dir", None, text, flag_values=values)
     flags.DEFINE_boolean("resume", True, "Continue the run in --output_dir if there is one.", flag_values=values)
     text = "Seconds between checkpoints; there is one at each validation, too."
@@ -38,10 +38,11 @@ def requested(values: flags.FlagValues) -> configuration.Config:
 
 
 def default_output_dir(config: configuration.Config) -> str:
-    """`runs/L2O-DM-CL-IL-mnist-s0`; for what is in a file, `runs/L2O-DM-file-function-s0`."""
+    """`runs/L2O-DM-CL-IL-mnist-s0`; for what is in a file, `runs/L2O-DM-file-function-s0`; presets have their names."""
     techniques = {"CL": config.curriculum, "IL": config.imitation, "SI": config.self_improving}
-    name = "-".join([_base(config.optimizer), *(short for short, used in techniques.items() if used)])
-    return os.path.join("runs", f"{name}-{_base(config.problem)}-s{config.seed}")
+    parts = ["+".join(map(_base, config.kinds)), *(short for short, used in techniques.items() if used)]
+    parts += [_base(config.problem), *([config.preset] if config.preset != "paper" else [])]
+    return os.path.join("runs", "-".join([*parts, f"s{config.seed}"]))
 
 
 def _base(name: str) -> str:
@@ -75,11 +76,11 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
         while not trainer.finished and not received:
             event = trainer.advance()
             reporter.report(event)
-            if event.validations:
-                export(folder, trainer, data)
             if event.validations or time.monotonic() - saved > checkpoint_seconds:
                 save()
                 saved = time.monotonic()
+            if event.validations:  # after the checkpoint: where there are weights, there is one
+                export(folder, trainer, data)
         save()
         export(folder, trainer, data)
     outcome = trainer.standing.stopped or "All meta-epochs are done." if trainer.finished else "Stopped."

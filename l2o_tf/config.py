@@ -6,7 +6,7 @@ help text, the only place where it is written.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from l2o_tf import architectures, config_checks, names, presets
@@ -129,6 +129,11 @@ class Config:
             raise ValueError(wrong)
 
     @property
+    def kinds(self) -> list[str]:
+        """Names of the optimizers that are trained, or assigned to parameters."""
+        return _kinds(self.to_dict())
+
+    @property
     def assignments(self) -> list[tuple[str, str]]:
         """`(pattern, optimizer)` of each entry of `net_assignments`."""
         return _assignments(self.net_assignments)
@@ -177,6 +182,17 @@ REQUIRES = {
 }
 """An option on the left does something only with one of the switches on the right, `name` or `name=value`."""
 
+NEEDS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
+    "initial_learning_rates": ("dynamic_learning_rates", bool, "them"),
+    "max_log_learning_rate": ("dynamic_learning_rates", bool, "them"),
+    "zero_learning_rate_weights": ("dynamic_learning_rates", bool, "them"),
+    "global_input": ("levels", lambda levels: levels.count(",") == 2, "three levels"),
+    "learn_input_decay": ("time_scales", lambda count: count > 1, "several"),
+    "gradient_products": ("time_scales", lambda count: count > 1, "several"),
+    "scale_decay_per_time_scale": ("time_scales", lambda count: count > 1, "several"),
+}
+"""Option -> another one, and which of its values the option needs in order to do something."""
+
 
 def resolve(overrides: Mapping[str, Any]) -> Config:
     """The configuration for explicitly given options: preset first, then what was given.
@@ -192,8 +208,13 @@ def resolve(overrides: Mapping[str, Any]) -> Config:
         raise ValueError(f"Received --preset={preset}, expected one of {sorted(PRESETS)}.{names.hint(preset, PRESETS)}")
     kinds = _kinds({**PRESETS[preset], **overrides})
     given = {**presets.values(preset, kinds), **overrides}
-    if given.get("long_tail_steps"):
-        given.setdefault("jit_compile", False)
+    _give_way(given, overrides)
+    for option, (name, is_enough, needed) in NEEDS.items():
+        value = given.get(name, FIELDS[name].default)
+        if option in overrides and not is_enough(value):
+            raise ValueError(
+                f"Received --{option} with --{name}={value}, where it does nothing: it needs {needed}. Drop it."
+            )
     for option, switches in REQUIRES.items():
         if option in overrides and not any(_is_on(given, switch) for switch in switches):
             needed = " or ".join(f"--{switch}" for switch in switches)
@@ -217,6 +238,15 @@ def resolve(overrides: Mapping[str, Any]) -> Config:
             "Received --imitation_ratios without --curriculum. Use --imitation_ratio, or add --curriculum."
         )
     return Config(**given)
+
+
+def _give_way(given: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """What a preset or a default has chosen gives way to options that were asked for and cannot go with it."""
+    if given.get("long_tail_steps"):
+        given.setdefault("jit_compile", False)
+    for asked, instead in (("self_improving", {"keep_states": False}), ("clip_norm", {"clip_value": 0.0})):
+        if overrides.get(asked):
+            given.update({name: value for name, value in instead.items() if name not in overrides})
 
 
 def _is_on(given: Mapping[str, Any], switch: str) -> bool:

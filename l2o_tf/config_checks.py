@@ -43,6 +43,7 @@ POSITIVE = (
     ),
     *("validation_window", "min_periods", "patience", "teacher_learning_rate", "teacher_steps"),
     *("self_improving_epochs", "random_scaling_bound", "max_skips", "time_scales", "judge_minibatches"),
+    *("stage_decay", "output_scale"),
 )
 
 
@@ -64,6 +65,8 @@ def _out_of_range(config: Any) -> Iterator[str]:
     for name in ("beta_1", "beta_2", "ema_momentum"):
         if not 0 <= getattr(config, name) < 1:
             yield f"Received --{name}={getattr(config, name)}, expected a decay from 0 to below 1."
+    if config.stage_decay > 1:
+        yield f"Received --stage_decay={config.stage_decay}, expected a factor above 0 and at most 1."
     if not 0 <= config.seed < 2**31:
         yield f"Received --seed={config.seed}, expected a number from 0 to 2^31 - 1."
     if not 0 <= config.imitation_ratio <= 1:
@@ -118,6 +121,14 @@ def _mismatches(config: Any) -> Iterator[str]:
             f"Received --objective=penultimate with --unroll_length={config.unroll_length}, where no update comes "
             "before it. Use a longer window, or --objective=final."
         )
+    if config.clip_norm and config.clip_value:
+        yield (
+            f"Received --clip_norm={config.clip_norm} with --clip_value={config.clip_value}, of which one can be used. "
+            "Drop one of them."
+        )
+    rates = config.initial_learning_rates.split(",")
+    if len(rates) != 2 or float(rates[0]) > float(rates[1]):
+        yield f"Received --initial_learning_rates={config.initial_learning_rates}, expected the lowest and the highest."
     teachers = config.teachers.split(",")
     if len(set(teachers)) < len(teachers):
         yield f"Received --teachers={config.teachers}, where a name comes twice."
@@ -137,6 +148,11 @@ def _long_tail_mismatches(config: Any) -> Iterator[str]:
             yield (
                 f"Received --{name}={getattr(config, name)}, expected mean,least or mean,least,most with whole numbers "
                 "for least and most, the last the largest."
+            )
+        elif name == "long_tail_steps" and config.objective == "penultimate" and bounds[0] < 2:
+            yield (
+                f"Received --objective=penultimate with --{name}={getattr(config, name)}, where no update comes before "
+                "a window of one step ends. Let the least be 2, or use --objective=final."
             )
         if config.curriculum:
             yield f"Received --{name} with --curriculum, which sets the length of runs itself. Drop one of them."

@@ -3,8 +3,8 @@
 Exit codes:
 
 - 0: done; also after `--help`.
-- 2: the user's error: a flag, a name, a file, a full disk. One message on stderr; `--verbosity=1` adds where in the
-  program it arose.
+- 2: the user's error: a flag, a name, a file, a full disk, what TensorFlow cannot run. One message on stderr;
+  `--verbosity=1` adds where in the program it arose.
 - 128 + n: ended by signal n: 130 after Ctrl-C.
 
 Nothing here imports TensorFlow before it is needed, so that `--help` and a mistyped flag answer at once.
@@ -73,10 +73,10 @@ def guarded(action: Callable[[], int], rest: list[str]) -> int:
             raise ValueError(f"Received {' '.join(rest[1:])!r}, which is no flag. Flags begin with --, see --help.")
         return action()
     except (ValueError, OSError) as error:
-        if logging.level_debug():
-            traceback.print_exc()
-        _say(str(error))
-        return 2
+        return _refuse(str(error))
+    except _tensorflow_errors() as error:
+        first = " ".join((error.message.strip().splitlines() or [repr(error)])[0].split())
+        return _refuse(f"TensorFlow: {first} (--verbosity=1 says where){xla_cache.advice(error.message)}")
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
@@ -109,6 +109,20 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def _tensorflow_errors() -> tuple[type[Exception], ...]:
+    """What TensorFlow raises while it runs, if it was imported: for want of memory or disk, for lack of a kernel."""
+    tensorflow = sys.modules.get("tensorflow")
+    return (tensorflow.errors.OpError,) if tensorflow else ()
+
+
+def _refuse(message: str) -> int:
+    """Tells the user; returns the exit code. To be called while an error is handled."""
+    if logging.level_debug():
+        traceback.print_exc()
+    _say(message)
+    return 2
 
 
 def _is_not_about_retracing(record: python_logging.LogRecord) -> bool:

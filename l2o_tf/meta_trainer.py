@@ -90,21 +90,24 @@ class MetaTrainer:
         self._best = [tf.Variable(variable.value) for variable in self._variables]
         self._average = RunningAverage(self._variables, config.ema_momentum) if config.ema_momentum else None
         lessons = make_lessons(config, optimizees[0], student)
-        self._kept = KeptStates(lessons[0]) if config.keep_states else None
+        self._kept = []
+        if config.keep_states:  # each optimizee has its own
+            others = (make_lessons(config, optimizees[i], student) for i in range(1, len(optimizees)))
+            self._kept = [KeptStates(own[0]) for own in (lessons, *others)]
         self._meta_optimizers = {lesson.name: make_meta_optimizer(config) for lesson in lessons}
-        self._meta_epochs = {0: self._compile(lessons)}
+        self._meta_epochs = {0: self._compile(0, lessons)}
         self._fresh_slots = {name: [v.numpy() for v in o.variables] for name, o in self._meta_optimizers.items()}
         self._inspect = compile_inspection(optimizees[0], student, config.unroll_length)
         self._validator = Validator(
             optimizees, student, unroll_length=config.unroll_length, jit_compile=config.jit_compile
         )
 
-    def _compile(self, lessons: list[Lesson]) -> dict[str, MetaEpoch]:
+    def _compile(self, member: int, lessons: list[Lesson]) -> dict[str, MetaEpoch]:
         """The meta-epochs of one optimizee by name; each is compiled when it is first run."""
         length = None if self.config.long_tail_steps else self.config.unroll_length
         return {
             lesson.name: compile_meta_epoch(
-                self._kept.around(lesson) if self._kept else lesson,
+                self._kept[member].around(lesson) if self._kept else lesson,
                 self._variables,
                 self._meta_optimizers[lesson.name],
                 length,
@@ -128,8 +131,9 @@ class MetaTrainer:
         """What `tf.train.Checkpoint` must hold: φ, the best φ, the slots, the standing, and what options add."""
         slots = {name: [v.value for v in o.variables] for name, o in self._meta_optimizers.items()}
         meta_parameters = [variable.value for variable in self._variables]
-        optional = {"kept": self._kept, "average": self._average}
-        held = {name: owner.variables for name, owner in optional.items() if owner}
+        held = {"kept": [v for kept in self._kept for v in kept.variables]} if self._kept else {}
+        if self._average:
+            held["average"] = self._average.variables
         return {"phi": meta_parameters, "best": self._best, "slots": slots, "standing": _StandingState(self), **held}
 
     def best_weights(self) -> dict[str, np.ndarray]:
@@ -149,7 +153,9 @@ class MetaTrainer:
         member, lesson, started = self._choose_optimizee(), self._choose_lesson(), time.monotonic()
         self._set_learning_rate()
         if member not in self._meta_epochs:
-            self._meta_epochs[member] = self._compile(make_lessons(config, self.optimizees[member], self.student))
+            self._meta_epochs[member] = self._compile(
+                member, make_lessons(config, self.optimizees[member], self.student)
+            )
         report = self._meta_epochs[member][lesson](
             fold(self._seed, _TRAINING, epoch), tf.constant(epoch), tf.constant(self._draw_lengths())
         )

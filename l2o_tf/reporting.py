@@ -32,7 +32,7 @@ class Reporter:
             folder,
             progress_total=trainer.config.num_epochs,
             resume_from_step=trainer.standing.epoch,
-            description=trainer.config.optimizer,
+            description="+".join(trainer.config.kinds),
         )
         self._recorder.text("configuration", markdown_table({**trainer.config.to_dict(), "data": self._data}))
         self._thread = ThreadPoolExecutor(1, "reporter")

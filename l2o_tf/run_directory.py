@@ -12,6 +12,7 @@ into place last. Killing the process at any moment costs the time since the last
 the run goes on from the checkpoint before, which leads to the same weights.
 """
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -48,7 +49,7 @@ def open_run(output_dir: str | os.PathLike, config: Config, data: DataInfo | Non
     asked = {
         "config": config.to_dict(),
         "data": data._asdict() if data else None,
-        "files": digests([config.problem, config.optimizer]),
+        "files": digests([config.problem, *config.kinds]),
     }
     path = folder / CONFIG
     if not path.exists():
@@ -83,11 +84,12 @@ class Checkpoints:
         trainer: the trainer; nothing but its checkpoints may have advanced it.
 
     Raises:
-        ValueError: if there are checkpoints and none of them can be read.
+        ValueError: if there are checkpoints and none of them can be read, or none though the run has written weights.
     """
 
     def __init__(self, folder: Path, trainer: MetaTrainer):
         self._trainer = trainer
+        _recover_index(folder / "checkpoints")
         self._contents = tf.train.Checkpoint(**trainer.checkpointables())
         self._manager = tf.train.CheckpointManager(self._contents, str(folder / "checkpoints"), max_to_keep=2)
         damaged = []
@@ -105,6 +107,11 @@ class Checkpoints:
                 )
         if damaged:
             logging.warning("Damaged checkpoint %s; going on from the one before.", damaged[0])
+        if not self._manager.checkpoints and (folder / checkpoint.WEIGHTS).exists():
+            raise ValueError(
+                f"Received --output_dir={folder}, which holds weights of a run and no checkpoint to continue it from. "
+                "Use another folder for a new run."
+            )
         self._saved = trainer.standing.epoch if self._manager.checkpoints else None
 
     def save(self) -> None:
@@ -123,6 +130,19 @@ class Checkpoints:
                 f"the checkpoint of meta-epoch {epoch} cannot be written: {' '.join(error.message.split())}"
             ) from error
         self._saved = epoch
+
+
+def _recover_index(folder: Path) -> None:
+    """Writes the index of the checkpoints again, should it be lost or damaged while they are there."""
+    found = sorted(folder.glob("ckpt-*.index"), key=lambda path: int(path.stem.partition("-")[2]))
+    with contextlib.suppress(ValueError):  # which an empty index is to TensorFlow
+        if not found or tf.train.get_checkpoint_state(str(folder)):
+            return
+    logging.warning("The index of the checkpoints in %s is lost or damaged; going by their files.", folder)
+    lines = [f'model_checkpoint_path: "{found[-1].stem}"']
+    lines += [f'all_model_checkpoint_paths: "{path.stem}"' for path in found]
+    lines += [f"all_model_checkpoint_timestamps: {path.stat().st_mtime}" for path in found]
+    checkpoint.write_atomically(folder / "checkpoint", "\n".join(lines).encode())
 
 
 def export(folder: Path, trainer: MetaTrainer, data: DataInfo | None) -> None:

@@ -34,6 +34,13 @@ def enable(environment: MutableMapping[str, str] = os.environ) -> None:
         environment[FLAGS] = f"{given} {FLAG}={folder}".strip()
 
 
+def advice(message: str, environment: MutableMapping[str, str] = os.environ) -> str:
+    """What to add to an error that names the cache, which TensorFlow does not survive when it cannot write it."""
+    _, _, folder = environment.get(FLAGS, "").partition(f"{FLAG}=")
+    folder = folder.split(" ")[0]
+    return f". {SETTING}= (empty) switches this cache off." if folder and folder in message else ""
+
+
 def _default(environment: MutableMapping[str, str]) -> Path:
     base = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     version = importlib.metadata.version("tensorflow")

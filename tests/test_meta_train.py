@@ -88,6 +88,8 @@ class TestRun:
         values = meta_train.configuration.resolve({"curriculum": True, "imitation": True, "seed": 3})
         assert meta_train.default_output_dir(values) == "runs/L2O-DM-CL-IL-mnist-s3"
         assert meta_train.default_output_dir(meta_train.configuration.resolve({})) == "runs/L2O-DM-mnist-s0"
+        values = meta_train.configuration.resolve({"preset": "original", "net_assignments": "x=RNNprop,*=adam"})
+        assert meta_train.default_output_dir(values) == "runs/RNNprop+adam-mnist-original-s0"
         values = meta_train.configuration.resolve({"problem": "some/own.py:model"})
         assert meta_train.default_output_dir(values) == "runs/L2O-DM-own-model-s0"
 

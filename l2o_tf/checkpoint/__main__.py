@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from l2o_tf import console
 from l2o_tf.checkpoint import assign_weights, import_original, named_weights, provenance, save_weights, tensorflow1
 
 
@@ -24,8 +25,8 @@ def import_file(file: str, optimizer: str, output: str) -> dict:
         OSError: if the file cannot be read or the output cannot be written.
     """
     weights = import_original(file)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from l2o_tf.optimizers import make_optimizer  # Only now: it loads TensorFlow.
+    console.import_tensorflow()
+    from l2o_tf.optimizers import make_optimizer
 
     learned = make_optimizer(optimizer)
     assign_weights(learned, weights)
@@ -59,14 +60,18 @@ def main(argv: list[str] | None = None) -> int:
     command = commands.add_parser("import", help="import weights of the original program")
     command.add_argument("file", help="a pickle such as cw.l2l-0, a checkpoint such as model.ckpt-0, or an .npz file")
     command.add_argument("--optimizer", default="L2O-DM", help="architecture; default: %(default)s")
-    command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
+    command.add_argument(
+        "--output", help="folder for weights.npz and optimizer.json; default: imported/<folder>-<file>"
+    )
     arguments = parser.parse_args(argv)
+    file = Path(arguments.file).resolve()
+    output = arguments.output or os.path.join("imported", f"{file.parent.name}-{file.name}")
     try:
-        shapes = import_file(arguments.file, arguments.optimizer, arguments.output)
+        shapes = import_file(arguments.file, arguments.optimizer, output)
     except (ValueError, OSError) as error:
         print(f"l2o_tf.checkpoint: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    print(f"{len(shapes)} variables of {arguments.optimizer} in {arguments.output}")
+    print(f"{len(shapes)} variables of {arguments.optimizer} in {output}")
     return 0
 
 

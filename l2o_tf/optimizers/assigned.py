@@ -78,6 +78,12 @@ class Assigned(Optimizer):
             states.append(after)
         return {key: found[key] for key in params}, states
 
+    def diagnose(self, grads, state):
+        """Of each entry, under its number."""
+        parts = enumerate(zip(self.assignments, self.split(grads), state, strict=True))
+        found = {i: optimizer.diagnose(own, part) for i, ((_, optimizer), own, part) in parts}
+        return {f"{i}/{name}": value for i, values in found.items() for name, value in values.items()}
+
     @property
     def named_variables(self):
         return {

@@ -125,6 +125,6 @@ def self_improving(
     def window(run, seed, num_steps):
         turns = draw_turns(run.technique, seed, num_steps)
         run, outcome = alone.window(run._replace(student=with_turns(run.student, turns)), seed, num_steps)
-        return run._replace(student=with_turns(run.student, turns[:0])), outcome
+        return run._replace(student=with_turns(run.student, tf.zeros([0], tf.int32))), outcome
 
     return Lesson("train", start, window)

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from l2o_tf import config_checks, names
-from l2o_tf.config import FIELDS, PRESETS, REQUIRES, Config, resolve
+from l2o_tf.config import FIELDS, NEEDS, PRESETS, REQUIRES, Config, resolve
 
 
 class TestDefaults:
@@ -92,6 +92,14 @@ class TestContradictions:
         for switch in ({"imitation": True}, {"self_improving": True}, {"net_assignments": "w=L2O-DM,*=adam"}):
             assert resolve({"teacher_learning_rate": 0.1, **switch}).teacher_learning_rate == 0.1
 
+    @pytest.mark.parametrize("option", NEEDS)
+    def test_an_option_that_another_one_leaves_nothing_to_do(self, option):
+        name, is_enough, needed = NEEDS[option]
+        (value,) = [value for value in (False, 1, "10,20") if type(value) is type(FIELDS[name].default)]
+        given = {"optimizer": "L2O-Scale", option: FIELDS[option].default}
+        assert not is_enough(value) and f"it needs {needed}" in refused(**given, **{name: value})
+        assert resolve(given)
+
     def test_a_switch_that_is_given_as_off_is_off(self):
         assert "without --curriculum" in refused(curriculum=False, patience=2)
         assert resolve({"curriculum": False, "num_steps": 40}).num_steps == 40
@@ -116,6 +124,7 @@ class TestContradictions:
 
     def test_a_loss_before_the_last_update_where_there_is_no_other(self):
         assert "Use a longer window" in refused(objective="penultimate", unroll_length=1)
+        assert "Let the least be 2" in refused(objective="penultimate", long_tail_steps="3,1,5")
         assert resolve({"objective": "penultimate", "unroll_length": 2}).unroll_length == 2
 
     def test_the_same_teacher_twice(self):
@@ -147,6 +156,19 @@ def test_minibatches_of_the_judge():
 
 def test_kept_states_and_self_improving():
     assert "--keep_states with --self_improving" in refused(keep_states=True, self_improving=True)
+    original = {"preset": "original", "optimizer": "L2O-Scale"}
+    assert resolve(original).keep_states and not resolve({**original, "self_improving": True}).keep_states
+
+
+def test_two_kinds_of_clipping():
+    assert "of which one can be used" in refused(clip_norm=1.0, clip_value=2.0)
+    original = {"preset": "original", "optimizer": "L2O-Scale"}
+    assert resolve(original).clip_value > 0 == resolve({**original, "clip_norm": 1.0}).clip_value
+
+
+def test_learning_rates_come_in_pairs():
+    for bad in ("1e-3", "1e-3,1e-6", "1e-6,1e-3,1e-2"):
+        assert "expected the lowest and the highest" in refused(optimizer="L2O-Scale", initial_learning_rates=bad)
 
 
 class TestValues:
@@ -192,6 +214,7 @@ class TestValues:
         [
             ("seed", (-1, 2**31)),
             ("clip_norm", (-0.1,)),
+            ("stage_decay", (-0.1, 1.1)),
             ("clip_value", (-0.1,)),
             ("max_growth", (-0.1, 0.5, 1.0)),
             ("problem_stddev", (-0.1,)),

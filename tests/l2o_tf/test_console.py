@@ -5,6 +5,15 @@ import tensorflow as tf
 from l2o_tf import console
 
 
+def test_what_tensorflow_cannot_run_is_one_line(capsys):
+    def action():
+        raise tf.errors.ResourceExhaustedError(None, None, "cache/xla/x.tmp; File too large\n\tand more")
+
+    assert console.guarded(action, []) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "TensorFlow: cache/xla/x.tmp; File too large (--verbosity=1 says where)" in error
+
+
 def test_tracing_many_functions_of_one_line_is_no_news(caplog):
     console.import_tensorflow()
     with caplog.at_level("WARNING"):

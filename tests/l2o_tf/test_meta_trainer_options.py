@@ -100,6 +100,11 @@ class TestOptions:
             report = training.trainer(max_growth=1.0 + 1e-6, output_scale=50.0).advance().report
         assert report.exploded and not report.diverged and (report.num_windows, report.num_steps) == (1, 4)
 
+    def test_turns_in_windows_of_any_length(self):
+        """Compiled: the loop over windows wants shapes that stay."""
+        report = training.trainer(self_improving=True, long_tail_steps="3,2,5").advance().report
+        assert report.num_windows >= 1 and not report.diverged
+
     def test_states_are_kept(self):
         """The second run begins where the first one's last window began; a checkpoint must hold that."""
         with training.eagerly():

@@ -48,6 +48,12 @@ def test_it_can_be_elsewhere_or_off(environment, tmp_path):
         assert after == before
 
 
+def test_an_error_that_names_it_says_how_to_do_without():
+    environment = {xla_cache.FLAGS: f"--other=1 {xla_cache.FLAG}=/tmp/xla"}
+    assert xla_cache.SETTING in xla_cache.advice("/tmp/xla/1.tmp; File too large", environment)
+    assert xla_cache.advice("/tmp/other", environment) == xla_cache.advice("/tmp/xla", {}) == ""
+
+
 def test_without_a_folder_there_is_no_cache(tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file" / "below", tmp_path / "with space"):

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from l2o_tf.assembly import make_optimizees, make_student
+from l2o_tf.meta_trainer import MetaTrainer
 from l2o_tf.objectives import total
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.analytic import adam
@@ -10,7 +12,7 @@ from l2o_tf.techniques.imitation import imitation
 from l2o_tf.techniques.kept_states import KeptStates
 from l2o_tf.techniques.lesson import own_trajectory
 from problems.base import make_seed
-from tests.l2o_tf import tiny
+from tests.l2o_tf import tiny, training
 
 STEPS, EPOCH = 3, tf.constant(0)
 
@@ -47,6 +49,18 @@ def test_a_run_begins_with_the_states_before_the_last_window_of_the_run_before()
     for ours, theirs in zip(restored.variables, kept.variables, strict=True):
         ours.assign(theirs)
     assert same(restored.around(alone).start(make_seed(3), EPOCH).student, later)
+
+
+def test_each_member_of_a_set_has_its_own():
+    """Their tensors differ in shape; a checkpoint holds them all."""
+    chosen = training.config(problem="norm_problems", optimizer="RNNprop", keep_states=True)
+    trained = MetaTrainer(chosen, make_optimizees(chosen), make_student(chosen))
+    with training.eagerly():
+        names = {trained.advance().problem for _ in range(4)}
+    assert len(names) > 1
+    each = len(trained.checkpointables()["kept"]) // len(trained.optimizees)
+    begun = trained.checkpointables()["kept"][each - 1 :: each]
+    assert sum(bool(any_kept.numpy()) for any_kept in begun) == len(names)
 
 
 def test_in_a_compiled_loop():
