@@ -16,9 +16,9 @@ from problems.datasets import load
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def logistic_regression(mode="train"):
+def logistic_regression(mode="train", data_options=None):
     """Multinomial logistic regression on the embedded 8x8 digits: 650 coordinates."""
-    images, labels, _ = load("digits", mode)
+    images, labels, _ = load("digits", mode, data_options)
     model = keras.Sequential(
         [keras.Input([8, 8, 1]), layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(10, name="logits")]
     )
@@ -39,7 +39,7 @@ def transformer(mode="train", length: int = 8, width: int = 16) -> Problem:
     return from_keras(model, CROSS_ENTROPY, sequences(4096, length, mode), name="sorted", batch_size=64)
 
 
-def resnet(mode="train", batch_size: int = 64) -> Problem:
+def resnet(mode="train", data_options=None, batch_size: int = 64) -> Problem:
     """ResNet-8 on CIFAR-10, which TFDS must have prepared: 77,946 coordinates, batch normalisation."""
     images = keras.Input([32, 32, 3])
     hidden = layers.Rescaling(1 / 127.5, offset=-1)(images)
@@ -49,7 +49,10 @@ def resnet(mode="train", batch_size: int = 64) -> Problem:
         hidden = convolution(convolution(hidden, filters, strides), filters, activation=None)
         hidden = layers.ReLU()(hidden + short)
     model = keras.Model(images, layers.Dense(10, name="logits")(layers.GlobalAveragePooling2D()(hidden)))
-    return from_keras(model, CROSS_ENTROPY, "cifar10", split=mode, batch_size=batch_size)
+    split, folder = mode, None
+    if data_options:  # what --split and --data_dir say
+        split, folder = mode if data_options.split == "original" else data_options.split, data_options.data_dir
+    return from_keras(model, CROSS_ENTROPY, "cifar10", split=split, data_dir=folder, batch_size=batch_size)
 
 
 class Positions(layers.Layer):

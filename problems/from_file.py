@@ -16,9 +16,11 @@ from types import ModuleType
 from typing import Any
 
 from problems.base import Problem
+from problems.datasets import MODES, SPLITS, DataOptions
 from problems.keras_model import from_keras
 
 _WHAT = "path/to/file.py:function"
+_FOR_ALL = ("mode", "data_options")
 
 
 def is_file(name: str) -> bool:
@@ -52,25 +54,48 @@ def factory(name: str) -> Callable[..., Problem]:
     parameters = inspect.signature(function).parameters.values()
     optional = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     needed = [each.name for each in parameters if each.default is each.empty and each.kind not in optional]
-    if set(needed) - {"mode", "data_options"}:
+    if set(needed) - set(_FOR_ALL):
         raise ValueError(f"Received problem {name!r}, whose function needs {needed}; give its arguments defaults.")
 
     @functools.wraps(function)
-    def make(**options: Any) -> Problem:
-        try:
-            made = function(**options)
-        except Exception as error:  # the user's code
-            raise ValueError(f"Received problem {name!r}, whose function {_raised(error)}.") from error
-        if isinstance(made, Problem):
-            return made._replace(name=name)
-        if isinstance(made, tuple) and len(made) == 3:
-            return from_keras(*made, name=function_name)._replace(name=name)
+    def make(mode: str = "train", data_options: DataOptions | None = None, **options: Any) -> Problem:
+        return _problem(name, function, mode, data_options or DataOptions(), options)
+
+    own = [each for each in parameters if each.name not in _FOR_ALL and each.kind not in optional]
+    for_all = [inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None) for key in _FOR_ALL]
+    make.__signature__ = inspect.Signature([*(p.replace(kind=p.KEYWORD_ONLY) for p in own), *for_all])
+    return make
+
+
+def _problem(name: str, function: Callable, mode: str, asked: DataOptions, options: dict[str, Any]) -> Problem:
+    """What the user's function makes; the name of a TFDS data set stands for the part of it that is asked for."""
+    accepted = inspect.signature(function).parameters
+    for_all = {key: value for key, value in zip(_FOR_ALL, (mode, asked), strict=True) if key in accepted}
+    try:
+        made = function(**options, **for_all)
+    except Exception as error:  # the user's code
+        raise ValueError(f"Received problem {name!r}, whose function {_raised(error)}.") from error
+    if not isinstance(made, Problem) and not (isinstance(made, tuple) and len(made) == 3):
         raise ValueError(
             f"Received problem {name!r}, whose function returns {_describe(made)}, expected a Problem or "
             "(model, loss, dataset)."
         )
-
-    return make
+    by_name = isinstance(made, tuple) and isinstance(made[2], str)
+    splits = SPLITS if "data_options" in accepted else ("original", *(MODES if by_name else ()))
+    if asked.split not in splits:
+        raise ValueError(
+            f"Received --split={asked.split} for problem {name!r}, which decides itself what data it has: its function "
+            "has no parameter `data_options`. Drop --split, or give it the parameter."
+        )
+    if isinstance(made, Problem):
+        return made._replace(name=name)
+    source = (
+        {"split": mode if asked.split == "original" else asked.split, "data_dir": asked.data_dir} if by_name else {}
+    )
+    problem = from_keras(*made, name=function.__name__, **source)._replace(name=name)
+    if "mode" in accepted and not by_name:
+        problem = problem._replace(data=problem.data._replace(split=mode))
+    return problem
 
 
 def module(name: str, *, what: str, expected: str) -> ModuleType:

@@ -15,11 +15,24 @@ from problems import PROBLEM_SETS, PROBLEMS, make_problem
 from problems.base import Problem, fold, make_seed, shapes_of
 from problems.sets import takes_data
 
-_COLUMNS = ("name", "data", "tensors", "coordinates", "what it is")
+_COLUMNS = ("name", "data", "tensors", "coordinates", "shapes", "source", "what it is")
+
+_DEEPMIND, _SCALE, _PAPER = "Andrychowicz et al. 2016", "Wichrowska et al. 2017", "Chen et al. 2020"
+SOURCES = {
+    "digits": "-",
+    "cifar_multi": _DEEPMIND,
+    "square_cos": _PAPER,
+    "scale_mnist_conv": _SCALE,
+    "scale_mnist_conv_orig": _SCALE,
+    "problems.analytic": _DEEPMIND,
+    **dict.fromkeys(("problems.confocal", "problems.networks", "problems.convolutions", "problems.cifar"), _PAPER),
+    **dict.fromkeys(("problems.synthetic", "problems.matmul", "problems.classifiers", "problems.landscapes"), _SCALE),
+}
+"""Where a problem is from, by its name or else by its module."""
 
 
 def table() -> str:
-    """All problems with data, tensors, number of coordinates and first line of the docstring, and the sets.
+    """All problems with data, tensors, coordinates, shapes, source and first line of the docstring, and the sets.
 
     Problems of images are made on the embedded digits, which have the shapes of the data set, so that nothing is
     downloaded or read.
@@ -28,11 +41,12 @@ def table() -> str:
     for name, factory in PROBLEMS.items():
         problem = make_problem(name, data="embedded")
         about = (inspect.getdoc(factory) or "").splitlines()[0]
-        rows.append((name, _data_of(name, problem), *_sizes(problem), about))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    aligns = ("<", "<", ">", ">")
+        source = SOURCES.get(name) or SOURCES[factory.__module__]
+        rows.append((name, _data_of(name, problem), *_sizes(problem), _shapes(problem), source, about))
+    widths = [max(len(row[i]) for row in rows) for i in range(6)]
+    aligns = "<<>><<"
     lines = [
-        "  ".join([*(f"{c:{a}{w}}" for c, a, w in zip(row, aligns, widths, strict=False)), row[4]]) for row in rows
+        "  ".join([*(f"{c:{a}{w}}" for c, a, w in zip(row, aligns, widths, strict=False)), row[-1]]) for row in rows
     ]
     sets = [f"{name:{widths[0]}}  {len(members)} problems" for name, members in PROBLEM_SETS.items()]
     return "\n".join([*lines, "", "Sets, of which each run gets one problem:", *sets])
@@ -127,6 +141,12 @@ def _sizes(problem: Problem) -> tuple[str, str]:
     """Tensors and coordinates, without drawing anything."""
     shapes = shapes_of(problem)
     return f"{len(shapes):,}", f"{sum(math.prod(value.shape) for value in shapes.values()):,}"
+
+
+def _shapes(problem: Problem, most: int = 4) -> str:
+    """`784x20 20 20x10 10`; of many tensors the first ones."""
+    shapes = ["x".join(map(str, value.shape)) or "1" for value in shapes_of(problem).values()]
+    return " ".join(shapes if len(shapes) <= most else [*shapes[:most], "..."])
 
 
 def _data_of(name: str, problem: Problem) -> str:

@@ -6,7 +6,7 @@ Whatever they were, they are read once, stay on the device in one piece, and min
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -168,16 +168,47 @@ def _from_tf_data(dataset: tf.data.Dataset, expected: list[Expected] | None) -> 
         raise ValueError(f"Received a tf.data.Dataset of {spec}, expected one of pairs (x, y).")
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError("Received a tf.data.Dataset without end, expected a finite one; drop its `repeat()`.")
-    rank = tf.nest.flatten(spec[0])[0].shape.rank
-    single = len(expected[0].shape) if expected else None
-    label_rank = spec[1].shape.rank if isinstance(spec[1], tf.TensorSpec) else None
-    if rank is None or (single is not None and rank not in (single, single + 1)):
-        raise ValueError(f"Received a tf.data.Dataset of {spec}, expected x with {single} axes, or batches of such.")
-    is_single = label_rank == 0 if single is None else rank == single
-    pieces = list((dataset.batch(_READ) if is_single else dataset).as_numpy_iterator())
+    is_single = _is_single(spec, expected)
+    try:
+        pieces = list((dataset.batch(_READ) if is_single else dataset).as_numpy_iterator())
+    except tf.errors.OpError as error:  # from the user's own code, too
+        reason = " ".join(error.message.split())[:200]
+        raise ValueError(f"Received a tf.data.Dataset that cannot be read to its end ({reason}).") from error
     if not pieces:
         raise ValueError("Received an empty data set, expected at least one example.")
-    return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *pieces)
+    try:
+        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *pieces)
+    except ValueError as error:
+        raise ValueError(
+            f"Received a tf.data.Dataset of batches that differ in more than their length ({error}), expected examples "
+            "of one shape; pad them."
+        ) from None
+
+
+def _is_single(spec: Any, expected: list[Expected] | None) -> bool:
+    """Whether the elements of a `tf.data.Dataset` are examples, and not batches of such.
+
+    Raises:
+        ValueError: if they can be neither, or nothing tells which.
+    """
+    x, label = spec[0], spec[1] if isinstance(spec[1], tf.TensorSpec) else None
+    if expected:
+        named = isinstance(x, dict) and expected[0].name in x
+        rank, single = (x[expected[0].name] if named else tf.nest.flatten(x)[0]).shape.rank, len(expected[0].shape)
+        if rank not in (single, single + 1):
+            raise ValueError(
+                f"Received a tf.data.Dataset of {spec}, expected x with {single} axes, or batches of such."
+            )
+        return rank == single
+    first = tf.nest.flatten(x)[0].shape
+    if label is not None and label.shape.rank == 0:
+        return True
+    if first.rank and first[0] is None:
+        return False
+    raise ValueError(
+        f"Received a tf.data.Dataset of {spec}, which may be examples or batches: the model does not say what it "
+        "takes. Batch it with `dataset.batch(n)`, whose first axis is of any length."
+    )
 
 
 def _from_tfds(name: str, split: str, data_dir: str | None) -> tuple[Any, np.ndarray]:
@@ -198,6 +229,18 @@ def _from_tfds(name: str, split: str, data_dir: str | None) -> tuple[Any, np.nda
         command = f"python -c \"import tensorflow_datasets as tfds; tfds.load('{name}', data_dir='{folder}')\""
         raise DataError(f"{asked}, which is not prepared in {folder}. Set TFDS_DATA_DIR, or prepare it: {command}")
     return x, y
+
+
+def examples_of(data: Data) -> Callable[[Any], tuple[tf.Tensor, tf.Tensor]] | None:
+    """`minibatch -> (inputs, labels)` to be looked at, of one tensor of images or of rows of numbers; else None."""
+    x = data.inputs
+    if not tf.is_tensor(x) or x.dtype == tf.bfloat16:
+        return None
+    if x.shape.rank == 4:
+        in_range = x.dtype == tf.uint8 or bool(tf.reduce_all((x >= 0) & (x <= 1)))
+        if x.shape[-1] not in (1, 3) or not in_range:
+            return None
+    return lambda batch: (tf.gather(x, batch.indices), tf.gather(data.labels, batch.indices))
 
 
 def rows(data: Data, indices: tf.Tensor) -> tuple[Any, tf.Tensor]:

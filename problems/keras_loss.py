@@ -4,6 +4,7 @@ A function is treated as `model.compile(loss=function)` treats it: labels arrive
 only labels or only outputs have is added to the other, and its values are averaged.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,7 @@ class FunctionLoss(keras.losses.Loss):
     """A function `(labels, outputs) -> values` as a Keras loss: the mean of its values."""
 
     def __init__(self, function: Callable[[tf.Tensor, Any], tf.Tensor]):
-        super().__init__(name=getattr(function, "__name__", None))
+        super().__init__(name=re.sub(r"\W", "", getattr(function, "__name__", "")) or None)  # Keras opens a scope of it
         self.function = function
 
     def call(self, y_true, y_pred):

@@ -22,6 +22,8 @@ Randomness inside the model is drawn inside the compiled step; there XLA's numbe
 """
 
 import contextlib
+import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -44,6 +46,7 @@ from problems.keras_start import redraw
 from problems.keras_stateless import Stateless, stateless, values
 
 _SEEDS = 0x5EED5  # the purpose of the seeds of dropout
+_UNUSUAL = 1009  # a number of examples that no other axis has
 
 
 class Minibatch(NamedTuple):
@@ -64,6 +67,7 @@ def from_keras(
     accuracy: keras_loss.Accuracy | None = None,
     split: str = "train",
     data_dir: str | None = None,
+    xla: bool | None = None,
 ) -> Problem:
     """Makes an optimizee of a Keras model and data; see the module's docstring.
 
@@ -81,6 +85,8 @@ def from_keras(
         accuracy: `(labels, outputs) -> [B]` of 0 and 1; default: that of a cross-entropy. Without one the problem has
             an `objective` and no `evaluate`.
         split, data_dir: of TFDS; defaults `"train"`, and `TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
+        xla: whether XLA may compile the model into the loop. Default: if it has no convolutions. False for a model with
+            operations that XLA does not have, such as random rotations of images.
 
     Raises:
         ValueError: if the model was never built, has no or other than float32 trainable weights or a fixed batch axis;
@@ -88,7 +94,7 @@ def from_keras(
             values are neither a scalar nor one per example; if the start cannot be drawn.
         DataError: a ValueError; if TFDS does not have the data.
     """
-    require_positive("batch_size", batch_size)
+    _require_size(batch_size)
     pure, loss = stateless(model), keras_loss.resolve(loss)
     expected = keras_data.expected_inputs(model)
     data = keras_data.read(dataset, expected, name=name, split=split, data_dir=data_dir)
@@ -112,10 +118,24 @@ def from_keras(
 
     accuracy = accuracy or keras_loss.accuracy_of(loss)
     measure = _measure(pure, data, loss, accuracy, batch_size)
-    problem = Problem(name or model.name, init, sample, minibatch_loss, data.info, xla=not pure.convolves)
+    problem = Problem(
+        name or model.name,
+        init,
+        sample,
+        minibatch_loss,
+        data.info,
+        examples=keras_data.examples_of(data),
+        xla=not pure.convolves if xla is None else xla,
+    )
     if accuracy:
         return problem._replace(evaluate=measure)
     return problem._replace(objective=lambda params, constants: measure(params, constants)["loss"])
+
+
+def _require_size(batch_size: int) -> None:
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
+        raise ValueError(f"Received batch_size={batch_size!r}, expected a number of examples.")
+    require_positive("batch_size", batch_size)
 
 
 def _start(pure: Stateless, initial: str | float) -> Callable[[Seed], Params]:
@@ -125,7 +145,7 @@ def _start(pure: Stateless, initial: str | float) -> Callable[[Seed], Params]:
     given = values(pure.trainable)
     if initial == "model":
         return lambda seed: {name: tf.identity(value) for name, value in given.items()}
-    if isinstance(initial, str):
+    if isinstance(initial, bool) or not isinstance(initial, int | float) or not math.isfinite(initial):
         raise ValueError(f"Received initial={initial!r}, expected 'layers', 'model' or a standard deviation.")
     require_not_negative("initial", initial)
     return lambda seed: normal_like(given, [], seed, initial)
@@ -183,20 +203,46 @@ def _mean(function: Callable[[tf.Tensor], dict], size: int, batch_size: int, sig
 
 
 def _check(pure: Stateless, constants: Constants, loss: keras.losses.Loss, data: keras_data.Data) -> None:
-    """Traces one call for a batch of unknown length; refuses what cannot become a scalar."""
+    """Traces one call for a batch of unknown length, and one for a length that nothing else has; refuses what cannot
+    become a scalar. What is not float32 comes to the loss as float32, as Keras has it.
+    """
     params, seeds, found = values(pure.trainable), tf.zeros([pure.num_seeds, 2], tf.int32), {}
 
     def trace(inputs, labels):
         with _explained(f"x of {_shapes(inputs)}", f"the model {pure.model.name!r} cannot take"):
             outputs, _, _ = pure.call(params, constants, seeds, keras_data.for_model(inputs), training=True)
         with _explained(f"labels and outputs of {_shapes((labels, outputs))}", f"the loss {loss.name!r} cannot take"):
-            found["values"] = loss.call(tf.cast(labels, loss.dtype), outputs)
+            cast = functools.partial(tf.cast, dtype=loss.dtype)
+            found["values"] = loss.call(cast(labels), tf.nest.map_structure(cast, outputs))
         found["outputs"] = outputs
 
-    specs = tf.nest.map_structure(lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), data[:2])
-    tf.function(trace, autograph=False).get_concrete_function(*specs)
+    for length in (_UNUSUAL, None):
+        specs = tf.nest.map_structure(lambda x, n=length: tf.TensorSpec([n, *x.shape[1:]], x.dtype), data[:2])
+        tf.function(trace, autograph=False).get_concrete_function(*specs)
     keras_loss.check_values(found["values"], loss)
     keras_loss.check_labels(loss, data.labels.numpy(), found["outputs"])
+    _check_indices(pure, constants, data)
+
+
+def _check_indices(pure: Stateless, constants: Constants, data: keras_data.Data, rows: int = 1024) -> None:
+    """Looks at all examples once, if the model looks up any: XLA would not tell that there is no such entry."""
+    if not any(isinstance(layer, keras.layers.Embedding) for layer in pure.model._flatten_layers()):
+        return
+    params, seeds = values(pure.trainable), tf.zeros([pure.num_seeds, 2], tf.int32)
+
+    @tf.function(autograph=False)
+    def look_up(indices):
+        outputs, _, _ = pure.call(params, constants, seeds, keras_data.rows(data, indices)[0], training=False)
+        return outputs
+
+    for start in range(0, data.info.size, rows):
+        try:
+            look_up(tf.range(start, min(start + rows, data.info.size)))
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(
+                f"Received x with indices that the model {pure.model.name!r} cannot look up "
+                f"({error.message.strip().splitlines()[0]}), expected them to be in range of its embeddings."
+            ) from None
 
 
 @contextlib.contextmanager

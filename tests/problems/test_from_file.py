@@ -26,6 +26,12 @@ def modes(mode, data_options, size=2):
     assert data_options.data == "embedded"
     return make_problem("quadratic", batch_size=size, num_dims={"train": 3, "test": 4}[mode])
 
+def named():
+    return keras.Sequential([keras.Input([28, 28, 1]), keras.layers.Flatten(), keras.layers.Dense(10)]), "mse", "mnist"
+
+def spirals(mode):
+    return parts()
+
 def needs(size):
     return mine()
 
@@ -53,6 +59,31 @@ def file(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text("import no_such_module")
     (tmp_path / "wrong.py").write_text("def f(:")
     return tmp_path / "own.py"
+
+
+def test_the_name_of_a_data_set_stands_for_the_part_that_is_asked_for(file, monkeypatch):
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    asked = []
+
+    def read(name, split, data_dir):
+        asked.append((name, split, data_dir))
+        return np.zeros([3, 28, 28, 1], np.uint8), np.zeros([3, 10])
+
+    monkeypatch.setattr("problems.keras_data._from_tfds", read)
+    for options in ({"mode": "test"}, {"mode": "train"}, {"mode": "train", "split": "test", "data_dir": "there"}):
+        problem = make_problem(f"{file}:named", **options)
+    assert problem.data.split == "test"
+    assert asked == [("mnist", "test", None), ("mnist", "train", None), ("mnist", "test", "there")]
+
+
+def test_a_split_that_nobody_asks_for_is_refused(file):
+    """Else one would choose by the very data that one reports."""
+    for name in ("mine", "parts", "spirals"):
+        with pytest.raises(ValueError, match="Received --split=held_out .* has no parameter `data_options`"):
+            make_problem(f"{file}:{name}", mode="test", split="held_out")
+    assert make_problem(f"{file}:modes", data="embedded", split="test").name.endswith("modes")
+    assert make_problem(f"{file}:spirals", mode="test").data.split == "test"
+    assert make_problem(f"{file}:parts", mode="test").data.split == "all"
 
 
 def test_a_problem(file):

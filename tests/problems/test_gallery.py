@@ -12,7 +12,9 @@ def test_the_table_has_a_line_for_each_problem_and_each_set():
     assert [line.split()[0] for line in lines[-len(PROBLEM_SETS) :]] == list(PROBLEM_SETS)
     (nas,) = [line for line in lines if line.startswith("nas ")]
     assert nas.split()[1:4] == ["CIFAR-10", "10", "7,578"]
-    assert "NAS-Bench-201" in nas
+    assert "NAS-Bench-201" in nas and "  Chen et al. 2020  " in nas
+    (mnist,) = [line for line in lines if line.startswith("mnist ")]
+    assert "  784x20 20 20x10 10  " in mnist
     (simple,) = [line for line in lines if line.startswith("simple ")]
     assert simple.split()[1:4] == ["-", "1", "1"]
 
@@ -51,6 +53,9 @@ def test_examples_are_those_of_the_minibatch():
     [
         (["--plot"], "Received --plot without --problem"),
         (["--problem=nas", "--plot", "--num_steps=0"], "Received --num_steps=0"),
+        (["--problem=nas", "--plot", "--learning_rate=-1"], "Received --learning_rate=-1"),
+        (["--problem=nas", "--num_steps=5"], "Received --num_steps without --plot"),
+        (["--problem=nas", "--list"], "Received --list with --problem"),
     ],
 )
 def test_wrong_options(given, message, capsys):
@@ -58,6 +63,14 @@ def test_wrong_options(given, message, capsys):
         __main__.arguments(given)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_where_no_picture_can_be(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file" / "x.png", tmp_path / "x.nothing"):
+        given = ["--problem=simple", "--plot", "--num_steps=1", f"--output={output}"]
+        assert __main__.main(__main__.arguments(given)) == 2
+    assert __main__.main(__main__.arguments([*given[:-1], f"--output={tmp_path / 'new' / 'x.png'}"])) == 0
 
 
 def test_an_unknown_problem(capsys):

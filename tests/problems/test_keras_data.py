@@ -76,9 +76,50 @@ def test_the_data_are_not_copied_from_step_to_step():
     assert [5000, 5] in [list(tensor.shape) for tensor, _ in graph.captures]
 
 
+def test_inputs_by_name_have_their_own_ranks():
+    """The first in the alphabet is not the model's first."""
+    images, rows = keras.Input([6, 6, 1], name="z"), keras.Input([5], name="a")
+    both = layers.Concatenate()([layers.Flatten()(images), rows])
+    model = keras.Model([images, rows], layers.Dense(3)(both))
+    pairs = tf.data.Dataset.from_tensor_slices(({"z": IMAGES, "a": ROWS}, LABELS))
+    losses = [loss_on(data, model)[0] for data in (pairs, pairs.batch(7), ({"z": IMAGES, "a": ROWS}, LABELS))]
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_a_model_that_declares_no_inputs_wants_batches():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.out = layers.Embedding(6, 2), layers.Dense(6)
+
+        def call(self, tokens):
+            return self.out(self.embed(tokens))
+
+    model = Own()
+    model(TOKENS)
+    pairs = tf.data.Dataset.from_tensor_slices((TOKENS, TOKENS))
+    with pytest.raises(ValueError, match="which may be examples or batches"):
+        loss_on(pairs, model)
+    assert loss_on(pairs.batch(6), model)[1].size == len(TOKENS)
+
+
+def broken():
+    yield ROWS[0], 1
+    raise RuntimeError("no more")
+
+
+BROKEN = tf.data.Dataset.from_generator(broken, output_signature=(tf.TensorSpec([5]), tf.TensorSpec([], tf.int32)))
+RAGGED = tf.data.Dataset.from_generator(
+    lambda: [(np.zeros([2, n], np.float32), [0, 1]) for n in (5, 4)],
+    output_signature=(tf.TensorSpec([None, None]), tf.TensorSpec([None], tf.int32)),
+)
+
+
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
+        (BROKEN, "cannot be read to its end .*no more"),
+        (RAGGED, "batches that differ in more than their length"),
         ((ROWS[:0], LABELS[:0]), "Received an empty data set"),
         (PAIRS.take(0), "Received an empty data set"),
         (PAIRS.repeat(), "without end, expected a finite one"),

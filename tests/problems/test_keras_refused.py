@@ -1,0 +1,80 @@
+"""What `from_keras` cannot take is refused in one sentence."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from problems import from_keras
+from tests.problems import keras_examples as examples
+from tests.problems.keras_examples import CROSS_ENTROPY, LABELS, ROWS, TOKENS
+
+
+def test_labels_that_only_broadcast_are_refused():
+    with pytest.raises(
+        ValueError, match=r"labels and outputs of .*\['B'\].*which the loss 'mean_squared_error' cannot"
+    ):
+        from_keras(examples.sequential(ROWS), "mse", (ROWS, LABELS.astype(np.float32)), batch_size=3)
+
+
+def test_indices_that_an_embedding_does_not_have():
+    model = examples.sequential(TOKENS, layers.Embedding(5, 3), layers.Flatten(), dtype="int32")
+    with pytest.raises(ValueError, match="indices that the model 'sequential.*' cannot look up"):
+        from_keras(model, CROSS_ENTROPY, (TOKENS, LABELS))
+
+
+def integers():
+    class Counter(layers.Layer):
+        def build(self, input_shape):
+            self.count = self.add_weight(shape=[], dtype="int32", initializer="zeros", trainable=True, name="count")
+
+        def call(self, inputs):
+            return inputs
+
+    return examples.sequential(ROWS, Counter(name="counter"))
+
+
+def twins():
+    inputs = keras.Input([5])
+    hidden = layers.Dense(4, name="one")(inputs)
+    inner = keras.Sequential([keras.Input([4]), layers.Dense(4, name="one")], name="inner")
+    inner.layers[0].kernel._path = "one/kernel"
+    return keras.Model(inputs, inner(hidden))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: keras.Sequential([layers.Dense(3)]), "was never built and has no weights yet.*`keras.Input`"),
+        (lambda: layers.Dense(3), "Received a Dense as model, expected a keras.Model"),
+        (integers, "trainable weight 'counter/count' of int32, expected float32"),
+        (lambda: keras.Sequential([keras.Input([5]), layers.ReLU()]), "without trainable weights"),
+        (lambda: keras.Sequential([keras.Input(batch_shape=[4, 5]), layers.Dense(3)]), r"fixed shape \[4, 5\]"),
+        (twins, "two weights 'one/kernel'; give their layers other names"),
+    ],
+)
+def test_models_that_cannot_be_taken(model, message):
+    with pytest.raises(ValueError, match=message):
+        from_keras(model(), CROSS_ENTROPY, (ROWS, LABELS))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0, expected a positive integer"),
+        ({"initial": "layer"}, "initial='layer', expected 'layers', 'model' or a standard deviation"),
+        ({"batch_size": "8"}, "batch_size='8', expected a number of examples"),
+        ({"initial": float("inf")}, "initial=inf, expected 'layers'"),
+        ({"initial": True}, "initial=True, expected 'layers'"),
+        ({"initial": -0.1}, "initial=-0.1, expected a number of at least 0"),
+    ],
+)
+def test_options_that_make_no_sense(options, message):
+    with pytest.raises(ValueError, match=message):
+        from_keras(examples.dense()[0], CROSS_ENTROPY, (ROWS, LABELS), **options)
+
+
+def test_a_model_of_ones_own_finds_that_the_data_do_not_fit():
+    model, _ = examples.own()
+    with pytest.raises(ValueError, match=r"x of float32 \['B', 3\], which the model 'own\w*' cannot take"):
+        from_keras(model, CROSS_ENTROPY, (ROWS[:, :3], LABELS))
