@@ -2,7 +2,8 @@
 
 A comparison is a folder with two files, both written anew after every evaluation::
 
-    curves.npz      "problem/optimizer" -> losses [R, num_steps]; ".../full_loss" and so on where they were measured
+    curves.npz      "problem/optimizer" -> losses [R, num_steps]; ".../full_loss" and so on where they were measured;
+                    "problem/data" -> what data that was
     summary.json    the settings, and per evaluation the statistics, the data and the optimizer's card;
                     "complete" is false as long as evaluations are missing
 
@@ -122,6 +123,7 @@ def save(folder: Path, results: Sequence[Result], settings: Mapping[str, Any], *
     """
     curves = {result.key: result.losses for result in results}
     curves |= {f"{result.key}/full_{name}": value for result in results for name, value in result.full.items()}
+    curves |= {f"{result.problem}/data": np.array(result.data or "none") for result in results}
     compressed = io.BytesIO()
     np.savez_compressed(compressed, **curves)
     write_atomically(folder / CURVES, compressed.getvalue())

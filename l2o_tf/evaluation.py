@@ -204,7 +204,7 @@ def check(
     """Refuses what `evaluate` cannot do, before anything is compiled.
 
     Raises:
-        ValueError: if `full_period` is no multiple of `window`, the problem has no data set to measure on, the
+        ValueError: if `full_period` is no multiple of `window`, the problem cannot be measured on all its data, the
             optimizer is not made for the problem's parameters or cannot run several optimizees side by side, or
             `side_by_side` does not divide `num_runs`.
     """
@@ -212,7 +212,9 @@ def check(
         raise ValueError(f"Received side_by_side={side_by_side}, expected a divisor of num_runs={num_runs}.")
     Optimizees.of(problem, side_by_side, optimizer)
     if full_period and (full_period % window or problem.evaluate is None):
-        reason = f"a multiple of {window}" if problem.evaluate else f"0: {problem.name} has no data set"
+        reason = f"a multiple of {window}"
+        if problem.evaluate is None:
+            reason = f"0: {problem.name} does not say how to measure loss and accuracy on all its data"
         raise ValueError(f"Received full_period={full_period}, expected {reason}.")
     seed = make_seed(0)
     unroll.initial_state(optimizer, problem.init(seed)[0], seed)

@@ -63,7 +63,8 @@ class TestCommands:
 
     def test_an_evaluation(self, folder):
         curves = np.load(folder[0] / "results" / "curves.npz")
-        assert set(curves) == {f"my_problems.py:spirals/{name}" for name in ("runs/spirals", "Adam")}
+        assert set(curves) == {f"my_problems.py:spirals/{name}" for name in ("runs/spirals", "Adam", "data")}
+        assert str(curves["my_problems.py:spirals/data"]).startswith("spirals/test (2,000 examples")
         losses = curves["my_problems.py:spirals/Adam"]
         assert losses.shape == (3, 200) and len(set(losses[:, 0])) == 3
         assert losses[:, -20:].mean() < losses[:, 0].mean()

@@ -61,8 +61,11 @@ def adam_on_simple(learning_rate, num_steps):
 
 class TestFiles:
     def test_curves(self, curves, done):
-        assert curves.keys() == {f"{p}/{o}" for p in ("digits", "simple") for o in (done[1], "Adam", "sgd")}
-        assert all(losses.shape == (3, 200) and np.isfinite(losses).all() for losses in curves.values())
+        data = {"digits/data": curves["digits/data"], "simple/data": np.array("none")}
+        assert str(data["digits/data"]).startswith("digits/test (360 examples, ")
+        losses = {name: values for name, values in curves.items() if name not in data}
+        assert losses.keys() == {f"{p}/{o}" for p in ("digits", "simple") for o in (done[1], "Adam", "sgd")}
+        assert all(values.shape == (3, 200) and np.isfinite(values).all() for values in losses.values())
 
     def test_adam_is_adam(self, curves):
         expected = adam_on_simple(0.05, 200)
@@ -148,8 +151,8 @@ class TestOptions:
         options = ("--problem=digits", f"--optimizer={files}", "--num_steps=100", "--num_runs=1")
         assert scripts.call(evaluate, *options, f"--output_dir={tmp_path}").code == 0
         curves = np.load(tmp_path / "curves.npz")
-        assert set(curves) == {"digits/dm (original)", "digits/dm_cl (original)"}
-        assert all(losses[0, -10:].mean() < 1.5 for losses in curves.values())
+        assert set(curves) == {"digits/dm (original)", "digits/dm_cl (original)", "digits/data"}
+        assert all(curves[f"digits/{name} (original)"][0, -10:].mean() < 1.5 for name in ("dm", "dm_cl"))
 
     def test_the_same_name_twice(self, tmp_path):
         """Files of the original program are all called alike; both curves are kept."""
@@ -192,7 +195,7 @@ class TestBadInput:
             ("--learning_rate=-0.1", "learning_rate=-0.1, expected a positive number"),
             ("--learning_rate=0", "learning_rate=0.0, expected a positive number"),
             ("--full_period=150", "full_period=150, expected a multiple of 100"),
-            ("--problem=digits,simple --full_period=100", "full_period=100, expected 0: simple has no data set"),
+            ("--problem=digits,simple --full_period=100", "full_period=100, expected 0: simple does not say how"),
             ("--record=during", "--record=during"),
             ("--data=imbedded", "--data=imbedded"),
             ("--split=validation", "--split=validation"),

@@ -43,7 +43,7 @@ def test_what_was_done_is_there(cut, uninterrupted):
     folder, _ = cut
     record, curves = json.loads((folder / "summary.json").read_text()), np.load(folder / "curves.npz")
     assert record["complete"] is False and len(record["results"]) == 2
-    assert set(curves) == {"simple/Adam", "simple/SGD"}
+    assert set(curves) == {"simple/Adam", "simple/SGD", "simple/data"}
     np.testing.assert_array_equal(curves["simple/SGD"], uninterrupted["simple/SGD"])
 
 

@@ -135,7 +135,7 @@ class TestWholeDataSet:
             evaluate(tiny.perceptron(), sgd(), SEED, full_period=6, **OPTIONS)
 
     def test_a_problem_without_data_has_none(self):
-        with pytest.raises(ValueError, match="Received full_period=4, expected 0: simple has no data set"):
+        with pytest.raises(ValueError, match="Received full_period=4, expected 0: simple does not say how"):
             evaluate(simple(), sgd(), SEED, full_period=4, **OPTIONS)
 
 
