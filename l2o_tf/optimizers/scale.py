@@ -157,13 +157,15 @@ class ScaleCell(keras.layers.Layer):
         return scale_step.step(self.named_weights, self.options, inputs, scale_step.ScaleState(*states), sizes)
 
     def diagnose(self, inputs, states):
-        """Log learning rates, and decays in (0, 1): one that sits at either end learns nothing."""
+        """Log learning rates, decays in (0, 1), units in (-1, 1): what sits at either end of these learns nothing."""
         del inputs
         state = scale_step.ScaleState(*states)
+        units = zip(("coordinate", "tensor", "problem"), state[: len(self.options.levels)], strict=False)
         return {
             "rates/log_learning_rate": state.log_learning_rate,
             "decays/input": state.input_decay,
             "decays/scale": state.scale_decay,
+            **{f"units/{level}": values for level, values in units},
         }
 
     def get_config(self):

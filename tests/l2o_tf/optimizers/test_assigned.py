@@ -117,3 +117,17 @@ def test_architecture():
 def test_patterns_that_do_not_fit(patterns, message):
     with pytest.raises(ValueError, match=message):
         Assigned([(pattern, sgd()) for pattern in patterns]).initial_state(PARAMS, SEED)
+
+
+def test_each_entry_says_how_it_is():
+    """As it would alone, under its number; Adam has nothing to say."""
+    learned = make_optimizer("L2O-DM", {"layers": (2,)}), make_optimizer("L2O-Scale")
+    optimizer = Assigned([("conv*", learned[0]), ("fc_w", adam(0.1)), ("*", learned[1])])
+    found = optimizer.diagnose(PARAMS, optimizer.initial_state(PARAMS, SEED))
+    parts = optimizer.split(PARAMS)
+    alone = [
+        each.diagnose(parts[i], each.initial_state(parts[i], SEED)) for i, each in zip((0, 2), learned, strict=True)
+    ]
+    assert found.keys() == {f"{i}/{name}" for i, names in zip((0, 2), alone, strict=True) for name in names}
+    assert {"2/units/coordinate", "2/units/tensor", "2/units/problem", "2/decays/input"} < found.keys()
+    assert all(np.max(np.abs(value)) <= 1 for name, value in found.items() if "/units/" in name)
