@@ -97,7 +97,8 @@ def make_problem(
     if name in PROBLEM_SETS:
         raise ValueError(
             f"Received problem {name!r}, which is a set of {len(PROBLEM_SETS[name])}, "
-            "expected the name of one problem; take a member of `PROBLEM_SETS`."
+            "expected the name of one problem. A function in a file may return one of its members, "
+            f"`PROBLEM_SETS[{name!r}][0].make()`."
         )
     if name not in PROBLEMS and not from_file.is_file(name):
         raise ValueError(f"Received problem {name!r}, expected {_suggest(name, PROBLEMS)}.")

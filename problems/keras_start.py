@@ -86,7 +86,7 @@ def _twin(layer: keras.layers.Layer, generator: keras.random.SeedGenerator) -> l
         if [tuple(weight.shape) for weight in twin.weights] != shapes or None in found:
             raise ValueError(f"its weights would be {[tuple(weight.shape) for weight in twin.weights]}, not {shapes}")
     except Exception as error:  # the configuration is the user's code
-        reason = (str(error).strip().splitlines() or ["no message"])[0]
+        reason = (str(error).strip().splitlines() or ["no message"])[0][:200]
         raise ValueError(
             f"Received layer {layer.name!r} ({type(layer).__name__}), which cannot be made again from its "
             f"configuration ({type(error).__name__}: {reason}). Give it a `get_config` that names all arguments of "
