@@ -24,6 +24,15 @@ from absl import app, flags, logging
 from l2o_tf import xla_cache
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_WHERE = (
+    "Graph execution error",
+    "Detected at node",
+    "File ",
+    "[[",
+    "<stack traces",
+    "Stack trace",
+    "tf2xla conversion",
+)
 
 
 def run(define_flags: Callable[[flags.FlagValues], None], action: Callable[[flags.FlagValues], int]) -> None:
@@ -75,8 +84,7 @@ def guarded(action: Callable[[], int], rest: list[str]) -> int:
     except (ValueError, OSError) as error:
         return _refuse(str(error))
     except _tensorflow_errors() as error:
-        first = " ".join((error.message.strip().splitlines() or [repr(error)])[0].split())
-        return _refuse(f"TensorFlow: {first} (--verbosity=1 says where){xla_cache.advice(error.message)}")
+        return _refuse(f"TensorFlow: {_reason(error)} (--verbosity=1 says where){xla_cache.advice(error.message)}")
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
@@ -115,6 +123,13 @@ def _tensorflow_errors() -> tuple[type[Exception], ...]:
     """What TensorFlow raises while it runs, if it was imported: for want of memory or disk, for lack of a kernel."""
     tensorflow = sys.modules.get("tensorflow")
     return (tensorflow.errors.OpError,) if tensorflow else ()
+
+
+def _reason(error: Exception) -> str:
+    """What TensorFlow complains of, without where it noticed it."""
+    lines = [" ".join(line.split()) for line in error.message.splitlines()]
+    said = [line for line in lines if line and not line.startswith(_WHERE)]
+    return (said or [repr(error)])[0][:300]
 
 
 def _refuse(message: str) -> int:

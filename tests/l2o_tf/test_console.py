@@ -4,10 +4,18 @@ import tensorflow as tf
 
 from l2o_tf import console
 
+MESSAGE = """Graph execution error:
+
+Detected at node x defined at (most recent call last):
+  File "a.py", line 1, in f
+
+cache/xla/x.tmp; File too large
+\t [[{{node x}}]] [Op:__inference_f_1]"""
+
 
 def test_what_tensorflow_cannot_run_is_one_line(capsys):
     def action():
-        raise tf.errors.ResourceExhaustedError(None, None, "cache/xla/x.tmp; File too large\n\tand more")
+        raise tf.errors.ResourceExhaustedError(None, None, MESSAGE)
 
     assert console.guarded(action, []) == 2
     error = capsys.readouterr().err
