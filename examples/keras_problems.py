@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from problems import Problem, from_keras
+from problems import DataOptions, Problem, from_keras
 from problems.datasets import load
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -49,10 +49,9 @@ def resnet(mode="train", data_options=None, batch_size: int = 64) -> Problem:
         hidden = convolution(convolution(hidden, filters, strides), filters, activation=None)
         hidden = layers.ReLU()(hidden + short)
     model = keras.Model(images, layers.Dense(10, name="logits")(layers.GlobalAveragePooling2D()(hidden)))
-    split, folder = mode, None
-    if data_options:  # what --split and --data_dir say
-        split, folder = mode if data_options.split == "original" else data_options.split, data_options.data_dir
-    return from_keras(model, CROSS_ENTROPY, "cifar10", split=split, data_dir=folder, batch_size=batch_size)
+    options = data_options or DataOptions()  # what --split and --data_dir say
+    data = {"split": options.part(mode), "data_dir": options.data_dir}
+    return from_keras(model, CROSS_ENTROPY, "cifar10", **data, batch_size=batch_size)
 
 
 class Positions(layers.Layer):

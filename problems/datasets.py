@@ -42,6 +42,10 @@ class DataOptions(NamedTuple):
     data_dir: str | None = None
     split: str = "original"
 
+    def part(self, mode: str) -> str:
+        """The official part of data that no original program has cut: that of the mode, unless `split` is another."""
+        return mode if self.split == "original" else self.split
+
 
 class Dataset(NamedTuple):
     """A data set on the device: uint8 `images [n, height, width, channels]`, int32 `labels [n]`, and what it is."""

@@ -89,9 +89,7 @@ def _problem(name: str, function: Callable, mode: str, asked: DataOptions, optio
         )
     if isinstance(made, Problem):
         return made._replace(name=name)
-    source = (
-        {"split": mode if asked.split == "original" else asked.split, "data_dir": asked.data_dir} if by_name else {}
-    )
+    source = {"split": asked.part(mode), "data_dir": asked.data_dir} if by_name else {}
     problem = from_keras(*made, name=function.__name__, **source)._replace(name=name)
     if "mode" in accepted and not by_name:
         problem = problem._replace(data=problem.data._replace(split=mode))

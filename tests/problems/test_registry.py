@@ -12,6 +12,10 @@ from problems.base import make_seed
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def test_the_readme_counts_them():
+    assert f"has {len(PROBLEMS)} problems" in (ROOT / "README.md").read_text()
+
+
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_every_problem_keeps_the_contract(name):
     small = {"vgg16": {"blocks": [[4]] * 5, "batch_size": 4}, "confocal_microscopy_3d": {"size": 8}}
