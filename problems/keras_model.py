@@ -240,8 +240,8 @@ def _check_indices(pure: Stateless, constants: Constants, data: keras_data.Data,
             look_up(tf.range(start, min(start + rows, data.info.size)))
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(
-                f"Received x with indices that the model {pure.model.name!r} cannot look up, expected them to be from 0 to "
-                "below the `input_dim` of its embeddings."
+                f"Received x with indices that the model {pure.model.name!r} cannot look up, expected them to be "
+                "from 0 to below the `input_dim` of its embeddings."
             ) from error
 
 
