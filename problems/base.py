@@ -128,8 +128,13 @@ def fold(seed: Seed, *values) -> Seed:
         int32 `[2]`.
     """
     for value in values:
-        seed = tf.random.fold_in(seed, value, alg="philox")
+        seed = _fold_in(seed, tf.convert_to_tensor(value))
     return seed
+
+
+@tf.function(autograph=False)  # one operation to call or to trace, in the place of twenty
+def _fold_in(seed, value):
+    return tf.random.fold_in(seed, value, alg="philox")
 
 
 def normal_like(like: Params, leading: list[int], seed: Seed, stddev: float) -> Params:

@@ -11,6 +11,7 @@ Two things save more passes over `[4H, N]`. All nonlinearities are one `tanh`, s
 And the gradient is in terms of `t`, with `σ' = (1 - t²)/4` and `tanh' = 1 - t²`.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from l2o_tf import nest
@@ -28,7 +29,7 @@ def linear(inputs, w, b):
 
 def _per_gate(values, like):
     """`[4H, 1]`: a number for each gate i, j, f, o."""
-    return tf.repeat(tf.constant(values, like.dtype), like.shape[0] // 4)[:, None]
+    return tf.constant(np.repeat(values, like.shape[0] // 4)[:, None], like.dtype)
 
 
 @tf.custom_gradient

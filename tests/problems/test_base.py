@@ -1,0 +1,19 @@
+"""Seeds, which every random number is derived from."""
+
+import pytest
+import tensorflow as tf
+
+from problems.base import fold, make_seed
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_values_are_folded_in_one_after_the_other(compiled):
+    """Those of TensorFlow, so that a run of an earlier version goes on with the numbers that it would have drawn."""
+    seed = make_seed(3)
+    values = (7, tf.constant(5), 0)
+    expected = seed
+    for value in values:
+        expected = tf.random.fold_in(expected, value, alg="philox")
+    derived = tf.function(lambda seed: fold(seed, *values)) if compiled else lambda seed: fold(seed, *values)
+    assert derived(seed).numpy().tolist() == expected.numpy().tolist()
+    assert fold(seed).numpy().tolist() == seed.numpy().tolist()
