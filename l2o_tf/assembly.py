@@ -85,14 +85,14 @@ def make_meta_optimizer(config: Config) -> keras.optimizers.Optimizer:
 
 
 def make_teacher(name: str, learning_rate: float) -> Optimizer:
-    """An analytic optimizer to imitate.
+    """An analytic optimizer to imitate; its name in any case.
 
     Raises:
         ValueError: for a name that is none.
     """
-    if name not in ANALYTIC:
+    if name.lower() not in ANALYTIC:
         raise ValueError(f"Received teacher {name!r}, expected one of {list(ANALYTIC)}.{names.hint(name, ANALYTIC)}")
-    return make_optimizer(name, {"learning_rate": learning_rate})
+    return make_optimizer(name.lower(), {"learning_rate": learning_rate})
 
 
 def make_lessons(config: Config, problem: Problem, student: Optimizer) -> list[Lesson]:

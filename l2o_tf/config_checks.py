@@ -129,7 +129,7 @@ def _mismatches(config: Any) -> Iterator[str]:
     rates = config.initial_learning_rates.split(",")
     if len(rates) != 2 or float(rates[0]) > float(rates[1]):
         yield f"Received --initial_learning_rates={config.initial_learning_rates}, expected the lowest and the highest."
-    teachers = config.teachers.split(",")
+    teachers = config.teachers.lower().split(",")
     if len(set(teachers)) < len(teachers):
         yield f"Received --teachers={config.teachers}, where a name comes twice."
     if config.max_growth and config.max_growth <= 1:

@@ -15,6 +15,7 @@ With `guard=True` Adam takes over where that fails (`l2o_tf.guard`).
 import base64
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,7 +62,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        source: str | Mapping[str, Any],
+        source: str | os.PathLike | Mapping[str, Any],
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
         seed: int = 0,
         guard: bool | Mapping[str, Any] = False,
@@ -70,7 +71,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         options.setdefault("name", "learned_optimizer")
         super().__init__(learning_rate=learning_rate, **options)
         self.seed = seed
-        learned = load_optimizer(source)[0] if isinstance(source, str) else _unpacked(source)
+        learned = _found(source)
         if not learned.named_variables:
             raise ValueError(
                 f"Received source={source!r}, which is not a learned optimizer, expected one of {pretrained_names()} "
@@ -257,6 +258,14 @@ def _packed(learned: Optimizer) -> dict[str, Any]:
     np.savez_compressed(file, **{name: variable.numpy() for name, variable in learned.named_variables.items()})
     weights = base64.b64encode(file.getvalue()).decode()
     return {"name": learned.name, "optimizer": learned.kind, "architecture": learned.architecture, "weights": weights}
+
+
+def _found(source: str | os.PathLike | Mapping[str, Any]) -> Optimizer:
+    if isinstance(source, Mapping):
+        return _unpacked(source)
+    if isinstance(source, str | os.PathLike):
+        return load_optimizer(os.fspath(source))[0]
+    raise ValueError(f"Received source={source!r}, expected a name of {pretrained_names()} or the path of a run.")
 
 
 def _unpacked(packed: Mapping[str, Any]) -> Optimizer:

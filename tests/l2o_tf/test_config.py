@@ -128,7 +128,7 @@ class TestContradictions:
         assert resolve({"objective": "penultimate", "unroll_length": 2}).unroll_length == 2
 
     def test_the_same_teacher_twice(self):
-        assert "comes twice" in refused(imitation=True, teachers="adam,sgd,adam")
+        assert "comes twice" in refused(imitation=True, teachers="adam,sgd,Adam")
 
 
 class TestLongTails:

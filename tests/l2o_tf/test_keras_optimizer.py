@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from l2o_tf import unroll
 from l2o_tf.keras_optimizer import LearnedOptimizer
-from l2o_tf.trained import load_optimizer, pretrained_names
+from l2o_tf.trained import PRETRAINED, load_optimizer, pretrained_names
 from problems.base import make_seed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -240,11 +240,18 @@ def test_two_optimizers_in_a_process_do_not_mix():
     np.testing.assert_array_equal(together, alone)
 
 
+def test_a_path():
+    folder = PRETRAINED / "L2O-DM"
+    assert LearnedOptimizer(folder).learned.name == str(folder)
+
+
 def test_bad_sources():
     with pytest.raises(ValueError, match="Received optimizer 'L2O-DX', expected one of"):
         LearnedOptimizer("L2O-DX")
     with pytest.raises(ValueError, match="Received source='adam', which is not a learned optimizer"):
         LearnedOptimizer("adam")
+    with pytest.raises(ValueError, match="Received source=3, expected a name"):
+        LearnedOptimizer(3)
     with pytest.raises(ValueError, match="no floating-point numbers"):
         LearnedOptimizer("L2O-DM").build([keras.Variable([1, 2], dtype="int32")])
 

@@ -168,7 +168,7 @@ class TestLessons:
         assert lessons == self.lessons(100, **options, teacher_choice="cycle")
 
     def test_a_lesson_has_slots_of_its_own(self):
-        trained = training.trainer(imitation=True, imitation_ratio=1.0, teachers="sgd")
+        trained = training.trainer(imitation=True, imitation_ratio=1.0, teachers="SGD")
         trained.advance()
         optimizers = trained._meta_optimizers
         assert (optimizers["train"].iterations, optimizers["imitation/sgd"].iterations) == (0, 2)
