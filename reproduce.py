@@ -4,8 +4,10 @@
     python reproduce.py --optimizer=path/to/dm_cl.npz          # the original's released weights
     python reproduce.py                                        # only writes the tables anew
 
-10,000 steps, 10 runs, on the paper's three multilayer perceptrons. Every optimizer and problem has a result file of its
-own in --results; those that exist are not run again, so an interrupted reproduction goes on where it was.
+10,000 steps, 10 runs, by default on the paper's three multilayer perceptrons; `--problem=mnist_conv,cifar_conv` are its
+others, and `--problem=lenet,nas --num_steps=2000 --num_runs=3` those of its figure 7. Every optimizer and problem has a
+result file of its own in --results; those that exist are not run again, so an interrupted reproduction goes on where
+it was.
 """
 
 import json
@@ -14,6 +16,9 @@ from pathlib import Path
 from absl import flags
 
 from l2o_tf import console
+
+PROBLEMS = ("mnist", "mnist_relu", "mnist_deeper", "mnist_conv", "cifar_conv", "lenet", "nas")
+"""The paper's optimizees, in its order; those of figure 2, then those of figure 7."""
 
 STEPS = (100, 1000, 2000, 5000, 10_000)
 BEGIN, END = "<!-- tables: python reproduce.py -->", "<!-- end of tables -->"
@@ -74,7 +79,7 @@ def _path(folder: Path, problem: str, optimizer: str) -> Path:
 def tables(results: list[dict]) -> str:
     """The result files as Markdown, one table per problem."""
     parts = []
-    for problem in dict.fromkeys(result["problem"] for result in results):
+    for problem in sorted({result["problem"] for result in results}, key=_place):
         own = [result for result in results if result["problem"] == problem]
         parts.append(f"### {problem}\n\nData: {own[0]['data']}.\n")
         parts.append("| optimizer | runs | " + " | ".join(f"{step:,}" for step in STEPS) + " | diverged |")
@@ -83,6 +88,10 @@ def tables(results: list[dict]) -> str:
         parts += [_paper_row(name, at) for name, at in PAPER["ln_loss"].get(problem, {}).items()]
         parts.append("")
     return "\n".join(parts)
+
+
+def _place(problem: str) -> tuple[int, str]:
+    return PROBLEMS.index(problem) if problem in PROBLEMS else len(PROBLEMS), problem
 
 
 def _row(result: dict) -> str:
@@ -119,7 +128,7 @@ def main(values: flags.FlagValues) -> int:
         console.import_tensorflow()
         evaluate_missing(values)
     paths = sorted(Path(values.results).glob("*.json"))
-    results = sorted((json.loads(path.read_text()) for path in paths), key=lambda result: result["problem"])
+    results = [json.loads(path.read_text()) for path in paths]
     write_document(results, Path(values.document))
     print(f"{len(results)} results in {values.document}")
     return 0

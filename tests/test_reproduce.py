@@ -28,6 +28,12 @@ def test_the_paper_stands_beside():
     assert "-10.95" not in table
 
 
+def test_problems_in_the_order_of_the_paper():
+    table = reproduce.tables([result(name) for name in ("digits", "cifar_conv", "lenet", "mnist", "mnist_conv")])
+    headings = [line[4:] for line in table.splitlines() if line.startswith("### ")]
+    assert headings == ["mnist", "mnist_conv", "cifar_conv", "lenet", "digits"]
+
+
 def test_only_the_tables_of_the_document_change(tmp_path):
     document = tmp_path / "reproduction.md"
     document.write_text(f"before\n{reproduce.BEGIN}\nold\n{reproduce.END}\nafter\n")
