@@ -53,6 +53,11 @@ def extreme_learning_rate(log_learning_rate: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu(log_learning_rate) - tf.nn.relu(math.log(1e-6) - log_learning_rate)
 
 
+def sigmoid(x: tf.Tensor) -> tf.Tensor:
+    """`σ(x) = 1/2 + 1/2 tanh(x/2)`; XLA on a CPU needs three times as long for an exponential and a division."""
+    return 0.5 + 0.5 * tf.tanh(0.5 * x)
+
+
 def gru(
     inputs: tf.Tensor,
     state: tf.Tensor,
@@ -78,7 +83,7 @@ def gru(
     """
     (w_gates, gates_bias), (w_candidate, candidate_bias) = gates, candidate
     reset_update = tf.matmul(w_gates, tf.concat([inputs, state], axis=0), transpose_a=True) + gates_bias
-    reset, update = tf.split(tf.sigmoid(reset_update), 2, axis=0)
+    reset, update = tf.split(sigmoid(reset_update), 2, axis=0)
     proposal = tf.matmul(w_candidate, tf.concat([inputs, reset * state], axis=0), transpose_a=True) + candidate_bias
     return update * state + (1.0 - update) * tf.tanh(proposal)
 

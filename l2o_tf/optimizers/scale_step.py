@@ -180,7 +180,7 @@ def _learning_rate(weights, options, read, old):
 
 
 def _decay(read, name: str, fixed: float):
-    return tf.sigmoid(read[name]) if name in read else fixed * tf.ones_like(read["update"])
+    return eq.sigmoid(read[name]) if name in read else fixed * tf.ones_like(read["update"])
 
 
 def _affine(weights, name: str, columns):
