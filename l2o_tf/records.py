@@ -68,7 +68,7 @@ class Recorder:
         drop_records(folder / RECORDS, resume_from_step)
         with _os_errors():
             self._events = _event_writer(folder / EVENTS, resume_from_step)
-        self._lines = open(folder / RECORDS, "a", encoding="utf-8")  # noqa: SIM115 - closed in `close`
+        self._path = folder / RECORDS
         self._progress = Progress(
             progress_total, initial=resume_from_step, description=description, unit="meta-epoch", stream=stream
         )
@@ -139,14 +139,12 @@ class Recorder:
 
     def flush(self) -> None:
         """Hands everything to the operating system; call it before a checkpoint is written."""
-        self._lines.flush()
         with _os_errors():
             self._events.flush()
 
     def close(self) -> None:
         """Flushes and closes; safe to call twice."""
         self._progress.close()
-        self._lines.close()
         with _os_errors():
             self._events.close()
 
@@ -161,8 +159,8 @@ class Recorder:
     def _write_line(self, step: int, values: Mapping[str, Any]) -> None:
         record = {"meta_epoch": int(step), WALL_TIME: round(time.time(), 3)}
         record |= {name: _finite_or_none(value) for name, value in values.items()}
-        self._lines.write(json.dumps(record, allow_nan=False) + "\n")
-        self._lines.flush()
+        with open(self._path, "a", encoding="utf-8") as file:  # each time, since others may replace the file meanwhile
+            file.write(json.dumps(record, allow_nan=False) + "\n")
 
 
 def read_records(path: str | os.PathLike) -> list[Record]:

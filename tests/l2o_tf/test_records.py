@@ -78,6 +78,17 @@ def test_every_line_is_there_before_the_next_call(tmp_path):
         assert records.read_records(tmp_path / records.RECORDS)[0]["a"] == 1
 
 
+def test_a_file_that_is_replaced_meanwhile_gets_what_follows(tmp_path):
+    """As version control does with a file that it restores."""
+    path = tmp_path / records.RECORDS
+    with records.Recorder(tmp_path, progress_total=2, stream=io.StringIO()) as recorder:
+        recorder.scalars(0, {"a": 1})
+        (tmp_path / "other").write_text(path.read_text())
+        (tmp_path / "other").replace(path)
+        recorder.scalars(1, {"a": 2})
+    assert [record["a"] for record in records.read_records(path)] == [1, 2]
+
+
 def test_lines_are_strict_json_and_exact(tmp_path):
     value = np.float32(0.1)
     with records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder:
