@@ -44,7 +44,7 @@ def trained_on(card: Card) -> str:
     techniques = [name for name in ("curriculum", "imitation", "self_improving", "random_scaling") if config.get(name)]
     parts = [
         f"{config['problem']} ({card['data']['size']:,} examples)" if card["data"] else config["problem"],
-        f"runs of up to {horizon(card):,} steps",
+        runs(card),
         f"with {' and '.join(techniques).replace('_', '-')}" if techniques else "plain",
         f"{card['meta_epochs']:,} meta-epochs",
     ]
@@ -59,11 +59,19 @@ def good_for(card: Card, results: Mapping[str, Any]) -> str:
     problem = card["config"]["problem"]
     measured = [at for at in results.get(problem, {"at": []})["at"] if at["mean"] is not None]
     steps = min(measured, key=lambda at: at["mean"])["step"] if measured else horizon(card)
-    return f"networks like that of {problem}, for up to {steps:,} steps"
+    kind = f"networks like that of {problem}" if card["data"] else f"problems like those of {problem}"
+    return f"{kind}, for up to {steps:,} steps"
+
+
+def runs(card: Card) -> str:
+    """`runs of up to 500 steps`, or that their lengths were drawn."""
+    if any(card["config"].get(f"long_tail_{unit}") for unit in ("windows", "steps")):
+        return "runs of random length"
+    return f"runs of up to {horizon(card):,} steps"
 
 
 def horizon(card: Card) -> int:
-    """The longest run that these weights have been trained on."""
+    """The longest run that these weights have been trained on, or, of random lengths, validated on."""
     config, kept = card["config"], kept_validation(card)
     if not config["curriculum"]:
         return int(config["num_steps"])
@@ -90,14 +98,15 @@ def kept_validation(card: Card) -> Mapping[str, Any] | None:
 
 def page(name: str, card: Card, results: Mapping[str, Any]) -> str:
     """The model card, Markdown."""
-    made = card["provenance"]
+    made, problem = card["provenance"], card["config"]["problem"]
+    what, example = ("one kind of problem", problem) if card["data"] else (f"the problems of {problem}", "mnist")
     lines = [
         f"# {name}",
         "",
         f"An optimizer of architecture {card['optimizer']}, meta-trained on {trained_on(card)}.",
         "",
         f"    model.compile(optimizer=l2o_tf.LearnedOptimizer({name!r}), ...)",
-        f"    python evaluate.py --optimizer={name} --problem={card['config']['problem']}",
+        f"    python evaluate.py --optimizer={name} --problem={example}",
         "",
         "## Measured",
         *(_table(results) or ["Nothing yet."]),
@@ -106,12 +115,12 @@ def page(name: str, card: Card, results: Mapping[str, Any]) -> str:
         f"It is good for {good_for(card, results)}.",
         "",
         "## Limits",
-        f"Trained on one kind of problem, in runs of up to {horizon(card):,} steps. Longer runs and other models are",
+        f"Trained on {what}, in {runs(card)}. Longer runs and other models are",
         "extrapolation: where the table has no row, nothing is known. There is no learning rate to tune; that of",
         "`LearnedOptimizer` scales the updates, 1 being what it was trained with.",
         "",
         "## Provenance",
-        f"- Data: {card['data']['name']}/{card['data']['split']}, fingerprint {card['data']['fingerprint']}.",
+        _data(card),
         f"- Made {made['date'][:10]} at commit {(made['commit'] or 'unknown')[:10]}, seed {card['config']['seed']}, in "
         f"{card['wall_seconds'] / 60:,.0f} minutes; {card['diverged_meta_epochs']} meta-epochs diverged.",
         _validated(card),
@@ -130,6 +139,12 @@ def collect(card: Card, folder: Path, name: str) -> dict[str, Any]:
         if result["optimizer"] == name and weights.get("sha256") == card["weights"]["sha256"]:
             found[result["problem"]] = {"data": result["data"], **result["summary"]}
     return found
+
+
+def _data(card: Card) -> str:
+    if not card["data"]:
+        return "- Data: none from outside; problems draw their own."
+    return f"- Data: {card['data']['name']}/{card['data']['split']}, fingerprint {card['data']['fingerprint']}."
 
 
 def _validated(card: Card) -> str:

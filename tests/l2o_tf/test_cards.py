@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def card_of(*validation, curriculum=True):
     config = {"curriculum": curriculum, "curriculum_steps": "100,200,500", "num_steps": 100}
     keys = ("epoch", "stage", "horizon", "cost")
-    return {"config": config, "validation": [dict(zip(keys, row, strict=True)) for row in validation]}
+    rows = [dict(zip(keys, row, strict=True)) for row in validation]
+    return {"config": config, "data": {"name": "mnist"}, "validation": rows}
 
 
 def test_the_kept_weights_are_of_the_last_stage_that_beat_its_baseline():
@@ -37,6 +38,13 @@ def test_it_is_good_up_to_where_it_was_best():
     at = [{"step": step, "mean": mean} for step, mean in ((100, -1.4), (1000, -2.1), (2000, -0.8), (5000, None))]
     assert cards.good_for(card, {"mnist": {"at": at}}) == "networks like that of mnist, for up to 1,000 steps"
     assert cards.good_for(card, {"mnist_relu": {"at": at}}).endswith("up to 100 steps")
+
+
+def test_a_set_of_problems_with_runs_of_random_length():
+    card, results = cards.read("L2O-Scale-Meta")
+    assert cards.trained_on(card) == "scale_meta, runs of random length, plain, 1,000 meta-epochs"
+    assert cards.good_for(card, {}) == "problems like those of scale_meta, for up to 1,000 steps"
+    assert "--problem=mnist\n" in cards.page("L2O-Scale-Meta", card, results)
 
 
 @pytest.mark.parametrize("name", pretrained_names())
@@ -63,8 +71,9 @@ def test_the_list_has_a_line_for_each():
     done = subprocess.run([sys.executable, "-m", "l2o_tf"], cwd=ROOT, capture_output=True, text=True, timeout=120)
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == pretrained_names()
-    parts = ("trained on mnist", "good for networks like that of mnist", "unknown elsewhere")
+    parts = ("trained on ", "good for ", "unknown elsewhere")
     assert all(part in line for part in parts for line in lines)
+    assert sum("good for networks like that of mnist" in line for line in lines) == len(lines) - 1
     assert not done.stderr
     assert l2o_tf.list_pretrained() == pretrained_names()
     assert l2o_tf.load("L2O-DM").kind == "L2O-DM"
