@@ -17,14 +17,14 @@ from absl import flags
 
 from l2o_tf import console
 
-PROBLEMS = ("mnist", "mnist_relu", "mnist_deeper", "mnist_conv", "cifar_conv", "lenet", "nas")
-"""The paper's optimizees, in its order; those of figure 2, then those of figure 7."""
-
 STEPS = (100, 1000, 2000, 5000, 10_000)
 BEGIN, END = "<!-- tables: python reproduce.py -->", "<!-- end of tables -->"
 
 PAPER = json.loads((Path(__file__).parent / "experiments" / "paper_figures.json").read_text())
 """ln loss of the paper's figures by problem and optimizer, at three steps."""
+
+PROBLEMS = (*PAPER["ln_loss"], "lenet", "nas")
+"""The paper's optimizees, in its order: those of figure 2, then those of figure 7."""
 
 
 def define_flags(values: flags.FlagValues) -> None:

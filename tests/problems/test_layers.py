@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from problems.layers import BATCH_NORM_EPSILON, batch_norm
 
-SHAPES = ([5, 7, 7, 8], [5, 7, 7, 6], [40, 12])  # the kernel of TensorFlow, and twice the formula
+SHAPES = ([5, 7, 7, 8], [5, 7, 7, 6], [40, 12])
 
 
 def formula(hidden, beta):
