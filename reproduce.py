@@ -58,7 +58,6 @@ def evaluate_missing(values: flags.FlagValues) -> None:
         for name in values.optimizer
         for problem in values.problem
     ]
-    made_by = provenance()  # of the program that runs, whatever is committed until it ends
     missing = [pair for pair in pairs if not _path(folder, pair.problem.name, pair.optimizer.name).exists()]
     for result in evaluate_all(missing, num_runs=values.num_runs, num_steps=values.num_steps):
         record = {
@@ -67,7 +66,7 @@ def evaluate_missing(values: flags.FlagValues) -> None:
             "data": result.data,
             "summary": result.summary,
             "meta_training": {key: result.card.get(key) for key in ("config", "validation", "weights", "provenance")},
-            "provenance": made_by,
+            "provenance": provenance(),
         }
         path = _path(folder, result.problem, result.optimizer)
         write_atomically(path, json.dumps(record, indent=1).encode())

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import l2o_tf
 
@@ -14,34 +14,28 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("tensorflow", "keras", "numpy")
 
 
-def provenance(root: Path = ROOT) -> dict[str, Any]:
-    """What a result file says about the program that wrote it.
+class Program(NamedTuple):
+    """Which program it is: its commit (None outside of a git checkout), and whether its files differ from it."""
+
+    commit: str | None
+    dirty: bool | None
+
+
+def program_in(root: Path) -> Program:
+    """The program in a folder, as it is now.
 
     Args:
-        root: folder of the program; default: the one that holds `l2o_tf`.
+        root: the top of a checkout. A package installed inside somebody else's checkout has no commit of its own.
 
     Returns:
-        `date` (UTC), `commit` (None outside of a git checkout), `dirty` (whether Python files differ from the commit or
-        are not part of it; None outside), `versions` of l2o_tf, python and the packages that decide numbers.
+        `dirty` says whether Python files differ from the commit or are not part of it; None outside of a checkout.
     """
-    commit, dirty = _git_state(root)
-    versions = {"l2o_tf": l2o_tf.__version__, "python": platform.python_version()}
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": commit,
-        "dirty": dirty,
-        "versions": versions | {name: _version(name) for name in PACKAGES},
-    }
-
-
-def _git_state(root: Path) -> tuple[str | None, bool | None]:
-    """Commit and whether it is dirty. A package installed inside somebody else's checkout has no commit of its own."""
     top = _git(root, "rev-parse", "--show-toplevel")
-    commit = _git(root, "rev-parse", "HEAD")
-    if not top or not commit or Path(top).resolve() != root.resolve():
-        return None, None
+    commit = _git(root, "rev-parse", "HEAD") if top and Path(top).resolve() == root.resolve() else None
+    if not commit:
+        return Program(None, None)
     changes = _git(root, "status", "--porcelain", "--untracked-files=all", "--", "*.py")
-    return commit, None if changes is None else bool(changes)
+    return Program(commit, None if changes is None else bool(changes))
 
 
 def _git(root: Path, *arguments: str) -> str | None:
@@ -58,6 +52,28 @@ def _git(root: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+RUNNING = program_in(ROOT)
+"""The program that this process runs: what the folder held at the import, whatever is committed until results are."""
+
+
+def provenance(program: Program = RUNNING) -> dict[str, Any]:
+    """What a result file says about the program that wrote it.
+
+    Args:
+        program: which one; default: the one that runs.
+
+    Returns:
+        `date` (UTC, now), `commit` and `dirty` as in `Program`, `versions` of l2o_tf, python and the packages that
+        decide numbers.
+    """
+    versions = {"l2o_tf": l2o_tf.__version__, "python": platform.python_version()}
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **program._asdict(),
+        "versions": versions | {name: _version(name) for name in PACKAGES},
+    }
 
 
 def _version(package: str) -> str | None:

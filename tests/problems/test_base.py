@@ -17,3 +17,14 @@ def test_values_are_folded_in_one_after_the_other(compiled):
     derived = tf.function(lambda seed: fold(seed, *values)) if compiled else lambda seed: fold(seed, *values)
     assert derived(seed).numpy().tolist() == expected.numpy().tolist()
     assert fold(seed).numpy().tolist() == seed.numpy().tolist()
+
+
+def test_a_value_costs_one_operation():
+    """In place of the twenty that TensorFlow's own function traces, in a graph that derives hundreds of seeds."""
+    graph = (
+        tf.function(lambda seed, epoch: fold(seed, epoch, 3))
+        .get_concrete_function(tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.int32))
+        .graph
+    )
+    work = [op.type for op in graph.get_operations() if op.type not in {"Placeholder", "Const", "Identity"}]
+    assert work == ["PartitionedCall"] * 2
