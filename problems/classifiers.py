@@ -102,7 +102,7 @@ def fully_connected(
     Args:
         num_features: F; default 8.
         layers: hidden units of each hidden layer; default (8, 5).
-        activation: `"sigmoid"` (default) or `"relu"`, after each hidden layer.
+        activation: `"sigmoid"` (default), `"relu"`, `"tanh"` or `"elu"`, after each hidden layer.
         num_rows: rows in the data; default 1000.
         batch_size: rows per minibatch; default 10.
         stddev: standard deviation of weights and biases at the start; default: the rule in the module's docstring.

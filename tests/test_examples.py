@@ -10,6 +10,7 @@ import nbformat
 import numpy as np
 from nbclient import NotebookClient
 
+import evaluate
 import meta_train
 from l2o_tf.optimizers import make_optimizer
 from tests import scripts
@@ -50,6 +51,17 @@ def test_a_new_optimizer(tmp_path):
     command += ["--num_steps=5", "--num_runs=1", f"--output_dir={tmp_path}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_other_networks(tmp_path):
+    file = ROOT / "examples" / "other_networks.py"
+    chosen = f"--problem={file}:tanh,{file}:elu"
+    steps = ("--num_steps=60", "--num_runs=2", "--data=embedded", f"--output_dir={tmp_path}")
+    assert scripts.call(evaluate, "--optimizer=Adam", chosen, *steps).code == 0
+    curves = np.load(tmp_path / "curves.npz")
+    losses = {name: curves[f"{file}:{name}/Adam"].mean(0) for name in ("tanh", "elu")}
+    assert all(loss[0] > 2.2 and loss[-1] < 1.5 for loss in losses.values())
+    assert not np.array_equal(losses["tanh"], losses["elu"])
 
 
 def test_the_notebook():

@@ -117,7 +117,7 @@ def test_epochs_visit_every_row_once():
         (lambda: noisy_parity(0), "num_features=0"),
         (lambda: epochs(5, 0), "batch_size=0"),
         (lambda: classifiers.fully_connected(layers=(3, 0)), r"layers=\(3, 0\)"),
-        (lambda: classifiers.fully_connected(activation="tanh"), "activation='tanh'"),
+        (lambda: classifiers.fully_connected(activation="gelu"), "activation='gelu'"),
         (lambda: classifiers.fully_connected(stddev=-0.1), "stddev=-0.1"),
     ],
 )

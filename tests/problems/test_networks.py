@@ -25,13 +25,21 @@ def data_of(name):
     return images.numpy().reshape(len(images), -1) / 255, labels.numpy()
 
 
+# What each does to z, and its slope where it has given h.
+ACTIVATIONS = {
+    "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), lambda h: h * (1 - h)),
+    "relu": (lambda z: z * (z > 0), lambda h: h > 0),
+    "tanh": (np.tanh, lambda h: 1 - h**2),
+    "elu": (lambda z: np.where(z > 0, z, np.exp(z) - 1), lambda h: np.where(h > 0, 1, h + 1)),
+}
+
+
 def reference(values, x, y, activation):
     """Loss and gradients of a multilayer perceptron, written out: softmax, then layer by layer backwards."""
     weights, biases = values[0::2], values[1::2]
     hidden = [x]
     for w, b in zip(weights[:-1], biases[:-1], strict=True):
-        z = hidden[-1] @ w + b
-        hidden.append(1 / (1 + np.exp(-z)) if activation == "sigmoid" else z * (z > 0))
+        hidden.append(ACTIVATIONS[activation][0](hidden[-1] @ w + b))
     logits = hidden[-1] @ weights[-1] + biases[-1]
     p = np.exp(logits - logits.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
@@ -42,8 +50,7 @@ def reference(values, x, y, activation):
         h = hidden[layer]
         gradients = [h.T @ delta, delta.sum(0), *gradients]
         if layer:
-            slope = h * (1 - h) if activation == "sigmoid" else (h > 0)
-            delta = delta @ weights[layer].T * slope
+            delta = delta @ weights[layer].T * ACTIVATIONS[activation][1](h)
     return loss, gradients, (p.argmax(1) == y).mean()
 
 
@@ -52,9 +59,11 @@ def spread(params, factor, dtype):
     return {key: tf.cast(value * factor, dtype) for key, value in params.items()}
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_loss_and_gradients_against_numpy(name):
-    problem = embedded(name)
+@pytest.mark.parametrize(
+    ("name", "options"), [*((name, {}) for name in SHAPES), *(("digits", {"activation": name}) for name in ACTIVATIONS)]
+)
+def test_loss_and_gradients_against_numpy(name, options):
+    problem = embedded(name, **options)
     params, constants = problem.init(SEED)
     params = spread(params, 20.0, tf.float64)
     batch = problem.sample(SEED, 2)[1]
@@ -64,7 +73,7 @@ def test_loss_and_gradients_against_numpy(name):
     gradients = tape.gradient(loss, params)
     x, y = data_of(name)
     values = [value.numpy() for value in params.values()]
-    activation = "relu" if name == "mnist_relu" else "sigmoid"
+    activation = options.get("activation", "relu" if name == "mnist_relu" else "sigmoid")
     expected, expected_gradients, _ = reference(values, x[batch.numpy()], y[batch.numpy()], activation)
     assert loss.dtype == tf.float64 and expected > 2.4
     np.testing.assert_allclose(loss, expected, rtol=1e-12)
@@ -174,7 +183,7 @@ def test_compiled_loss_and_second_derivatives():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"activation": "tanh"}, "Received activation='tanh', expected one of sigmoid, relu"),
+        ({"activation": "gelu"}, "Received activation='gelu', expected one of sigmoid, relu, tanh, elu"),
         ({"layers": (20, 0)}, r"Received layers=\(20, 0\), expected positive"),
         ({"batch_size": 0}, "Received batch_size=0, expected a positive"),
         ({"mode": "valid"}, "Received mode='valid', expected one of train, test"),

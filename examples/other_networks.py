@@ -1,0 +1,21 @@
+r"""Perceptrons that no evaluation is reported on: to choose, among trained optimizers, the one that generalises.
+
+    FILE=examples/other_networks.py
+    python evaluate.py --optimizer=runs/one,runs/two --problem=mnist,$FILE:tanh,$FILE:elu --split=held_out \
+        --num_steps=10000 --num_runs=2 --seed=77
+
+They differ from the paper's in width, depth and activation; `docs/data.md` says what `held_out` is.
+"""
+
+from problems import DataOptions, Problem
+from problems.networks import mnist
+
+
+def tanh(mode: str = "test", data_options: DataOptions | None = None) -> Problem:
+    """784-32-10 with tanh on MNIST (25,450 coordinates)."""
+    return mnist(layers=(32,), activation="tanh", mode=mode, data_options=data_options)
+
+
+def elu(mode: str = "test", data_options: DataOptions | None = None) -> Problem:
+    """784-16-16-10 with ELU on MNIST (13,002 coordinates): like ReLU without a bound, and never dead."""
+    return mnist(layers=(16, 16), activation="elu", mode=mode, data_options=data_options)
