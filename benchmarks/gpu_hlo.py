@@ -9,6 +9,7 @@ artifact, its inputs, and the outputs that TensorFlow has computed here, by whic
 program. Inputs that the JAX peer needs are listed by name.
 """
 
+import functools
 import json
 from pathlib import Path
 
@@ -39,13 +40,19 @@ def define_flags() -> None:
     flags.DEFINE_string("output", "build/hlo", "Folder to write to.")
 
 
-def training_step(problem: Problem, student: Optimizer):
-    """`(params, states, batches) -> (meta-loss, gradients, losses, params)` of one window, under XLA."""
+def training_step(problem: Problem, student: Optimizer, *, in_blocks: bool):
+    """`(params, states, batches) -> (meta-loss, gradients, losses, params)` of one window, under XLA.
+
+    Args:
+        problem, student: what is trained on, and what is trained.
+        in_blocks: whether the backward pass takes blocks of coordinates, as it does on a processor (there several at a
+            time, here one after the other), or all of them together, as on a GPU.
+    """
 
     @tf.function(jit_compile=True, autograph=False)
     def step(params, states, batches):
         fixed = problem._replace(init=lambda seed: (params, ()), sample=lambda seed, steps: batches)
-        lesson = own_trajectory(fixed, student, objective=objectives.total, jit_compile=True)
+        lesson = own_trajectory(fixed, student, objective=objectives.total, jit_compile=in_blocks)
         run = lesson.start(SEED, tf.constant(0))._replace(student=states)
         run, outcome = lesson.window(run, SEED, batches.shape[0] - 1)
         return outcome.meta_loss, outcome.gradients, outcome.losses, nest.flatten(run.params)
@@ -77,7 +84,7 @@ def export(folder: Path, problem: Problem, optimizer: Optimizer, phase: str, num
     """
     params, _ = problem.init(SEED)
     states, batches = optimizer.initial_state(params, SEED), problem.sample(SEED, num_steps + 1)
-    make = {"training": training_step, "evaluation": evaluation_step}[phase]
+    make = {"training": functools.partial(training_step, in_blocks=False), "evaluation": evaluation_step}[phase]
     step = make(problem, optimizer)
     program = step.experimental_get_compiler_ir(params, states, batches)(stage="stablehlo_serialized")
     concrete = step.get_concrete_function(params, states, batches)

@@ -7,7 +7,8 @@ The window is that of meta_train.py as XLA compiles it (`benchmarks/gpu_hlo.py`)
 instruction took, the optimized program says what it is: a matrix product, a nonlinearity, other arithmetic, a row that
 is kept for the backward pass, or a move of data; in the forward loop, in the backward loop, or outside. Instructions
 may overlap on several threads: milliseconds are the instruction's share of all that ran, times the wall time of a step,
-so that they add up to it.
+so that they add up to it. In this one program the blocks of the backward pass run one after the other; in meta_train.py
+they run on several cores at the same time.
 
 One JSON line is appended to --history; docs/performance.md gets its table from there.
 """
@@ -46,7 +47,7 @@ def profile(
 ) -> tuple[list[tuple[Instruction, float]], float]:
     """Instructions with milliseconds per step, the longest first, and the wall time of a step."""
     problem, student = make_problem(problem_name, data=data), make_optimizer(optimizer)
-    step = gpu_hlo.training_step(problem, student)
+    step = gpu_hlo.training_step(problem, student, in_blocks=True)
     params, _ = problem.init(gpu_hlo.SEED)
     inputs = (params, student.initial_state(params, gpu_hlo.SEED), problem.sample(gpu_hlo.SEED, num_steps + 1))
     known = instructions(step.experimental_get_compiler_ir(*inputs)(stage="optimized_hlo"))

@@ -107,14 +107,16 @@ def rollouts(
 def _windows(problem: Problem, optimizer: Optimizer, window: int, jit_compile: bool, group: "_Group"):
     """`(carry, seed, first_window, num_windows) -> (carry, losses [num_windows, T+1])` of one run, or of a group."""
 
-    @tf.function(jit_compile=jit_compile and problem.xla, autograph=False)
+    xla = unroll.xla_part(problem, jit_compile)
+
+    @tf.function(autograph=False)
     def run_window(state, constants, batches):
         return unroll.unroll(
             lambda params, batch: problem.loss(params, constants, batch),
             optimizer,
             state,
             batches,
-            jit_update=jit_compile and not problem.xla,
+            xla=xla,
             side_by_side=group.count,
         )
 

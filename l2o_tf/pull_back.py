@@ -5,8 +5,13 @@ that the optimizer had, and all states of a window are T times as much as one. W
 treats coordinates one by one, the window is replayed for a block of coordinates at a time: the gradients it saw are
 known, so its states follow without the optimizee. Memory then does not grow with T times N, at the price of running the
 optimizer once more.
+
+Nor does anything couple the coordinates here, as the optimizee does in the forward pass. So on a processor XLA compiles
+the whole recursion for a block that fits into a core's cache, and the cores go through the blocks side by side; their
+sum is taken in a fixed order. A GPU takes all coordinates together.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -17,6 +22,9 @@ from l2o_tf.optimizers.base import Loop, Params
 
 MAX_BYTES = 2**30
 """States of a window are kept up to that many; else it is replayed in blocks, whose states are half of that."""
+
+SHARES = 16
+"""In so many calls the blocks are shared out; they run at the same time, as far as there are cores."""
 
 
 class Kept(NamedTuple):
@@ -52,7 +60,7 @@ class Weights(NamedTuple):
     updates: tf.Tensor | None
 
 
-def block_size(loop: Loop, state: Any, num_coordinates: int, num_steps) -> int | None:
+def replayed_size(loop: Loop, state: Any, num_coordinates: int, num_steps) -> int | None:
     """Coordinates per block of a window that is to be replayed; None for one whose states are to be kept."""
     tensors = tf.nest.flatten(state)
     if loop.blocks is None or not isinstance(num_steps, int) or not tensors:
@@ -63,7 +71,20 @@ def block_size(loop: Loop, state: Any, num_coordinates: int, num_steps) -> int |
     return None if bytes_each * num_coordinates <= MAX_BYTES else max(1, int(MAX_BYTES / 2 / bytes_each))
 
 
-def pull_back(loop: Loop, phi: list, like: Params, kept: Kept, weights: Weights) -> list[tf.Tensor]:
+def _block_size(loop: Loop, kept: Kept, jit_compile: bool) -> int | None:
+    """Coordinates per block of the backward pass; None where it takes them all together, as a GPU wants it."""
+    num_coordinates, num_steps = kept.grads.shape[1], _length(kept.grads)
+    if kept.states is None:
+        return replayed_size(loop, kept.start, num_coordinates, num_steps)
+    if not (jit_compile and loop.blocks and loop.blocks.cached) or tf.config.list_logical_devices("GPU"):
+        return None
+    count = -(-num_coordinates // loop.blocks.cached)
+    return min(num_coordinates, 16 * -(-num_coordinates // (16 * count)))  # alike, in vectors of 16
+
+
+def pull_back(
+    loop: Loop, phi: list, like: Params, kept: Kept, weights: Weights, *, jit_compile: bool = False
+) -> list[tf.Tensor]:
     """The first-order meta-gradient.
 
     Args:
@@ -72,57 +93,91 @@ def pull_back(loop: Loop, phi: list, like: Params, kept: Kept, weights: Weights)
         like: parameters of the optimizee, for their names and shapes.
         kept: from the forward pass.
         weights: of its losses and updates.
+        jit_compile: whether XLA compiles it, as calls of their own.
     """
     if not phi:
         return []
-    num_coordinates, num_steps = kept.grads.shape[1], _length(kept.grads)
-    if kept.states is not None:
-        return _backward(loop.update, phi, like, kept, weights, num_steps)
-    size = block_size(loop, kept.start, num_coordinates, num_steps)
+    xla = functools.partial(tf.function, jit_compile=jit_compile, autograph=False)
+    size = _block_size(loop, kept, jit_compile)
+    if size is None:
+        return xla(lambda kept, weights: _backward(loop.update, phi, like, kept, weights))(kept, weights)
+    count = -(-kept.grads.shape[1] // size)
+    each = -(-count // SHARES)
 
-    def block(number, phi_bar):
-        first = tf.minimum(number * size, num_coordinates - size)  # the last block overlaps with the one before
-        done = tf.cast(first + tf.range(size) < number * size, kept.grads.dtype)
-        found = _replayed(loop, phi, kept, weights, first, size, 1.0 - done)
-        return number + 1, _sum(phi_bar, found)
+    @xla
+    def share(number, kept, weights):
+        end, zero = tf.minimum((number + 1) * each, count), [tf.zeros_like(x) for x in phi]
 
-    count = -(-num_coordinates // size)
-    return tf.while_loop(lambda number, _: number < count, block, (0, [tf.zeros_like(x) for x in phi]))[1]
+        def block(number, phi_bar):
+            return number + 1, _sum(phi_bar, _of_a_block(loop, phi, kept, weights, number, size))
+
+        return tf.while_loop(lambda number, _: number < end, block, (number * each, zero))[1]
+
+    shares = [share(_number(k), kept, weights) for k in range(-(-count // each))]
+    return [tf.add_n(parts) for parts in zip(*shares, strict=True)]
 
 
-def _replayed(loop, phi, kept: Kept, weights: Weights, first, size: int, mask) -> list[tf.Tensor]:
-    """`pull_back` of the coordinates `first ... first + size - 1`, each counted as `mask [size]` says."""
+def _number(value: int) -> tf.Tensor:
+    """A constant that TensorFlow takes for none: else it compiles every share by itself."""
+    return tf.raw_ops.PlaceholderWithDefault(input=value, shape=[])
+
+
+def _of_a_block(loop: Loop, phi, kept: Kept, weights: Weights, number, size: int) -> list[tf.Tensor]:
+    """`pull_back` of the coordinates of a block, without those that it shares with the one before.
+
+    The last block ends with the last coordinate, and so begins before the end of the one before.
+    """
+    first = tf.minimum(number * size, kept.grads.shape[1] - size)
+    mask = 1.0 - tf.cast(first + tf.range(size) < number * size, kept.grads.dtype)
 
     def cut(rows):
         return None if rows is None else tf.slice(rows, [0, first], [rows.shape[0], size])
 
-    num_steps, grads = kept.grads.shape[0], cut(kept.grads)
+    grads = cut(kept.grads)
+    slopes = mask * (grads if kept.slopes is None else cut(kept.slopes))
+    last = mask * kept.last[first : first + size]
+    updates = None if weights.updates is None else mask * cut(weights.updates)
+    losses = weights.losses if weights.losses.shape[1] == 1 else cut(weights.losses)
+    like, start = {"block": tf.zeros([size], grads.dtype)}, loop.blocks.cut(kept.start, first, size)
+    if kept.states is None:
+        states, cut_state = _replayed(loop, start, grads), lambda state: state
+    else:
+        states, cut_state = kept.states, lambda state: loop.blocks.cut(state, first, size)
+    block = Kept(grads, slopes, last, start, states, tf.zeros_like(grads))
+    return _backward(loop.blocks.update, phi, like, block, Weights(losses, updates), cut_state)
+
+
+def _replayed(loop: Loop, start, grads: tf.Tensor):
+    """The states before each step of a block, from the first one and the gradients `[T, n]` that the rule saw."""
+    num_steps, size = grads.shape
     params = {"block": tf.zeros([size], grads.dtype)}
 
     def step(t, state, rows):
         rows = tf.nest.map_structure(lambda row, x: row.write(t, x), rows, state)
         return t + 1, loop.blocks.update({"block": grads[t]}, state, params)[1], rows
 
-    start = loop.blocks.cut(kept.start, first, size)
     rows = tf.nest.map_structure(lambda x: nest.rows_like(x, num_steps), start)
     _, _, rows = tf.while_loop(lambda t, *_: t < num_steps, step, (0, start, rows), maximum_iterations=num_steps)
-    states = tf.nest.map_structure(lambda row: row.stack(), rows)
-    slopes = mask * (grads if kept.slopes is None else cut(kept.slopes))
-    last = mask * kept.last[first : first + size]
-    updates = None if weights.updates is None else mask * cut(weights.updates)
-    losses = weights.losses if weights.losses.shape[1] == 1 else cut(weights.losses)
-    block = Kept(grads, slopes, last, start, states, tf.zeros_like(grads))
-    return _backward(loop.blocks.update, phi, params, block, Weights(losses, updates), num_steps)
+    return tf.nest.map_structure(lambda row: row.stack(), rows)
 
 
-def _backward(update, phi, like, kept: Kept, weights: Weights, num_steps) -> list[tf.Tensor]:
-    """The recursion of λ, σ and dφ in the docstring of `l2o_tf.unroll`, from the last step to the first."""
+def _backward(update, phi, like, kept: Kept, weights: Weights, cut=lambda state: state) -> list[tf.Tensor]:
+    """The recursion of λ, σ and dφ in the docstring of `l2o_tf.unroll`, from the last step to the first.
+
+    Args:
+        update, phi, like, kept, weights: as in `pull_back`.
+        cut: what `update` is to see of a state that was kept.
+    """
+    num_steps = _length(kept.grads)
     slopes = kept.grads if kept.slopes is None else kept.slopes
+
+    def state_before(t):
+        return cut(tf.nest.map_structure(lambda rows: rows[t], kept.states))
 
     def step(back, theta_bar, state_bar, phi_bar):
         t = num_steps - 1 - back
         grads, params = (nest.unflatten(rows[t], like) for rows in (kept.grads, kept.params))
-        state = tf.nest.map_structure(lambda rows: rows[t], kept.states)
+        state = state_before(t)
         moving = _floating(state)
         with tf.GradientTape() as tape:
             tape.watch([moving, params])
@@ -133,7 +188,7 @@ def _backward(update, phi, like, kept: Kept, weights: Weights, num_steps) -> lis
         theta_bar = theta_bar + weights.losses[t] * slopes[t] + nest.flatten(found[2])
         return back + 1, theta_bar, found[1], _sum(phi_bar, found[0])
 
-    state_bar = [tf.zeros_like(x[0]) for x in _floating(kept.states)]
+    state_bar = [tf.zeros_like(x) for x in _floating(state_before(0))]
     start = (0, weights.losses[num_steps] * kept.last, state_bar, [tf.zeros_like(x) for x in phi])
     return tf.while_loop(lambda back, *_: back < num_steps, step, start, maximum_iterations=num_steps)[3]
 

@@ -24,17 +24,18 @@ Everything here is traceable and holds no state: call it inside a `tf.function`,
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
 from l2o_tf import nest
 from l2o_tf.optimizers.base import Loop, Optimizer, Params
-from l2o_tf.pull_back import Kept, Weights, block_size, pull_back
-from problems.base import Seed, fold
+from l2o_tf.pull_back import Kept, Weights, pull_back, replayed_size
+from problems.base import Problem, Seed, fold
 
 Batches = Any
 LossFn = Callable[[Params, Any], tf.Tensor]
+XlaPart = Literal["window", "update"]
 ValueAndGrad = Callable[[Params, Any], tuple[tf.Tensor, Params]]
 
 _OPTIMIZER = 0x0B71  # the purpose of the optimizer's seed; problems use small numbers and their own
@@ -60,6 +61,18 @@ class Trajectory(NamedTuple):
     losses: tf.Tensor
     grads: tf.Tensor | None = None
     updates: tf.Tensor | None = None
+
+
+def xla_part(problem: Problem, jit_compile: bool) -> XlaPart | None:
+    """What XLA is to compile of a window on this problem.
+
+    Returns:
+        `"window"`: all of it; `"update"`: the optimizer's part of each step on its own, for optimizees that are not to
+        be compiled with it (`Problem.xla`); None without `jit_compile`.
+    """
+    if not jit_compile:
+        return None
+    return "window" if problem.xla else "update"
 
 
 def initial_state(optimizer: Optimizer, params: Params, seed: Seed) -> UnrollState:
@@ -94,7 +107,7 @@ def unroll(
     *,
     record: bool = False,
     judge: LossFn | None = None,
-    jit_update: bool = False,
+    xla: XlaPart | None = None,
     side_by_side: int | None = None,
 ) -> tuple[UnrollState, Trajectory]:
     """Runs `optimizer` on `loss_fn` for T steps.
@@ -107,8 +120,7 @@ def unroll(
         record: whether the trajectory keeps gradients and updates.
         judge: `(params, batch) -> scalar`, what the trajectory's losses are if not those whose gradients the optimizer
             gets: L2O-Scale learns from minibatches and is judged by the whole data set.
-        jit_update: whether XLA compiles the optimizer's part of a step on its own, for optimizees that are not to be
-            compiled with it (`Problem.xla`).
+        xla: what XLA compiles, see `xla_part`; default: nothing of its own.
         side_by_side: K, where the parameters are those of K optimizees, each tensor with a leading axis of K; then
             `loss_fn` and `judge` return `[K]`, and losses are `[T+1, K]`. Default: one optimizee.
 
@@ -116,7 +128,11 @@ def unroll(
         The state after T steps, and the `Trajectory`.
     """
     kept = ("grads", "updates") if record else ()
-    state, losses, rows = _run(loss_fn, optimizer.loop(), state, batches, judge, jit_update, side_by_side, kept)
+
+    def run(state, batches):
+        return _run(loss_fn, optimizer.loop(), state, batches, judge, xla, side_by_side, kept)
+
+    state, losses, rows = _of_window(run, xla)(state, batches)
     return state, Trajectory(losses, **rows)
 
 
@@ -130,7 +146,7 @@ def meta_gradient(
     second_derivatives: bool = False,
     record: bool = False,
     judge: LossFn | None = None,
-    jit_update: bool = False,
+    xla: XlaPart | None = None,
     side_by_side: int | None = None,
 ) -> tuple[tf.Tensor, list[tf.Tensor], UnrollState, Trajectory]:
     """`∂ objective(trajectory) / ∂φ` over one truncation window.
@@ -141,47 +157,60 @@ def meta_gradient(
         objective: `Trajectory -> scalar`, see `l2o_tf.objectives`.
         second_derivatives: whether the losses and gradients are differentiated truly; default: first order.
         loss_fn, optimizer, state, batches, record, judge, side_by_side: as in `unroll`.
-        jit_update: as in `unroll`, and so is the backward pass; of no effect with second derivatives, which flow
-            through both parts.
+        xla: as in `unroll`; with `"update"`, of no effect on second derivatives, which flow through both parts. The
+            backward pass is compiled by itself: on a processor its blocks then run on several cores.
 
     Returns:
         `(meta_loss, gradients, state, trajectory)`; the gradients in the order of `optimizer.trainable_variables`.
     """
     phi = [variable.value for variable in optimizer.trainable_variables]
-    zero = tf.UnconnectedGradients.ZERO
+    settings = {"record": record, "judge": judge, "xla": xla, "side_by_side": side_by_side}
     if second_derivatives:
-        with tf.GradientTape() as tape:
-            state, trajectory = unroll(
-                loss_fn, optimizer, state, batches, record=record, judge=judge, side_by_side=side_by_side
-            )
-            meta_loss = objective(trajectory)
-        return meta_loss, tape.gradient(meta_loss, phi, unconnected_gradients=zero), state, trajectory
+        return _second_order(loss_fn, optimizer, state, batches, objective, phi, settings)
     names = ("grads", "updates", "slopes", "last", "params", "states")
     kept = [name for name in names if (name != "updates" or record) and (name != "slopes" or judge)]
     loop, like = optimizer.loop(), state.params
-    state, losses, rows = _run(loss_fn, loop, state, batches, judge, jit_update, side_by_side, kept)
-    trajectory = Trajectory(losses, rows["grads"] if record else None, rows.pop("updates", None))
-    judged = [losses, trajectory.updates] if record else [losses]
-    with tf.GradientTape() as tape:
-        tape.watch(judged)
-        meta_loss = objective(trajectory)
-    found = tape.gradient(meta_loss, judged, unconnected_gradients=zero)
-    weights = Weights(_per_coordinate(found[0], like, side_by_side), found[1] if record else None)
-    pull = _xla(pull_back) if jit_update else pull_back
-    return meta_loss, pull(loop, phi, like, Kept(slopes=rows.pop("slopes", None), **rows), weights), state, trajectory
+
+    def forward(state, batches):
+        after, losses, rows = _run(loss_fn, loop, state, batches, judge, xla, side_by_side, kept)
+        trajectory = Trajectory(losses, rows["grads"] if record else None, rows.pop("updates", None))
+        judged = [losses, trajectory.updates] if record else [losses]
+        with tf.GradientTape() as tape:
+            tape.watch(judged)
+            meta_loss = objective(trajectory)
+        found = tape.gradient(meta_loss, judged, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        weights = Weights(_per_coordinate(found[0], like, side_by_side), found[1] if record else None)
+        return meta_loss, after, trajectory, Kept(slopes=rows.pop("slopes", None), **rows), weights
+
+    meta_loss, after, trajectory, kept, weights = _of_window(forward, xla)(state, batches)
+    gradients = pull_back(loop, phi, like, kept, weights, jit_compile=xla is not None)
+    return meta_loss, gradients, after, trajectory
 
 
-def _run(loss_fn, loop: Loop, state, batches, judge, jit_update, side_by_side, kept: Sequence[str]):
+def _second_order(loss_fn, optimizer: Optimizer, state, batches, objective, phi: list, settings: dict):
+    """`meta_gradient` by differentiating the whole run."""
+
+    def whole(state, batches):
+        with tf.GradientTape() as tape:
+            state, trajectory = unroll(loss_fn, optimizer, state, batches, **{**settings, "xla": None})
+            meta_loss = objective(trajectory)
+        gradients = tape.gradient(meta_loss, phi, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return meta_loss, gradients, state, trajectory
+
+    return _of_window(whole, settings["xla"])(state, batches)
+
+
+def _run(loss_fn, loop: Loop, state, batches, judge, xla, side_by_side, kept: Sequence[str]):
     """The loop: `(state, losses [T+1], {name: [T, ...]})`, with a row per step for each name in `kept`.
 
     Rows may be those of `Kept`, of which states and parameters are None where the window is to be replayed, and the
     `"updates"`.
     """
     evaluate, measure = value_and_grad(loss_fn), value_and_grad(judge) if judge else None
-    update = _xla(loop.update) if jit_update else loop.update
+    update = _compiled(loop.update) if xla == "update" else loop.update
     num_steps = _leading_axis(batches) - 1
     start, like = loop.enter(state.optimizer), nest.flatten(state.params)
-    replay = block_size(loop, start, like.shape[0], num_steps) is not None
+    replay = replayed_size(loop, start, like.shape[0], num_steps) is not None
     own = [name for name in kept if name != "last" and not (replay and name in ("states", "params"))]
     rows = {
         name: tf.nest.map_structure(lambda x: nest.rows_like(x, num_steps), start if name == "states" else like)
@@ -224,7 +253,11 @@ def _per_coordinate(weights: tf.Tensor, params: Params, side_by_side: int | None
     return tf.concat(columns, axis=1)
 
 
-def _xla(function):
+def _of_window(function, xla: XlaPart | None):
+    return _compiled(function) if xla == "window" else function
+
+
+def _compiled(function):
     return tf.function(function, jit_compile=True, autograph=False)
 
 

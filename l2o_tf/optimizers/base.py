@@ -35,11 +35,13 @@ class Blocks(NamedTuple):
         cut: `(state, first, n) -> state` of the coordinates `first ... first + n - 1`, in the loop's layout.
         update: `Optimizer.update` for what `cut` returns.
         size: n, if it is not free: then `first` is the beginning of a block.
+        cached: a good n for a processor, at which what a step computes stays in the cache; None where more is better.
     """
 
     cut: Callable[[State, tf.Tensor, int], State]
     update: Callable[[Params, State, Params], tuple[Params, State]]
     size: int | None = None
+    cached: int | None = None
 
 
 class Loop(NamedTuple):
@@ -180,7 +182,7 @@ class LearnedOptimizer(Optimizer):
 
     def loop(self) -> Loop:
         if hasattr(self.cell, "columns"):
-            blocks = Blocks(functools.partial(_cut, axis=1), self._update_columns)
+            blocks = Blocks(functools.partial(_cut, axis=1), self._update_columns, cached=2**10)
             return Loop(nest.transposed, self._update_columns, nest.transposed, blocks)
         return super().loop()._replace(blocks=Blocks(functools.partial(_cut, axis=0), self.update))
 

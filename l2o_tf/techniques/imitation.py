@@ -63,8 +63,9 @@ def imitation(
     """
     k, optimizees = teacher_steps, Optimizees.of(problem, meta_batch_size, student, teacher)
     problem, student = optimizees.problem, optimizees.in_blocks_if_large(student)
+    xla = unroll.xla_part(problem, jit_compile)
 
-    @tf.function(jit_compile=jit_compile and problem.xla, autograph=False)
+    @tf.function(autograph=False)
     def compiled(run, batches):
         state, lecture = unroll.unroll(
             lambda params, batch: problem.loss(params, run.constants, batch),
@@ -72,6 +73,7 @@ def imitation(
             unroll.UnrollState(run.params, run.technique),
             batches,
             record=True,
+            xla=xla,
             side_by_side=optimizees.count,
         )
         labels = tf.reduce_sum(tf.reshape(lecture.updates, [-1, k, lecture.updates.shape[1]]), axis=1)
@@ -83,7 +85,7 @@ def imitation(
             played,
             lambda trajectory: distance(labels, trajectory.updates, meta_batch_size),
             record=True,
-            jit_update=jit_compile and not problem.xla,
+            xla=xla,
         )
         run = run._replace(params=state.params, student=after.optimizer, technique=state.optimizer)
         return run, Outcome(imitation_loss, gradients, optimizees.mean_of_losses(lecture.losses), tf.constant(False))

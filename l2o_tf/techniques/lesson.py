@@ -168,10 +168,11 @@ def own_trajectory(
     """
     optimizees = Optimizees.of(problem, meta_batch_size, student)
     problem, student = optimizees.problem, optimizees.in_blocks_if_large(student)
+    xla = unroll.xla_part(problem, jit_compile)
     if judge and optimizees.count:
         judge = each(judge)
 
-    @tf.function(jit_compile=jit_compile and problem.xla, autograph=False)
+    @tf.function(autograph=False)
     def compiled(run, batches):
         def first(losses):
             return tf.where(tf.math.is_nan(run.first), tf.stop_gradient(losses[0]), run.first)
@@ -184,7 +185,7 @@ def own_trajectory(
             lambda trajectory: optimizees.mean(objective, trajectory.losses, first(trajectory.losses)),
             second_derivatives=second_derivatives,
             judge=judge and (lambda params, batch: judge(params, run.constants)),
-            jit_update=jit_compile and not problem.xla,
+            xla=xla,
             side_by_side=optimizees.count,
         )
         start = first(trajectory.losses)

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import nest, pull_back, unroll
+from l2o_tf import nest, unroll
 from l2o_tf.objectives import OBJECTIVES, total
 from l2o_tf.optimizers.analytic import sgd
-from l2o_tf.optimizers.blocks import Blocked
 from l2o_tf.techniques.imitation import half_mean_squared_error
 from problems.base import make_seed
 from tests.l2o_tf import numpy_reference as reference
@@ -208,55 +207,10 @@ def test_xla_agrees(layers, dtype, second_derivatives):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("jit_update", [False, True])
-def test_a_window_may_be_replayed_in_blocks(jit_update, monkeypatch):
-    """Of 20 coordinates, of which the last one overlaps: 53 are 20 + 20 + 13. And with two objectives."""
-    run = Run()
-    batches = run.batches[: STEPS + 1]
-    for objective in (lambda t: total(t.losses), lambda t: half_mean_squared_error(0.1, t.updates)):
-        options = {"objective": objective, "record": True}
-        monkeypatch.setattr(pull_back, "MAX_BYTES", 2**30)
-        kept = unroll.meta_gradient(run.loss_fn, run.student, run.state, batches, **options)
-        monkeypatch.setattr(pull_back, "MAX_BYTES", 2 * 20 * STEPS * 2 * (4 + 3) * 8)
-        assert pull_back.block_size(run.student.loop(), run.state.optimizer, tiny.SIZE, STEPS) == 20
-        replayed = tf.function(
-            lambda state, batches, options=options: unroll.meta_gradient(
-                run.loss_fn, run.student, state, batches, jit_update=jit_update, **options
-            ),
-            autograph=False,
-        )(run.state, batches)
-        tiny.assert_gradients(replayed[1], run.named(kept[1]), rtol=1e-12)
-
-
-@pytest.mark.parametrize(("size", "jit_compile"), [(53, False), (20, False), (20, True)])
-def test_states_may_be_kept_in_blocks(size, jit_compile):
-    """Two windows, the second from the first one's state; one block of all, and blocks that overlap."""
-    run = Run()
-    blocked = Blocked(run.student, size)
-    for objective in (lambda t: total(t.losses), lambda t: half_mean_squared_error(0.1, t.updates)):
-        plain, in_blocks = (
-            tf.function(
-                lambda state, batches, student=student, objective=objective: unroll.meta_gradient(
-                    run.loss_fn, student, state, batches, objective, record=True
-                ),
-                jit_compile=jit,
-                autograph=False,
-            )
-            for student, jit in ((run.student, False), (blocked, jit_compile))
-        )
-        own, others = run.state, unroll.initial_state(blocked, run.state.params, make_seed(0))
-        for batches in (run.batches[: STEPS + 1], run.batches[1 : STEPS + 2]):
-            _, expected, own, trajectory = plain(own, batches)
-            _, found, others, blocks = in_blocks(others, batches)
-            np.testing.assert_allclose(blocks.losses, trajectory.losses, rtol=1e-10)
-            np.testing.assert_allclose(blocks.updates, trajectory.updates, rtol=1e-9, atol=1e-12)
-            tiny.assert_gradients(found, run.named(expected), rtol=1e-9)
-
-
 def test_only_the_optimizer_may_be_compiled_with_xla():
     run = Run()
     batches = run.batches[: STEPS + 1]
-    expected, found = run.window(run.state, batches), run.compiled(jit_update=True)(run.state, batches)
+    expected, found = run.window(run.state, batches), run.compiled(xla="update")(run.state, batches)
     np.testing.assert_allclose(found[3].losses, expected[3].losses, rtol=1e-12)
     tiny.assert_gradients(found[1], run.named(expected[1]), rtol=1e-10)
 

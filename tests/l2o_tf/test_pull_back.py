@@ -1,0 +1,82 @@
+"""The backward pass in blocks is that of all coordinates: replayed, shared out among calls of XLA, kept in blocks."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import pull_back, unroll
+from l2o_tf.objectives import total
+from l2o_tf.optimizers.blocks import Blocked
+from l2o_tf.techniques.imitation import half_mean_squared_error
+from problems.base import make_seed
+from tests.l2o_tf import tiny
+from tests.l2o_tf.test_meta_gradient import STEPS, Run
+
+
+@pytest.mark.parametrize("xla", [None, "update", "window"])
+def test_a_window_may_be_replayed_in_blocks(xla, monkeypatch):
+    """Of 20 coordinates, of which the last one overlaps: 53 are 20 + 20 + 13. And with two objectives."""
+    run = Run()
+    batches = run.batches[: STEPS + 1]
+    for objective in (lambda t: total(t.losses), lambda t: half_mean_squared_error(0.1, t.updates)):
+        options = {"objective": objective, "record": True}
+        monkeypatch.setattr(pull_back, "MAX_BYTES", 2**30)
+        kept = unroll.meta_gradient(run.loss_fn, run.student, run.state, batches, **options)
+        monkeypatch.setattr(pull_back, "MAX_BYTES", 2 * 20 * STEPS * 2 * (4 + 3) * 8)
+        assert pull_back.replayed_size(run.student.loop(), run.state.optimizer, tiny.SIZE, STEPS) == 20
+        replayed = tf.function(
+            lambda state, batches, options=options: unroll.meta_gradient(
+                run.loss_fn, run.student, state, batches, xla=xla, **options
+            ),
+            autograph=False,
+        )(run.state, batches)
+        tiny.assert_gradients(replayed[1], run.named(kept[1]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shares", [1, 3, 16])
+def test_the_backward_pass_may_take_blocks_at_the_same_time(shares, monkeypatch):
+    """Of 16 coordinates, of which the last one overlaps: 53 are 16 + 16 + 16 + 5, of which a share has 4, 2, or 1."""
+    run = Run()
+    loop = run.student.loop()
+    monkeypatch.setattr(run.student, "loop", lambda: loop._replace(blocks=loop.blocks._replace(cached=16)))
+    monkeypatch.setattr(pull_back, "SHARES", shares)
+    batches = run.batches[: STEPS + 1]
+    for objective in (lambda t: total(t.losses), lambda t: half_mean_squared_error(0.1, t.updates)):
+        expected, *rest = (
+            tf.function(
+                lambda state, batches, xla=xla, objective=objective: unroll.meta_gradient(
+                    run.loss_fn, run.student, state, batches, objective, record=True, xla=xla
+                )[1],
+                autograph=False,
+            )
+            for xla in (None, "window", "update")
+        )
+        for compiled in rest:
+            found, again = compiled(run.state, batches), compiled(run.state, batches)
+            tiny.assert_gradients(found, run.named(expected(run.state, batches)), rtol=1e-9)
+            assert all(np.array_equal(one, two) for one, two in zip(found, again, strict=True))
+
+
+@pytest.mark.parametrize(("size", "jit_compile"), [(53, False), (20, False), (20, True)])
+def test_states_may_be_kept_in_blocks(size, jit_compile):
+    """Two windows, the second from the first one's state; one block of all, and blocks that overlap."""
+    run = Run()
+    blocked = Blocked(run.student, size)
+    for objective in (lambda t: total(t.losses), lambda t: half_mean_squared_error(0.1, t.updates)):
+        plain, in_blocks = (
+            tf.function(
+                lambda state, batches, student=student, objective=objective: unroll.meta_gradient(
+                    run.loss_fn, student, state, batches, objective, record=True
+                ),
+                jit_compile=jit,
+                autograph=False,
+            )
+            for student, jit in ((run.student, False), (blocked, jit_compile))
+        )
+        own, others = run.state, unroll.initial_state(blocked, run.state.params, make_seed(0))
+        for batches in (run.batches[: STEPS + 1], run.batches[1 : STEPS + 2]):
+            _, expected, own, trajectory = plain(own, batches)
+            _, found, others, blocks = in_blocks(others, batches)
+            np.testing.assert_allclose(blocks.losses, trajectory.losses, rtol=1e-10)
+            np.testing.assert_allclose(blocks.updates, trajectory.updates, rtol=1e-9, atol=1e-12)
+            tiny.assert_gradients(found, run.named(expected), rtol=1e-9)
