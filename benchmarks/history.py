@@ -6,11 +6,12 @@ being compared, so they may differ; the table's heading says which they were.
 """
 
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks import floor
 
 Run = dict[str, Any]
 
@@ -39,8 +40,7 @@ COLUMNS = {
 
 def machine(device: str) -> dict[str, Any]:
     """Processor, cores that this process may use, and accelerator (or `"cpu"`)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": _processor(), "cores": cores, "device": device}
+    return {"cpu": _processor(), "cores": floor.threads(), "device": device}
 
 
 def _processor() -> str:

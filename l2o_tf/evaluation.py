@@ -1,9 +1,9 @@
 """How good is an optimizer? Many runs, long horizons, the same call for Adam and for a learned optimizer.
 
 Run r starts from the same parameters and sees the same minibatches whatever optimizer is evaluated, since both are
-derived from the run's seed alone: comparisons are paired. All runs of an optimizer advance in one compiled call; long
-horizons are cut into calls of some hundred steps each, so that progress can be shown. States stay on the device between
-calls.
+derived from the run's seed alone: comparisons are paired. All runs of an optimizer advance in one compiled call, as
+many at the same time as there are cores; long horizons are cut into calls of some hundred steps each, so that progress
+can be shown. States stay on the device between calls.
 
 A run is recorded window by window: `losses[r, w, t]` is the loss before update t of window w, and the last of a window
 is that of the parameters after it. `recorded_losses` turns them into one curve per run:
@@ -13,6 +13,7 @@ is that of the parameters after it. `recorded_losses` turns them into one curve 
 * `"before"`: entry i is the loss before update i+1, on the minibatch that this update uses.
 """
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import unroll
+from l2o_tf import devices, unroll
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.techniques.lesson import Optimizees
 from problems.base import Problem, Seed, fold, make_seed
@@ -163,8 +164,20 @@ class _Group(NamedTuple):
 
 
 def _each_run(function, inputs, signature):
-    """`tf.map_fn` over the leading axis, run after run: the states of one run fit the cache, those of all do not."""
-    return tf.map_fn(function, inputs, fn_output_signature=signature, parallel_iterations=1)
+    """`tf.map_fn` over the leading axis of R runs, at the same time one on each core, on a GPU one after the other.
+
+    More at a time would not fit the caches. What a run gives does not depend on it.
+    """
+
+    @tf.function(autograph=False)
+    def in_turn(inputs):
+        return tf.map_fn(function, inputs, fn_output_signature=signature, parallel_iterations=1)
+
+    num_runs = tf.nest.flatten(inputs)[0].shape[0]
+    streams = 1 if devices.has_gpu() else min(num_runs, devices.cores())
+    ends = [num_runs * k // streams for k in range(streams + 1)]
+    found = [in_turn(tf.nest.map_structure(lambda x, a=a, b=b: x[a:b], inputs)) for a, b in itertools.pairwise(ends)]
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *found)
 
 
 def recorded_losses(losses: np.ndarray, record: str = "after") -> np.ndarray:
@@ -184,7 +197,7 @@ class Evaluation(NamedTuple):
 
     Attributes:
         losses: `[R, num_steps]`, as `recorded_losses` defines them.
-        seconds: wall time of all runs together, without compilation.
+        seconds: wall time of all runs together, which share the cores, without compilation.
         full: `{"step": [M], "loss": [R, M], "accuracy": [R, M]}` over the whole data set; None unless asked for. The
             last step is the end of the last whole window.
     """

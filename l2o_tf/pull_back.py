@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import nest
+from l2o_tf import devices, nest
 from l2o_tf.optimizers.base import Loop, Params
 
 MAX_BYTES = 2**30
@@ -76,7 +76,7 @@ def _block_size(loop: Loop, kept: Kept, jit_compile: bool) -> int | None:
     num_coordinates, num_steps = kept.grads.shape[1], _length(kept.grads)
     if kept.states is None:
         return replayed_size(loop, kept.start, num_coordinates, num_steps)
-    if not (jit_compile and loop.blocks and loop.blocks.cached) or tf.config.list_logical_devices("GPU"):
+    if not (jit_compile and loop.blocks and loop.blocks.cached) or devices.has_gpu():
         return None
     count = -(-num_coordinates // loop.blocks.cached)
     return min(num_coordinates, 16 * -(-num_coordinates // (16 * count)))  # alike, in vectors of 16

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import nest
+from l2o_tf import devices, nest
 from l2o_tf.evaluation import evaluate, recorded_losses, rollouts, run_seeds
 from l2o_tf.optimizers.analytic import adam, sgd
 from problems.analytic import simple
@@ -172,6 +172,21 @@ def test_xla_agrees():
         compiled = rollouts(tiny.perceptron(4), student, window=WINDOW, jit_compile=jit_compile)
         results.append(compiled.advance(compiled.start(seeds), seeds, tf.constant(0), tf.constant(3))[1])
     np.testing.assert_allclose(results[1], results[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("side_by_side", [1, 5])
+def test_runs_do_not_depend_on_how_many_take_place_at_the_same_time(side_by_side, monkeypatch):
+    """Five runs: one after the other, three at a time (one and twice two), or as many as there are."""
+    student, _ = tiny.random_student(3, layers=(3,))
+    options = {"num_runs": 5, "num_steps": 8, "window": WINDOW, "full_period": WINDOW, "side_by_side": side_by_side}
+    found = []
+    for cores in (1, 3, 16):
+        monkeypatch.setattr(devices, "cores", lambda cores=cores: cores)
+        found.append(evaluate(tiny.perceptron(), student, SEED, **options))
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.losses, found[0].losses)
+        np.testing.assert_array_equal(other.full["loss"], found[0].full["loss"])
+    assert len(np.unique(found[0].losses[:, -1])) == 5
 
 
 def test_progress_and_time():
