@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import keras
 
-from l2o_tf import architectures, names
+from l2o_tf import architectures, devices, names
 from l2o_tf.config import Config
 from l2o_tf.meta_optimizers import META_OPTIMIZERS
 from l2o_tf.objectives import OBJECTIVES
 from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer, from_file, make_optimizer
 from l2o_tf.techniques import curriculum as cl
 from l2o_tf.techniques.imitation import DISTANCES, imitation
-from l2o_tf.techniques.lesson import Judge, Lesson, in_turn, own_trajectory
+from l2o_tf.techniques.lesson import Judge, Lesson, mean_of, own_trajectory
 from l2o_tf.techniques.self_improving import self_improving
 from problems import PROBLEM_SETS, DataOptions, make_problem
 from problems.base import Problem, objective_of
@@ -102,7 +102,8 @@ def make_lessons(config: Config, problem: Problem, student: Optimizer) -> list[L
     if config.convex_term:
         problem = convex_term(problem)
     teachers = [make_teacher(name, config.teacher_learning_rate) for name in config.teachers.split(",")]
-    common = {"jit_compile": config.jit_compile, "meta_batch_size": config.meta_batch_size}
+    calls = _calls(config, student)
+    common = {"jit_compile": config.jit_compile, "meta_batch_size": config.meta_batch_size // calls}
     options = {
         "objective": OBJECTIVES[config.objective],
         "judge": _judge(config, problem),
@@ -110,9 +111,6 @@ def make_lessons(config: Config, problem: Problem, student: Optimizer) -> list[L
         "max_growth": config.max_growth,
         **common,
     }
-    # Optimizers whose coordinates depend on each other take their optimizees in turn.
-    if config.self_improving or not student.coordinatewise:
-        options["meta_batch_size"] = common["meta_batch_size"] = 1
     if config.self_improving:
         decay = config.self_improving_epochs
         lessons = [self_improving(problem, student, teachers, decay_epochs=decay, **options)]
@@ -122,7 +120,19 @@ def make_lessons(config: Config, problem: Problem, student: Optimizer) -> list[L
         distance = DISTANCES[config.imitation_distance]
         options = {"teacher_steps": config.teacher_steps, "distance": distance, **common}
         lessons += [imitation(problem, student, teacher, **options) for teacher in teachers]
-    return [in_turn(lesson, config.meta_batch_size // common["meta_batch_size"]) for lesson in lessons]
+    return [mean_of(lesson, calls) for lesson in lessons]
+
+
+def _calls(config: Config, student: Optimizer) -> int:
+    """In how many calls a window takes its K optimizees: `K / calls` of them side by side in each.
+
+    In K where they cannot be side by side, since coordinates depend on each other or several optimizers share a
+    trajectory; in one on a GPU, which they fill together; on a processor in as many as 16, which its cores share.
+    """
+    size = config.meta_batch_size
+    if config.self_improving or not student.coordinatewise:
+        return size
+    return 1 if devices.has_gpu() else max(calls for calls in range(1, 17) if size % calls == 0)
 
 
 def _judge(config: Config, problem: Problem) -> Judge | None:

@@ -65,7 +65,7 @@ class Config:
     seed: int = _field(0, "Decides everything that is drawn: weights, optimizees, minibatches, validation.")
     num_epochs: int = _field(5000, "Meta-epochs at most; one meta-epoch is one run of the optimizee.")
     meta_batch_size: int = _field(
-        1, "Optimizees side by side in a meta-epoch; the meta-gradient is the mean of theirs."
+        1, "Optimizees at the same time in a meta-epoch; the meta-gradient is the mean of theirs."
     )
     num_steps: int = _field(100, "Horizon: steps per run. A curriculum sets its own.")
     unroll_length: int = _field(20, "Truncation: steps per window of backpropagation.")

@@ -170,13 +170,13 @@ def _each_run(function, inputs, signature):
     """
 
     @tf.function(autograph=False)
-    def in_turn(inputs):
+    def one_by_one(inputs):
         return tf.map_fn(function, inputs, fn_output_signature=signature, parallel_iterations=1)
 
     num_runs = tf.nest.flatten(inputs)[0].shape[0]
     streams = 1 if devices.has_gpu() else min(num_runs, devices.cores())
     ends = [num_runs * k // streams for k in range(streams + 1)]
-    found = [in_turn(tf.nest.map_structure(lambda x, a=a, b=b: x[a:b], inputs)) for a, b in itertools.pairwise(ends)]
+    found = [one_by_one(tf.nest.map_structure(lambda x, a=a, b=b: x[a:b], inputs)) for a, b in itertools.pairwise(ends)]
     return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *found)
 
 

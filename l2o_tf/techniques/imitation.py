@@ -59,7 +59,7 @@ def imitation(
         meta_batch_size: K, optimizees side by side; the loss is the mean of theirs. Default 1.
 
     Raises:
-        ValueError: if the student or the teacher cannot run several side by side; see `in_turn`.
+        ValueError: if the student or the teacher cannot run several side by side; see `mean_of`.
     """
     k, optimizees = teacher_steps, Optimizees.of(problem, meta_batch_size, student, teacher)
     problem, student = optimizees.problem, optimizees.in_blocks_if_large(student)

@@ -164,7 +164,7 @@ def own_trajectory(
         meta_batch_size: K, optimizees side by side; the meta-loss is the mean of theirs. Default 1.
 
     Raises:
-        ValueError: if the student cannot run several side by side; see `in_turn`.
+        ValueError: if the student cannot run several side by side; see `mean_of`.
     """
     optimizees = Optimizees.of(problem, meta_batch_size, student)
     problem, student = optimizees.problem, optimizees.in_blocks_if_large(student)
@@ -201,10 +201,11 @@ def own_trajectory(
     return Lesson("train", lambda seed, meta_epoch: optimizees.first_run(student, seed), window)
 
 
-def in_turn(lesson: Lesson, count: int) -> Lesson:
-    """`count` runs of a lesson, one after the other in each window, and the mean of what they teach.
+def mean_of(lesson: Lesson, count: int) -> Lesson:
+    """`count` runs of a lesson, in each window a call for each, and the mean of what they teach.
 
-    For students that cannot run several optimizees side by side.
+    The calls run at the same time as far as there are cores. On a processor that is faster than optimizees side by
+    side; and it is for any student, also one that cannot run several side by side.
     """
     if count == 1:
         return lesson

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from l2o_tf import assembly, devices
+from l2o_tf import config as configuration
 from l2o_tf.evaluation import evaluate
 from l2o_tf.objectives import OBJECTIVES
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.analytic import adam
 from l2o_tf.techniques.imitation import DISTANCES, imitation
-from l2o_tf.techniques.lesson import in_turn, own_trajectory
+from l2o_tf.techniques.lesson import mean_of, own_trajectory
 from l2o_tf.techniques.self_improving import self_improving
+from problems import make_problem
 from problems.base import fold, make_seed
 from problems.side_by_side import fold_each, side_by_side, split
 from tests.l2o_tf import tiny
@@ -68,11 +71,38 @@ def test_imitation(distance):
     assert_means(found, expected, weights, 1e-8)
 
 
-def test_in_turn():
+def test_mean_of():
     """For students whose coordinates depend on each other, and for several optimizers that share a trajectory."""
     student, weights = tiny.random_student(1, (4, 3), spread=3.0, dtype="float64")
     lesson = self_improving(tiny.perceptron(4, tf.float64), student, [adam(0.1)], objective=OBJECTIVES["sum"])
-    assert_means(together(in_turn(lesson, K)), separate(lesson), weights, 1e-10)
+    assert_means(together(mean_of(lesson, K)), separate(lesson), weights, 1e-10)
+
+
+@pytest.mark.parametrize(("size", "calls"), [(1, 1), (6, 6), (16, 16), (17, 1), (34, 2), (256, 16)])
+def test_a_processor_shares_them_and_a_gpu_takes_them_together(size, calls, monkeypatch):
+    student = make_optimizer("L2O-DM")
+    config = configuration.resolve({"problem": "quadratic", "meta_batch_size": size})
+    assert assembly._calls(config, student) == calls
+    assert assembly._calls(config, make_optimizer("L2O-Scale")) == size
+    monkeypatch.setattr(devices, "has_gpu", lambda: True)
+    assert assembly._calls(config, student) == 1
+
+
+def test_both_ways_are_one_lesson(monkeypatch):
+    student = make_optimizer("L2O-DM", {"seed": 1})
+    options = {"problem": "quadratic", "meta_batch_size": 3, "imitation": True, "teachers": "adam"}
+    problem = make_problem("quadratic")
+    found = []
+    for has_gpu in (False, True):
+        monkeypatch.setattr(devices, "has_gpu", lambda has_gpu=has_gpu: has_gpu)
+        lessons = assembly.make_lessons(configuration.resolve(options), problem, student)
+        found.append([outcome for lesson in lessons for outcome in together(lesson)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one.meta_loss, other.meta_loss, rtol=1e-5)
+        np.testing.assert_allclose(one.losses, other.losses, rtol=1e-5)
+        tiny.assert_gradients(
+            one.gradients, dict(zip(student.named_variables, other.gradients, strict=True)), rtol=1e-4
+        )
 
 
 def test_a_student_that_cannot_is_refused():
