@@ -21,10 +21,13 @@ from l2o_tf import devices, nest
 from l2o_tf.optimizers.base import Loop, Params
 
 MAX_BYTES = 2**30
-"""States of a window are kept up to that many; else it is replayed in blocks, whose states are half of that."""
+"""States of a window are kept up to that many; else it is replayed in blocks, which together hold half of that."""
 
 SHARES = 16
-"""In so many calls the blocks are shared out; they run at the same time, as far as there are cores."""
+"""In so many calls the blocks are shared out at most; they run at the same time, as far as there are cores."""
+
+REPLAYED_AT_ONCE = 4
+"""At least so many blocks may be replayed at the same time."""
 
 
 class Kept(NamedTuple):
@@ -62,13 +65,32 @@ class Weights(NamedTuple):
 
 def replayed_size(loop: Loop, state: Any, num_coordinates: int, num_steps) -> int | None:
     """Coordinates per block of a window that is to be replayed; None for one whose states are to be kept."""
-    tensors = tf.nest.flatten(state)
-    if loop.blocks is None or not isinstance(num_steps, int) or not tensors:
+    if loop.blocks is None or not isinstance(num_steps, int) or not tf.nest.flatten(state):
         return None
     if loop.blocks.size:
         return loop.blocks.size
-    bytes_each = num_steps * sum(math.prod(x.shape) * x.dtype.size for x in tensors) / num_coordinates
-    return None if bytes_each * num_coordinates <= MAX_BYTES else max(1, int(MAX_BYTES / 2 / bytes_each))
+    bytes_each = _bytes_of_states(state, num_steps) / num_coordinates
+    if bytes_each * num_coordinates <= MAX_BYTES:
+        return None
+    return max(1, min(int(MAX_BYTES / 2 / REPLAYED_AT_ONCE / bytes_each), _cached(loop) or num_coordinates))
+
+
+def _cached(loop: Loop) -> int | None:
+    """How many coordinates of this rule are best taken at a time; None: as many as the memory allows."""
+    return None if loop.blocks is None or devices.has_gpu() else loop.blocks.cached
+
+
+def _bytes_of_states(state: Any, num_steps: int) -> int:
+    return num_steps * sum(math.prod(x.shape) * x.dtype.size for x in tf.nest.flatten(state))
+
+
+def _num_shares(kept: Kept, size: int) -> int:
+    """In how many calls blocks of this size are shared out."""
+    if kept.states is not None:
+        return SHARES
+    num_steps, num_coordinates = kept.grads.shape
+    of_a_block = _bytes_of_states(kept.start, num_steps) * size / num_coordinates
+    return max(1, min(SHARES, int(MAX_BYTES / 2 / of_a_block)))
 
 
 def _block_size(loop: Loop, kept: Kept, jit_compile: bool) -> int | None:
@@ -76,9 +98,9 @@ def _block_size(loop: Loop, kept: Kept, jit_compile: bool) -> int | None:
     num_coordinates, num_steps = kept.grads.shape[1], _length(kept.grads)
     if kept.states is None:
         return replayed_size(loop, kept.start, num_coordinates, num_steps)
-    if not (jit_compile and loop.blocks and loop.blocks.cached) or devices.has_gpu():
+    if not jit_compile or _cached(loop) is None:
         return None
-    count = -(-num_coordinates // loop.blocks.cached)
+    count = -(-num_coordinates // _cached(loop))
     return min(num_coordinates, 16 * -(-num_coordinates // (16 * count)))  # alike, in vectors of 16
 
 
@@ -102,7 +124,7 @@ def pull_back(
     if size is None:
         return xla(lambda kept, weights: _backward(loop.update, phi, like, kept, weights))(kept, weights)
     count = -(-kept.grads.shape[1] // size)
-    each = -(-count // SHARES)
+    each = -(-count // _num_shares(kept, size))
 
     @xla
     def share(number, kept, weights):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import pull_back, unroll
+from l2o_tf import devices, pull_back, unroll
 from l2o_tf.objectives import total
+from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.blocks import Blocked
 from l2o_tf.techniques.imitation import half_mean_squared_error
 from problems.base import make_seed
@@ -18,6 +19,7 @@ def test_a_window_may_be_replayed_in_blocks(xla, monkeypatch):
     """Of 20 coordinates, of which the last one overlaps: 53 are 20 + 20 + 13. And with two objectives."""
     run = Run()
     batches = run.batches[: STEPS + 1]
+    monkeypatch.setattr(pull_back, "REPLAYED_AT_ONCE", 1)
     for objective in (lambda t: total(t.losses), lambda t: half_mean_squared_error(0.1, t.updates)):
         options = {"objective": objective, "record": True}
         monkeypatch.setattr(pull_back, "MAX_BYTES", 2**30)
@@ -80,3 +82,20 @@ def test_states_may_be_kept_in_blocks(size, jit_compile):
             np.testing.assert_allclose(blocks.losses, trajectory.losses, rtol=1e-10)
             np.testing.assert_allclose(blocks.updates, trajectory.updates, rtol=1e-9, atol=1e-12)
             tiny.assert_gradients(found, run.named(expected), rtol=1e-9)
+
+
+@pytest.mark.parametrize("num_steps", [200, 500, 1000, 20_000])
+def test_blocks_that_are_replayed_at_the_same_time_hold_half_of_the_limit(num_steps, monkeypatch):
+    """Of L2O-DM on the paper's perceptron, 320 bytes of state per coordinate; on a processor of any number of cores."""
+    monkeypatch.setattr(devices, "has_gpu", lambda: False)
+    student, size = make_optimizer("L2O-DM"), 15_910
+    start = student.loop().enter(student.initial_state({"x": tf.zeros([size])}, make_seed(0)))
+    block = pull_back.replayed_size(student.loop(), start, size, num_steps)
+    if num_steps == 200:
+        assert block is None, "what fits is kept"
+        return
+    kept = pull_back.Kept(tf.zeros([num_steps, size]), None, tf.zeros([size]), start, None, None)
+    shares = pull_back._num_shares(kept, block)
+    assert pull_back.REPLAYED_AT_ONCE <= shares <= pull_back.SHARES
+    assert block <= 1024
+    assert 0.3 * 2**30 < 320 * num_steps * block * shares <= 0.5 * 2**30
