@@ -98,7 +98,7 @@ def _block_size(loop: Loop, kept: Kept, jit_compile: bool) -> int | None:
     num_coordinates, num_steps = kept.grads.shape[1], _length(kept.grads)
     if kept.states is None:
         return replayed_size(loop, kept.start, num_coordinates, num_steps)
-    if not jit_compile or _cached(loop) is None:
+    if not jit_compile or _cached(loop) is None or not isinstance(num_steps, int):
         return None
     count = -(-num_coordinates // _cached(loop))
     return min(num_coordinates, 16 * -(-num_coordinates // (16 * count)))  # alike, in vectors of 16

@@ -215,10 +215,11 @@ def test_only_the_optimizer_may_be_compiled_with_xla():
     tiny.assert_gradients(found[1], run.named(expected[1]), rtol=1e-10)
 
 
-def test_one_trace_serves_all_windows_and_lengths():
+@pytest.mark.parametrize("xla", [None, "update"])
+def test_one_trace_serves_all_windows_and_lengths(xla):
     run = Run(layers=(3,))
     signature = tf.nest.map_structure(tf.TensorSpec.from_tensor, run.state), tf.TensorSpec([None, 4], tf.int32)
-    window = tf.function(run.window, signature, autograph=False)
+    window = tf.function(lambda state, batches: run.window(state, batches, xla=xla), signature, autograph=False)
     for steps in (2, STEPS):
         batches = run.batches[: steps + 1]
         _, gradients, state, _ = window(run.state, batches)
