@@ -78,9 +78,9 @@ def quadratic(batch_size: int = 128, num_dims: int = 10, stddev: float = 0.01, d
     require_not_negative("stddev", stddev)
 
     def init(seed: Seed) -> tuple[Params, Constants]:
-        x = stddev * tf.random.stateless_normal([batch_size, num_dims], fold(seed, 0), dtype=dtype, alg="philox")
-        w = tf.random.stateless_uniform([batch_size, num_dims, num_dims], fold(seed, 1), dtype=dtype, alg="philox")
-        y = tf.random.stateless_uniform([batch_size, num_dims], fold(seed, 2), dtype=dtype, alg="philox")
+        x = stddev * tf.random.stateless_normal([batch_size, num_dims], fold(seed, 0), dtype=dtype)
+        w = tf.random.stateless_uniform([batch_size, num_dims, num_dims], fold(seed, 1), dtype=dtype)
+        y = tf.random.stateless_uniform([batch_size, num_dims], fold(seed, 2), dtype=dtype)
         return {"x": x}, {"w": w, "y": y}
 
     def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
@@ -108,7 +108,7 @@ def square_cos(batch_size: int = 128, num_dims: int = 2, stddev: float = 0.01) -
 
     def init(seed: Seed) -> tuple[Params, Constants]:
         params, constants = bowls.init(seed)
-        c = tf.random.stateless_uniform([batch_size, num_dims, num_dims], fold(seed, 3), alg="philox")
+        c = tf.random.stateless_uniform([batch_size, num_dims, num_dims], fold(seed, 3))
         return params, constants | {"c": c}
 
     def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:

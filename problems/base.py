@@ -2,14 +2,15 @@
 
 An *optimizee* is whatever is being optimized; a *problem* is an optimizee together with its data. A problem
 owns no variable and no iterator. All randomness enters through explicit seeds, so that the same seed gives the
-same run, on every device and after every resume::
+same run, on a CPU or a GPU and after every resume::
 
     params, constants = problem.init(seed)              # θ_0, and what stays fixed during one run
     batches = problem.sample(seed, num_steps)           # the randomness of T steps, leading axis T
     loss = problem.loss(params, constants, batch)       # f(θ_t), differentiable in params
 
 `loss` is traced into the compiled unroll. `init` and `sample` run outside XLA (`tf.random.stateless_*` gives other
-numbers inside it), and travel as tensors.
+numbers inside it), and travel as tensors. On CPUs and GPUs TensorFlow draws by Philox anyway, so `alg` is left to it:
+asked for Philox, it derives the generator's key by twenty operations for every draw, in the place of one.
 """
 
 from collections.abc import Callable
@@ -132,16 +133,15 @@ def fold(seed: Seed, *values) -> Seed:
     return seed
 
 
-@tf.function(autograph=False)  # one operation to call or to trace, in the place of twenty
+@tf.function(autograph=False)  # one operation to trace, in the place of five
 def _fold_in(seed, value):
-    return tf.random.fold_in(seed, value, alg="philox")
+    return tf.random.fold_in(seed, value)
 
 
 def normal_like(like: Params, leading: list[int], seed: Seed, stddev: float) -> Params:
     """Draws N(0, stddev²) in the shapes of `like`, behind `leading` axes."""
     return {
-        key: stddev
-        * tf.random.stateless_normal([*leading, *value.shape], fold(seed, k), dtype=value.dtype, alg="philox")
+        key: stddev * tf.random.stateless_normal([*leading, *value.shape], fold(seed, k), dtype=value.dtype)
         for k, (key, value) in enumerate(like.items())
     }
 

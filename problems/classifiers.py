@@ -171,7 +171,7 @@ def _classifier(
     def init(seed: Seed) -> tuple[Params, Constants]:
         spread = {key: _GAIN / math.sqrt(shape[0]) if stddev is None else stddev for key, shape in shapes.items()}
         return {
-            key: spread[key] * tf.random.stateless_normal(shape, fold(seed, k), alg="philox")
+            key: spread[key] * tf.random.stateless_normal(shape, fold(seed, k))
             for k, (key, shape) in enumerate(shapes.items())
         }, ()
 

@@ -40,11 +40,11 @@ def confocal_microscopy_3d(batch_size: int = 32, num_points: int = 5, size: int 
     names = [f"point_{k}/{variable}" for k in range(num_points) for variable in _RANGES]
 
     def uniform(seed: Seed, keys: list[str]) -> Params:
-        draws = (tf.random.stateless_uniform([batch_size, 1], fold(seed, k), alg="philox") for k in range(len(keys)))
+        draws = (tf.random.stateless_uniform([batch_size, 1], fold(seed, k)) for k in range(len(keys)))
         return dict(zip(keys, draws, strict=True))
 
     def init(seed: Seed) -> tuple[Params, Constants]:
-        dark = 0.01 * tf.random.stateless_normal([batch_size, 1], fold(seed, 1), alg="philox")
+        dark = 0.01 * tf.random.stateless_normal([batch_size, 1], fold(seed, 1))
         target = _volume(uniform(fold(seed, 2), [*names, "background"]), num_points, size)
         norm = tf.sqrt(tf.reduce_sum(tf.square(target), axis=(1, 2, 3), keepdims=True))
         return uniform(fold(seed, 0), names) | {"background": dark}, target / norm

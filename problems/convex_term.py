@@ -76,7 +76,7 @@ def convex_term(problem: Problem, num_dims: int = 20, bound: float = 1.0) -> Pro
 
 def _clipped_squares(num_dims: int) -> Problem:
     def init(seed: Seed) -> tuple[Params, Constants]:
-        return {"x": tf.zeros([num_dims])}, tf.random.stateless_uniform([num_dims], seed, -1.0, 1.0, alg="philox")
+        return {"x": tf.zeros([num_dims])}, tf.random.stateless_uniform([num_dims], seed, -1.0, 1.0)
 
     def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
         del batch

@@ -77,7 +77,7 @@ def sparse_gradient(problem: Problem, probability: float = 0.99) -> Problem:
 
     def draw(like: Params, num_steps: int, seed: Seed) -> Params:
         uniform = {
-            key: tf.random.stateless_uniform([num_steps, *value.shape], fold(seed, _GAPS, k), alg="philox")
+            key: tf.random.stateless_uniform([num_steps, *value.shape], fold(seed, _GAPS, k))
             for k, (key, value) in enumerate(like.items())
         }
         return {key: tf.cast(value >= probability, like[key].dtype) for key, value in uniform.items()}

@@ -106,9 +106,9 @@ def from_keras(
         return start(seed), constants
 
     def sample(seed: Seed, num_steps: int) -> Batches:
-        indices = tf.random.stateless_uniform([num_steps, batch_size], seed, 0, size, tf.int32, alg="philox")
+        indices = tf.random.stateless_uniform([num_steps, batch_size], seed, 0, size, tf.int32)
         shape = [num_steps, pure.num_seeds, 2]
-        seeds = tf.random.stateless_uniform(shape, fold(seed, _SEEDS), 0, tf.int32.max, tf.int32, alg="philox")
+        seeds = tf.random.stateless_uniform(shape, fold(seed, _SEEDS), 0, tf.int32.max, tf.int32)
         return Minibatch(indices, seeds)
 
     def minibatch_loss(params: Params, constants: Constants, batch: Minibatch) -> tf.Tensor:

@@ -27,14 +27,14 @@ class Box(NamedTuple):
 
     def draw(self, seed: Seed) -> tf.Tensor:
         low, high = tf.constant(self.low), tf.constant(self.high)
-        return low + (high - low) * tf.random.stateless_uniform([2], seed, alg="philox")
+        return low + (high - low) * tf.random.stateless_uniform([2], seed)
 
 
 class Normal(NamedTuple):
     """Where a run starts: standard normal."""
 
     def draw(self, seed: Seed) -> tf.Tensor:
-        return tf.random.stateless_normal([2], seed, alg="philox")
+        return tf.random.stateless_normal([2], seed)
 
 
 def _square(low: float, high: float) -> Box:

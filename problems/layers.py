@@ -32,7 +32,7 @@ def starts(tensors: Mapping[str, Start]) -> Callable[[Seed], Params]:
 
     def init(seed: Seed) -> Params:
         return {
-            key: mean + stddev * tf.random.stateless_normal(shape, fold(seed, k), alg="philox")
+            key: mean + stddev * tf.random.stateless_normal(shape, fold(seed, k))
             for k, (key, (shape, stddev, mean)) in enumerate(tensors.items())
         }
 

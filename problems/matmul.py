@@ -37,7 +37,7 @@ def matmul_algorithm(size: int = 2, rank: int = 7) -> Problem:
 
     def init(seed: Seed) -> tuple[Params, Constants]:
         thetas = {
-            name: tf.random.stateless_normal([size**2, rank], fold(seed, k), alg="philox")
+            name: tf.random.stateless_normal([size**2, rank], fold(seed, k))
             for k, name in enumerate(("theta_a", "theta_b"))
         }
         return {name: theta / tf.norm(theta, axis=0) for name, theta in thetas.items()}, ()

@@ -16,7 +16,7 @@ def with_replacement(size: int, batch_size: int) -> Sample:
     """Every row with the same probability at every draw, as the original program draws from MNIST."""
 
     def sample(seed: Seed, num_steps: int) -> tf.Tensor:
-        return tf.random.stateless_uniform([num_steps, batch_size], seed, 0, size, tf.int32, alg="philox")
+        return tf.random.stateless_uniform([num_steps, batch_size], seed, 0, size, tf.int32)
 
     return sample
 
@@ -39,10 +39,10 @@ def shuffled_queue(size: int, batch_size: int, capacity: int = QUEUE) -> Sample:
     def sample(seed: Seed, num_steps: int) -> tf.Tensor:
         drawn = num_steps * batch_size
         position = tf.range(drawn + 12 * held)  # a row enters later than 12 queues: with probability e^-12 it is missed
-        unit = tf.random.stateless_uniform(position.shape, fold(seed, 0), dtype=tf.float64, alg="philox")
+        unit = tf.random.stateless_uniform(position.shape, fold(seed, 0), dtype=tf.float64)
         waiting = -held * tf.math.log1p(-unit)
         leaves = tf.cast(tf.maximum(position - held, 0), tf.float64) + waiting
-        first = tf.random.stateless_uniform([], fold(seed, 1), 0, size, tf.int32, alg="philox")
+        first = tf.random.stateless_uniform([], fold(seed, 1), 0, size, tf.int32)
         rows = (tf.argsort(leaves)[:drawn] + first) % size
         return tf.reshape(rows, [num_steps, batch_size])
 

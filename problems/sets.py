@@ -140,7 +140,7 @@ def sum_of_members(members: Sequence[Member]) -> Problem:
 
 def draw(members: Sequence, seed: Seed) -> int:
     """Index of the member that a run with this seed gets; all are equally probable."""
-    return int(tf.random.stateless_uniform([], seed, 0, len(members), tf.int32, alg="philox"))
+    return int(tf.random.stateless_uniform([], seed, 0, len(members), tf.int32))
 
 
 def _call(function: Callable, options: Options) -> str:

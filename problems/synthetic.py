@@ -247,7 +247,7 @@ def _linear(seed: Seed, num_dims: int) -> Constants:
 
 
 def _bits(seed: Seed, num_rows: int, num_dims: int) -> tf.Tensor:
-    bits = tf.random.stateless_uniform([num_rows, num_dims], seed, 0, 2, tf.int32, alg="philox")
+    bits = tf.random.stateless_uniform([num_rows, num_dims], seed, 0, 2, tf.int32)
     return tf.cast(bits, tf.float32)
 
 
@@ -265,7 +265,7 @@ def _sum_squares(values: tf.Tensor) -> tf.Tensor:
 
 
 def _normal(shape: list[int], seed: Seed) -> tf.Tensor:
-    return tf.random.stateless_normal(shape, seed, alg="philox")
+    return tf.random.stateless_normal(shape, seed)
 
 
 def _require_even(name: str, value: int) -> None:

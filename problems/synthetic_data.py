@@ -126,7 +126,7 @@ def epochs(num_rows: int, batch_size: int) -> Callable[[Seed, int], tf.Tensor]:
 
     def sample(seed: Seed, num_steps: int) -> tf.Tensor:
         num_epochs = -(-num_steps // per_epoch)
-        keys = tf.random.stateless_uniform([num_epochs, num_rows], fold(seed, 0), alg="philox")
+        keys = tf.random.stateless_uniform([num_epochs, num_rows], fold(seed, 0))
         order = tf.argsort(keys, axis=1, stable=True)[:, : per_epoch * batch_size]
         return tf.reshape(order, [num_epochs * per_epoch, batch_size])[:num_steps]
 

@@ -59,11 +59,7 @@ def random_scaling(problem: Problem, bound: float = 3.0) -> Problem:
     def init(seed: Seed) -> tuple[Params, Constants]:
         params, inner = problem.init(seed)
         scale = {
-            key: tf.exp(
-                tf.random.stateless_uniform(
-                    value.shape, fold(seed, _SCALE, k), -bound, bound, value.dtype, alg="philox"
-                )
-            )
+            key: tf.exp(tf.random.stateless_uniform(value.shape, fold(seed, _SCALE, k), -bound, bound, value.dtype))
             for k, (key, value) in enumerate(params.items())
         }
         return {key: value / scale[key] for key, value in params.items()}, Scaled(inner, scale)

@@ -108,7 +108,7 @@ def initial_log_learning_rates(sizes: Sequence[int], seed: Seed, low: float, hig
     if low == high:
         return tf.fill([1, sum(sizes)], tf.constant(low, dtype))
     own, shared = (
-        tf.random.stateless_uniform([1, count], fold(seed, level), low / 2, high / 2, dtype, alg="philox")
+        tf.random.stateless_uniform([1, count], fold(seed, level), low / 2, high / 2, dtype)
         for level, count in enumerate((sum(sizes), len(sizes)))
     )
     return own + nest.spread(shared, sizes)

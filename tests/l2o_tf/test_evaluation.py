@@ -21,11 +21,11 @@ def weather() -> Problem:
     """Its loss is what the run and the minibatch make it, whatever an optimizer does."""
 
     def init(seed):
-        start, offset = tf.unstack(tf.random.stateless_uniform([2], seed, alg="philox"))
+        start, offset = tf.unstack(tf.random.stateless_uniform([2], seed))
         return {"x": start}, offset
 
     def sample(seed, num_steps):
-        return tf.random.stateless_uniform([num_steps], seed, alg="philox")
+        return tf.random.stateless_uniform([num_steps], seed)
 
     return Problem(
         "weather", init, sample, lambda params, constants, batch: 0.0 * params["x"] + 10.0 * constants + batch

@@ -26,15 +26,15 @@ def perceptron(batch_size=0, dtype=tf.float32) -> Problem:
 
     def init(seed):
         params = {
-            name: 0.5 * tf.random.stateless_normal(shape, fold(seed, index), dtype=dtype, alg="philox")
+            name: 0.5 * tf.random.stateless_normal(shape, fold(seed, index), dtype=dtype)
             for index, (name, shape) in enumerate(SHAPES.items())
         }
-        return params, {"shift": 0.1 * tf.random.stateless_normal([6], fold(seed, 99), dtype=dtype, alg="philox")}
+        return params, {"shift": 0.1 * tf.random.stateless_normal([6], fold(seed, 99), dtype=dtype)}
 
     def sample(seed, num_steps):
         if not batch_size:
             return no_batches(seed, num_steps)
-        return tf.random.stateless_uniform([num_steps, batch_size], seed, 0, 16, tf.int32, alg="philox")
+        return tf.random.stateless_uniform([num_steps, batch_size], seed, 0, 16, tf.int32)
 
     def loss(params, constants, batch):
         points, labels = (tf.gather(x, batch), tf.gather(y, batch)) if batch_size else (x, y)

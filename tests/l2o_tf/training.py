@@ -49,7 +49,7 @@ def sometimes_nan(share: float) -> Problem:
 
     def init(seed):
         params, constants = problem.init(seed)
-        chance = tf.random.stateless_uniform([], fold(seed, 9), alg="philox")
+        chance = tf.random.stateless_uniform([], fold(seed, 9))
         return params, {**constants, "nan": tf.where(chance < share, float("nan"), 0.0)}
 
     def loss(params, constants, batch):
