@@ -216,7 +216,7 @@ def _check_loss(problem, params, constants, batches):
     value_and_grad = unroll.value_and_grad(lambda p, b: problem.loss(p, constants, b))
     plain, xla = (tf.function(value_and_grad, jit_compile=jit, autograph=False) for jit in (False, True))
     loss, grads = plain(params, first)
-    assert loss.shape == ()
+    assert (loss.shape, loss.dtype) == ((), next(iter(params.values())).dtype)
     assert np.isfinite(loss)
     assert any(np.any(g) for g in grads.values()), "a gradient of zero at the start"
     for name, param in params.items():

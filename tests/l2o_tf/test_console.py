@@ -1,8 +1,14 @@
 """What the scripts keep from a terminal."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import tensorflow as tf
 
 from l2o_tf import console
+
+ROOT = Path(__file__).resolve().parents[2]
 
 MESSAGE = """Graph execution error:
 
@@ -29,3 +35,18 @@ def test_tracing_many_functions_of_one_line_is_no_news(caplog):
             tf.function(lambda x: x + 1)(1.0)
         tf.get_logger().warning("of something else")
     assert [record.getMessage() for record in caplog.records] == ["of something else"]
+
+
+def test_the_collector_rests_during_the_import_only():
+    """In an interpreter of its own, where TensorFlow is imported as by a script."""
+    code = """
+import gc
+from l2o_tf import console
+collected = []
+gc.callbacks.append(lambda phase, info: collected.append(phase))
+console.import_tensorflow()
+assert len(collected) < 20, len(collected)
+assert gc.isenabled() and gc.get_freeze_count() > 100_000
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
