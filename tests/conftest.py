@@ -3,7 +3,6 @@
 Nothing here imports TensorFlow, so that a test that does not need it does not pay for it.
 """
 
-import gc
 import os
 import random
 import sys
@@ -22,7 +21,6 @@ def _environment() -> None:
     os.environ["MPLBACKEND"] = "Agg"
     if (BESIDE / "data" / "tfds").is_dir():
         os.environ.setdefault("TFDS_DATA_DIR", str(BESIDE / "data" / "tfds"))
-    gc.set_threshold(200_000, 50, 100)  # graphs are many objects, and few of them are garbage
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers > 1:  # TensorFlow takes every core for each process otherwise
         threads = str(max(1, (os.cpu_count() or 1) // workers))
