@@ -1,16 +1,36 @@
+import inspect
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from problems import PROBLEM_SETS, PROBLEMS, make_problem
+from problems.base import make_seed
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_readme_counts_them():
     assert f"has {len(PROBLEMS)} problems" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_every_problem_keeps_the_contract(name):
+    small = {"vgg16": {"blocks": [[4]] * 5, "batch_size": 4}, "confocal_microscopy_3d": {"size": 8}}
+    problem = make_problem(name, data="embedded", **small.get(name, {}))
+    assert problem.name == name
+    params, constants = problem.init(make_seed(0))
+    assert params and all(value.dtype == tf.float32 and value.shape.is_fully_defined() for value in params.values())
+    batches = problem.sample(make_seed(1), 4)
+    assert all(leaf.shape[0] == 4 for leaf in tf.nest.flatten(batches))
+    batch = tf.nest.map_structure(lambda leaf: leaf[0], batches)
+    loss = tf.function(problem.loss, jit_compile=True)(params, constants, batch)
+    assert loss.shape == [] and loss.dtype == tf.float32
+    tf.debugging.assert_near(loss, problem.loss(params, constants, batch), rtol=1e-5)
+    assert (problem.data is None) == (problem.evaluate is None)
+    assert inspect.getdoc(PROBLEMS[name])
 
 
 @pytest.mark.parametrize(
