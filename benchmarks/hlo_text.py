@@ -16,7 +16,8 @@ class Instruction(NamedTuple):
 
     Attributes:
         name: in the text, and in a profile.
-        where: `"forward"` for the first loop of the program, `"backward"` for the second, else `"outside"`.
+        where: `"forward"` for the first loop of the program, `"backward"` for those after it (one, or one for each
+            share of the blocks), else `"outside"`.
         kind: `"product"`, `"nonlinearity"`, `"arithmetic"`, `"kept rows"` or `"move"`.
         what: operations and shapes, for people.
     """
@@ -32,9 +33,9 @@ def instructions(text: str) -> dict[str, Instruction]:
     computations, entry = _parse(text)
     loops = [line for line in computations[entry] if line[2] == "while"]
     where = dict.fromkeys(computations, "outside")
-    for loop, place in zip(loops, ("forward", "backward"), strict=False):
+    for number, loop in enumerate(loops):
         for name in _reachable(computations, _CALLED.findall(loop[3])):
-            where[name] = place
+            where[name] = "backward" if number else "forward"
     fused = {
         c for lines in computations.values() for line in lines if line[2] == "fusion" for c in _CALLED.findall(line[3])
     }

@@ -77,12 +77,16 @@ def durations(folder: str) -> Counter:
 
 
 def rows(found: list[tuple[Instruction, float]], names: dict[str, str]) -> list[dict]:
-    """For the record: a row per place and kind, then the longest instructions."""
+    """For the record: a row per place and kind, then the longest instructions, those of all blocks as one."""
     groups: Counter = Counter()
+    alike: Counter = Counter()
+    first: dict = {}
     for instruction, ms in found:
         groups[instruction.where, instruction.kind] += ms
+        alike[instruction[1:]] += ms
+        first.setdefault(instruction[1:], instruction)
     slices = [{**names, "where": where, "kind": kind, "ms": round(ms, 4)} for (where, kind), ms in groups.most_common()]
-    single = [{**names, **i._asdict(), "ms": round(ms, 4)} for i, ms in found[:TOP]]
+    single = [{**names, **first[key]._asdict(), "ms": round(ms, 4)} for key, ms in alike.most_common(TOP)]
     return slices + single
 
 

@@ -29,10 +29,17 @@ TEXT = """HloModule m, entry_computation_layout={(f32[2,3])->f32[2,3]}
   ROOT %tuple.2 = (s32[], f32[4,9]{1,0}) tuple(%add.2)
 }
 
+%body.3 (arg.3: (s32[], f32[4,9])) -> (s32[], f32[4,9]) {
+  %arg.3 = (s32[], f32[4,9]{1,0}) parameter(0)
+  %add.3 = f32[4,9]{1,0} add(%arg.3, %arg.3)
+  ROOT %tuple.3 = (s32[], f32[4,9]{1,0}) tuple(%add.3)
+}
+
 ENTRY %main (a: f32[4,9]) -> f32[4,9] {
   %a = f32[4,9]{1,0} parameter(0)
   %while.1 = (s32[], f32[4,9]{1,0}) while(%a), condition=%c.1, body=%body.1
   %while.2 = (s32[], f32[4,9]{1,0}) while(%while.1), condition=%c.2, body=%body.2
+  %while.3 = (s32[], f32[4,9]{1,0}) while(%while.2), condition=%c.3, body=%body.3
   ROOT %copy.3 = f32[4,9]{1,0} copy(%a)
 }
 """
@@ -43,9 +50,16 @@ def test_what_the_instructions_are():
     assert found["dot.1"][1:] == ("forward", "product", "[4,4] x [4,9] -> [4,9]")
     assert found["fusion.1"][1:] == ("forward", "nonlinearity", "tanh: [4,9]")
     assert found["add.2"][1:] == ("backward", "arithmetic", "add: [4,9]")
+    assert found["add.3"].where == "backward"
     assert found["row.2"][1:3] == ("backward", "kept rows")
     assert found["copy.3"][1:] == ("outside", "move", "copy: [4,9]")
     assert "tanh.1" not in found
+
+
+def test_what_is_alike_in_the_blocks_is_one_row():
+    found = hlo_text.instructions(TEXT)
+    _, both = profile_unroll.rows([(found["add.2"], 2.0), (found["add.3"], 1.0)], {"problem": "digits"})
+    assert (both["name"], both["what"], both["ms"]) == ("add.2", "add: [4,9]", 3.0)
 
 
 @pytest.fixture(scope="module")
