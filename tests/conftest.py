@@ -3,9 +3,11 @@
 Nothing here imports TensorFlow, so that a test that does not need it does not pay for it.
 """
 
+import functools
 import os
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,21 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("the recorded references are not there: ../shared/reference")
     return folder
+
+
+@pytest.fixture(scope="session")
+def recordings(shared_dir: Path) -> Callable[[str], dict[str, np.ndarray]]:
+    """`"dm_golden" -> {key: array}`: a file of `shared_dir`, read once; `"weights/dm"` is one, too."""
+
+    @functools.cache
+    def read(name: str) -> dict[str, np.ndarray]:
+        with np.load(shared_dir / f"{name}.npz", allow_pickle=False) as file:
+            arrays = dict(file)
+        for array in arrays.values():
+            array.setflags(write=False)
+        return arrays
+
+    return read
 
 
 @pytest.fixture(scope="session")

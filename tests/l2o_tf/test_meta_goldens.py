@@ -51,10 +51,10 @@ RNNPROP = Recording(
 )
 
 
-def load(shared_dir, recording, suffix=""):
+def load(recordings, recording, suffix=""):
     """The recorded arrays, the student with the weights they were made with, and the loss."""
-    golden = np.load(shared_dir / f"{recording.file}{suffix}.npz")
-    weights = np.load(shared_dir / "weights" / f"{golden['weights']}.npz")
+    golden = recordings(f"{recording.file}{suffix}")
+    weights = recordings(f"weights/{golden['weights']}")
     student = make_optimizer(recording.optimizer)
     tiny.assign(student, {key: weights[key] for key in student.named_variables})
     x, y = tf.constant(golden["X"]), tf.constant(golden["Y"])
@@ -119,8 +119,8 @@ def assert_weights(golden, run, student, tolerance):
 
 
 @pytest.mark.parametrize("recording", [DM, RNNPROP], ids=lambda recording: recording.optimizer)
-def test_five_windows_of_meta_training(shared_dir, recording):
-    golden, student, loss, state = load(shared_dir, recording)
+def test_five_windows_of_meta_training(recordings, recording):
+    golden, student, loss, state = load(recordings, recording)
     tolerance, variables, steps = recording.tolerance, student.trainable_variables, 0
     meta_optimizers = {kind: keras.optimizers.Adam(1e-3, epsilon=1e-8) for kind in "MI"}
     main, imitate = main_window(loss, student), imitation_window(student)
@@ -143,8 +143,8 @@ def test_five_windows_of_meta_training(shared_dir, recording):
         assert_weights(golden, run, student, tolerance.weights)
 
 
-def test_a_window_with_scaled_coordinates(shared_dir):
-    golden, student, loss, state = load(shared_dir, DM, "_scaled")
+def test_a_window_with_scaled_coordinates(recordings):
+    golden, student, loss, state = load(recordings, DM, "_scaled")
     _, gradients, state, trajectory = main_window(loss, student)(state)
     np.testing.assert_allclose(trajectory.losses, golden["run0/fx"], rtol=5e-5)
     assert_params(golden, "run0", state.params, DM.tolerance.params, rtol=5e-5)
@@ -154,8 +154,8 @@ def test_a_window_with_scaled_coordinates(shared_dir):
 
 @pytest.mark.parametrize("window", ["run0", "run1"])
 @pytest.mark.parametrize("recording", [DM, RNNPROP], ids=lambda recording: recording.optimizer)
-def test_the_tolerance_tells_the_raced_gradient_apart(shared_dir, recording, window):
-    golden = np.load(shared_dir / f"{recording.file}.npz")
+def test_the_tolerance_tells_the_raced_gradient_apart(recordings, recording, window):
+    golden = recordings(recording.file)
     for name in [name for name in golden["keys"] if name.startswith("lstm_1")]:
         clean, raced = golden[f"{window}/grad/{name}"], golden[f"{window}/grad_raced/{name}"]
         assert np.abs(clean - raced).max() > 1e-3 * np.abs(clean).max()

@@ -42,9 +42,9 @@ CLOSED_LOOPS = {"mlp": ("mnist", 150), "relu": ("mnist_relu", 100), "conv": ("sc
 
 
 @pytest.mark.parametrize("name", CLOSED_LOOPS)
-def test_evaluation(shared_dir, tfds_dir, name):
+def test_evaluation(recordings, tfds_dir, name):
     """The released checkpoint optimizes a network on MNIST; the original's losses, minibatch by minibatch."""
-    golden, checkpoint = (np.load(shared_dir / f"l2o_scale_{file}.npz") for file in ("eval_golden", "ckpt"))
+    golden, checkpoint = (recordings(f"l2o_scale_{file}") for file in ("eval_golden", "ckpt"))
     optimizer = student(lambda key: checkpoint[f"LOL/{key}".replace("/", "__")])
     problem_name, steps = CLOSED_LOOPS[name]
     problem = make_problem(problem_name, mode="test", data="tfds")
@@ -68,8 +68,8 @@ def test_evaluation(shared_dir, tfds_dir, name):
 class Recording:
     """The recorded set-up: a 6-5-3 sigmoid network on 40 points, and weights that are far from their start."""
 
-    def __init__(self, shared_dir):
-        self.golden = np.load(shared_dir / "l2o_scale_meta_golden.npz")
+    def __init__(self, recordings):
+        self.golden = recordings("l2o_scale_meta_golden")
         self.student = student(lambda name: self.golden[f"weights/LOL/{name}"])
         self.x, self.y = tf.constant(self.golden["cfg/data"]), tf.constant(self.golden["cfg/labels"].ravel(), tf.int32)
         self.start = {name: tf.constant(self.golden[f"cfg/x0/{i}"]) for i, name in enumerate(TENSORS)}
@@ -153,12 +153,12 @@ class Recording:
 
 
 @pytest.mark.parametrize("case", ["second", "first"])
-def test_windows_of_meta_training(shared_dir, case):
+def test_windows_of_meta_training(recordings, case):
     """Meta-loss, objectives, states and all 31 meta-gradients, with and without second derivatives.
 
     Imitation, which has no use for second derivatives, starts every window where this does.
     """
-    recording = Recording(shared_dir)
+    recording = Recording(recordings)
     golden, window, lecture = recording.golden, recording.window(case == "second"), recording.lecture()
     state = begin(recording.student, recording.start, [golden[f"cfg/loglr0/{i}"] for i in range(4)])
     for u in range(3):
@@ -179,8 +179,8 @@ def test_windows_of_meta_training(shared_dir, case):
         recording.expected(name, state.optimizer, nest.flatten(state.params))
 
 
-def test_first_and_second_order_are_told_apart(shared_dir):
-    golden = np.load(shared_dir / "l2o_scale_meta_golden.npz")
+def test_first_and_second_order_are_told_apart(recordings):
+    golden = recordings("l2o_scale_meta_golden")
     for name in reference.shapes():
         first, second = (golden[f"{case}/u0/grad/LOL/{name}"] for case in ("first", "second"))
         assert np.abs(first - second).max() > 1e-3 * np.abs(second).max(), name

@@ -18,9 +18,9 @@ def dataset(images, labels) -> Dataset:
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_the_original_program_agrees(name, shared_dir):
-    with np.load(shared_dir / "l2o_scale_problems_golden.npz") as file:
-        record = {key.removeprefix(f"{name}/"): file[key] for key in file.files if key.startswith(f"{name}/")}
+def test_the_original_program_agrees(name, recordings):
+    golden = recordings("l2o_scale_problems_golden")
+    record = {key.removeprefix(f"{name}/"): value for key, value in golden.items() if key.startswith(f"{name}/")}
     problem = convolutional(name, RECORDED[name], dataset(record["data"], record["labels"]), 4)
     template, constants = problem.init(SEED)
     assert [list(value.shape) for value in template.values()] == [

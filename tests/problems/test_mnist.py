@@ -47,13 +47,13 @@ def test_keras_cache_and_tfds_give_the_same_data(options, tmp_path, monkeypatch)
     assert load("mnist", "test", DataOptions("auto", str(tmp_path))).info == load("mnist", "test", options).info
 
 
-def test_row_numbers_mean_what_they_meant_in_the_original_program(options, shared_dir):
+def test_row_numbers_mean_what_they_meant_in_the_original_program(options, recordings):
     """Losses recorded from the original program on its own minibatches, which are row numbers of the test file."""
-    with np.load(shared_dir / "l2o_scale_eval_golden.npz", allow_pickle=False) as file:
-        keys = ("layer_0/w", "layer_0/b", "layer_1/w", "layer_1/b")
-        params = {key: file[f"mlp/x0/{i}"] for i, key in enumerate(keys)}
-        end = {key: file[f"mlp/final/{i}"] for i, key in enumerate(keys)}
-        batches, losses = file["mlp/batches"].astype(np.int32), file["mlp/losses"]
+    golden = recordings("l2o_scale_eval_golden")
+    keys = ("layer_0/w", "layer_0/b", "layer_1/w", "layer_1/b")
+    params = {key: golden[f"mlp/x0/{i}"] for i, key in enumerate(keys)}
+    end = {key: golden[f"mlp/final/{i}"] for i, key in enumerate(keys)}
+    batches, losses = golden["mlp/batches"].astype(np.int32), golden["mlp/losses"]
     problem = mnist(mode="test", data_options=options)
     assert abs(problem.loss(params, (), batches[0]).numpy() - losses[0]) < 1e-6
     # After the last recorded loss there was one more update, so this one agrees closely but not exactly ...

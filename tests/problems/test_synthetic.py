@@ -145,9 +145,8 @@ CLASSIFIERS = {  # and what draws the data, which are the recorded ones here
 
 
 @pytest.fixture(scope="module")
-def recorded(shared_dir):
-    with np.load(shared_dir / "l2o_scale_problems_golden.npz") as file:
-        return {key: file[key] for key in file.files}
+def recorded(recordings):
+    return recordings("l2o_scale_problems_golden")
 
 
 def check_against_the_record(problem, constants, batch, prefix, recorded):

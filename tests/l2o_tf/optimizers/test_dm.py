@@ -54,9 +54,9 @@ def test_other_members_of_the_family(options, features, preprocess, scale):
 
 
 @pytest.mark.parametrize("name", RELEASED)
-def test_original_program(shared_dir, name):
+def test_original_program(recordings, name):
     """50 steps of the untouched original on 320 coordinates, with each released file that is there."""
-    golden, weights = np.load(shared_dir / "dm_golden.npz"), dict(np.load(shared_dir / "weights" / f"{name}.npz"))
+    golden, weights = recordings("dm_golden"), recordings(f"weights/{name}")
     assert tuple(golden["names"]) == RELEASED
     order = reference.random_weights(np.random.default_rng(0))
     student = tiny.student({key: weights[key] for key in order})
@@ -66,8 +66,8 @@ def test_original_program(shared_dir, name):
         np.testing.assert_allclose(value, golden[f"{name}/final_{key}"], rtol=0, atol=2e-4, err_msg=key)
 
 
-def test_the_numpy_reference_follows_the_original_program(shared_dir):
-    golden, weights = np.load(shared_dir / "dm_golden.npz"), dict(np.load(shared_dir / "weights" / "dm.npz"))
+def test_the_numpy_reference_follows_the_original_program(recordings):
+    golden, weights = recordings("dm_golden"), recordings("weights/dm")
     weights = tiny.in_float64(weights)
     deltas, _, _ = reference.play(weights, np.float64(golden["grads"]), reference.zero_state(weights, 320))
     np.testing.assert_allclose(deltas, golden["dm/deltas"], rtol=0, atol=5e-6)

@@ -62,9 +62,9 @@ def test_other_members_of_the_family(options, theirs):
     np.testing.assert_allclose(run(student.cell, inputs)[0], expected, rtol=1e-9, atol=1e-15)
 
 
-def test_original_program(shared_dir):
+def test_original_program(recordings, shared_dir):
     """50 steps of the untouched original on 320 coordinates, with the released file loaded as it is."""
-    golden = np.load(shared_dir / "rnnprop_golden.npz")
+    golden = recordings("rnnprop_golden")
     (name,) = golden["names"]
     student, card = load_optimizer(str(shared_dir / "weights" / f"{name}.npz"))
     assert card["optimizer"] == student.kind == "RNNprop"
@@ -77,10 +77,10 @@ def test_original_program(shared_dir):
         np.testing.assert_allclose(value, golden[f"{name}/final_{key}"], rtol=0, atol=2e-5, err_msg=key)
 
 
-def test_the_numpy_reference_follows_the_original_program(shared_dir):
-    golden = np.load(shared_dir / "rnnprop_golden.npz")
+def test_the_numpy_reference_follows_the_original_program(recordings):
+    golden = recordings("rnnprop_golden")
     (name,) = golden["names"]
-    deltas, _, _ = expect(dict(np.load(shared_dir / "weights" / f"{name}.npz")), golden["grads"])
+    deltas, _, _ = expect(recordings(f"weights/{name}"), golden["grads"])
     np.testing.assert_allclose(deltas, golden[f"{name}/deltas"], rtol=0, atol=1e-8)
 
 

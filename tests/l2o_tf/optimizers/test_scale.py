@@ -119,9 +119,9 @@ def recorded(golden, key, step):
     return np.concatenate([golden[f"A/traj/{key}/{i}"][step] for i in range(4)])
 
 
-def test_original_program(shared_dir):
+def test_original_program(recordings):
     """20 steps of the untouched original on four tensors: parameters and every state after every step."""
-    golden = np.load(shared_dir / "l2o_scale_golden.npz")
+    golden = recordings("l2o_scale_golden")
     optimizer = student({name: golden[f"A/weights/LOL/{name}"] for name in reference.shapes()})
     params = {str(i): tf.constant(golden[f"params0/{i}"]) for i in range(4)}
     state = optimizer.initial_state(params, SEED)
@@ -145,8 +145,8 @@ def assert_close(value, expected):
     np.testing.assert_allclose(value, expected, rtol=0, atol=min(1e-5, 5e-6 * max(1e-3, np.abs(expected).max())))
 
 
-def test_the_numpy_reference_follows_the_original_program(shared_dir):
-    golden = np.load(shared_dir / "l2o_scale_golden.npz")
+def test_the_numpy_reference_follows_the_original_program(recordings):
+    golden = recordings("l2o_scale_golden")
     weights = {name: np.float64(golden[f"A/weights/LOL/{name}"]) for name in reference.shapes()}
     states, z = reference.initial_state(weights, [np.float64(golden[f"A/loglr0/{i}"]) for i in range(4)])
     params = [np.float64(golden[f"params0/{i}"]) for i in range(4)]
