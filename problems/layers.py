@@ -52,8 +52,34 @@ def dense(params: Params, layer: str, rows: tf.Tensor) -> tf.Tensor:
 
 def batch_norm(hidden: tf.Tensor, beta: tf.Tensor | float = 0.0) -> tf.Tensor:
     """`(x − mean) / √(variance + ε) + β` with the moments of each channel over the minibatch and all positions."""
-    mean, variance = tf.nn.moments(hidden, axes=list(range(len(hidden.shape) - 1)))
-    return (hidden - mean) * tf.math.rsqrt(variance + BATCH_NORM_EPSILON) + beta
+    return _normalized(hidden) + beta
+
+
+@tf.custom_gradient
+def _normalized(x: tf.Tensor) -> tf.Tensor:
+    """`y = r (x − mean)` with `r = 1/√(variance + ε)`, and its gradient written out::
+
+        ∂L/∂x = r (ȳ − mean(ȳ) − y mean(ȳ y)),    ȳ = ∂L/∂y
+
+    which reads and writes the images half as often as that of `tf.nn.moments`; second derivatives follow from it.
+    (Those of `tf.nn.moments` lack a term: it takes the mean in its variance for a constant.)
+    """
+    centred = x - _mean(x)
+    scale = tf.math.rsqrt(_mean(tf.square(centred)) + BATCH_NORM_EPSILON)
+    y = centred * scale
+
+    def gradient(y_bar):
+        return scale * (y_bar - _mean(y_bar) - y * _mean(y_bar * y))
+
+    return y, gradient
+
+
+def _mean(x: tf.Tensor) -> tf.Tensor:
+    """Of each channel, `[..., C] -> [C]`; over the minibatch by a product, the fastest sum there is on a processor."""
+    size = tf.shape(x)[0]
+    rows = tf.reshape(x, [size, -1])
+    positions = tf.matmul(tf.ones([1, size], x.dtype), rows) / tf.cast(size, x.dtype)
+    return tf.reduce_mean(tf.reshape(positions, [-1, x.shape[-1]]), axis=0)
 
 
 def max_pool(hidden: tf.Tensor, width: int = 2) -> tf.Tensor:
