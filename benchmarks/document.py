@@ -88,8 +88,12 @@ def memory(runs: Sequence[Run]) -> list[str]:
 
 
 def profile(runs: Sequence[Run]) -> list[str]:
-    """What a meta-step is made of."""
-    run = runs[-1]
+    """What a meta-step is made of, of each problem and optimizer the newest run."""
+    newest_of = {(run["arguments"]["problem"], run["arguments"]["optimizer"]): run for run in runs}
+    return "\n\n".join("\n".join(_profile(run)) for run in newest_of.values()).splitlines()
+
+
+def _profile(run: Run) -> list[str]:
     wall, asked = run["arguments"]["ms"], run["arguments"]
     rows = [
         (row["where"], row["kind"], row.get("name"), row.get("what"), row["ms"], f"{100 * row['ms'] / wall:.1f} %")

@@ -105,6 +105,19 @@ def test_the_document_has_a_place_for_everything_and_is_written_twice_alike(prof
     assert written.count("a cpu, 2 cores, cpu; tensorflow 2.21.0; commit 0123456789, 2025-01-31.") == 4
 
 
+def test_of_each_optimizer_the_newest_profile():
+    row = {"where": "forward", "kind": "product", "ms": 1.0}
+    runs = [
+        run("profile", [row], problem="mnist", optimizer=o, ms=ms, unroll_length=20)
+        for o, ms in (("A", 1.0), ("B", 2.0), ("A", 3.0))
+    ]
+    found = [line for line in document.profile(runs) if "ms per step" in line]
+    assert [line.split(",")[:2] for line in found] == [
+        ["A on mnist", " 3.00 ms per step"],
+        ["B on mnist", " 2.00 ms per step"],
+    ]
+
+
 def test_a_place_without_an_end():
     with pytest.raises(ValueError, match="without '<!-- end of hlo -->'"):
         document.write(document.markers("hlo")[0], [run("hlo", [])])
