@@ -1,6 +1,7 @@
 """A compiled meta-epoch: windows in a row, an update of the meta-parameters after each."""
 
 import functools
+import re
 
 import keras
 import numpy as np
@@ -141,3 +142,26 @@ def test_entries_that_are_not_finite_can_be_left_out():
     report = meta_epoch(SEED, EPOCH, windows_of(3))
     assert (report.num_windows, bool(report.diverged)) == (2, True)
     np.testing.assert_array_equal(phi, [4.0, 5.0])
+
+
+def operations_of_the_host(lesson, student):
+    """Types of operations that talk to Python, to files or to another device, in a meta-epoch and all it calls."""
+    meta_epoch = compile_meta_epoch(lesson, student.trainable_variables, adam(), STEPS)
+    graph = meta_epoch.get_concrete_function(SEED, EPOCH, windows_of(WINDOWS)).graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    assert sum(node.op == "While" for node in nodes) > 1  # the windows, and the steps
+    talk = re.compile("PyFunc|Print|String|Iterator|Dataset|Summary|Send|Recv|[Ff]eed|File|Save|Restore|Copy")
+    return {node.op for node in nodes if talk.search(node.op)}
+
+
+def test_nothing_leaves_the_device_in_a_meta_epoch():
+    student, _ = tiny.random_student(1, layers=(4, 3))
+    lesson = own_trajectory(tiny.perceptron(4), student, objective=total, jit_compile=True)
+    assert operations_of_the_host(lesson, student) == set()
+
+    def talkative(run, seed, num_steps):
+        run, outcome = lesson.window(run, seed, num_steps)
+        tf.print(outcome.meta_loss)
+        return run, outcome
+
+    assert operations_of_the_host(lesson._replace(window=talkative), student) == {"PrintV2", "StringFormat"}
