@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -30,6 +31,17 @@ def test_what_the_peer_needs_is_named(exported):
     facts = json.loads((exported / "training" / "facts.json").read_text())
     assert set(facts["named"]) == {"batches", "images", "labels", *facts["weights"]}
     assert (facts["phase"], facts["num_steps"], facts["batch_size"]) == ("training", 3, 16)
+
+
+@pytest.mark.parametrize("optimizer", ["L2O-DM", "RNNprop", "L2O-Scale"])
+def test_a_window_keeps_to_its_device(optimizer):
+    problem, student = make_problem("digits", data="embedded"), make_optimizer(optimizer)
+    params, _ = problem.init(gpu_hlo.SEED)
+    arguments = params, student.initial_state(params, gpu_hlo.SEED), problem.sample(gpu_hlo.SEED, 4)
+    step = gpu_hlo.training_step(problem, student, in_blocks=False)
+    text = step.experimental_get_compiler_ir(*arguments)(stage="hlo")
+    assert len(re.findall(r" while\(", text)) == 2
+    assert not re.search(r" (infeed|outfeed|send|recv|custom-call)[\w-]*\(", text)
 
 
 @needs_jax
