@@ -89,8 +89,10 @@ def memory(runs: Sequence[Run]) -> list[str]:
 
 def profile(runs: Sequence[Run]) -> list[str]:
     """What a meta-step is made of, of each problem and optimizer the newest run."""
-    newest_of = {(run["arguments"]["problem"], run["arguments"]["optimizer"]): run for run in runs}
-    return "\n\n".join("\n".join(_profile(run)) for run in newest_of.values()).splitlines()
+    lines = []
+    for run in {(run["arguments"]["problem"], run["arguments"]["optimizer"]): run for run in runs}.values():
+        lines += [*_profile(run), ""]
+    return lines[:-1]
 
 
 def _profile(run: Run) -> list[str]:

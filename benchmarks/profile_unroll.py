@@ -80,13 +80,12 @@ def rows(found: list[tuple[Instruction, float]], names: dict[str, str]) -> list[
     """For the record: a row per place and kind, then the longest instructions, those of all blocks as one."""
     groups: Counter = Counter()
     alike: Counter = Counter()
-    first: dict = {}
+    longest = {instruction[1:]: instruction for instruction, _ in reversed(found)}
     for instruction, ms in found:
         groups[instruction.where, instruction.kind] += ms
         alike[instruction[1:]] += ms
-        first.setdefault(instruction[1:], instruction)
     slices = [{**names, "where": where, "kind": kind, "ms": round(ms, 4)} for (where, kind), ms in groups.most_common()]
-    single = [{**names, **first[key]._asdict(), "ms": round(ms, 4)} for key, ms in alike.most_common(TOP)]
+    single = [{**names, **longest[key]._asdict(), "ms": round(ms, 4)} for key, ms in alike.most_common(TOP)]
     return slices + single
 
 
