@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from benchmarks import floor, gpu_hlo, peers
 from benchmarks.measure import Worker
@@ -15,6 +16,7 @@ from l2o_tf.optimizers import make_optimizer
 from problems import make_problem
 
 ROOT = Path(__file__).resolve().parents[2]
+LEAVES = re.compile(r" (infeed|outfeed|send|recv|custom-call)[\w-]*\(")
 needs_jax = pytest.mark.skipif(peers.interpreter() is None, reason=peers.MISSING)
 
 
@@ -41,7 +43,12 @@ def test_a_window_keeps_to_its_device(optimizer):
     step = gpu_hlo.training_step(problem, student, in_blocks=False)
     text = step.experimental_get_compiler_ir(*arguments)(stage="hlo")
     assert len(re.findall(r" while\(", text)) == 2
-    assert not re.search(r" (infeed|outfeed|send|recv|custom-call)[\w-]*\(", text)
+    assert not LEAVES.search(text)
+
+
+def test_a_program_that_calls_out_is_found():
+    calling = tf.function(lambda matrix: tf.linalg.qr(matrix)[0], jit_compile=True, autograph=False)
+    assert LEAVES.search(calling.experimental_get_compiler_ir(tf.eye(3))(stage="hlo"))
 
 
 @needs_jax

@@ -43,7 +43,7 @@ def value_and_grad(function, variables):
 
 @pytest.fixture
 def keras_in_float64():
-    """What Keras rounds in float32 is up to a hundred times as much as what the problems do."""
+    """In float32 Keras rounds more than the problems do, enough to turn a ReLU."""
     before = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
