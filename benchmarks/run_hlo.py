@@ -122,7 +122,7 @@ def bench(folder: Path, repetitions: int) -> dict[str, dict[str, float | None]]:
         ValueError: if results differ from those that TensorFlow has stored.
     """
     facts = json.loads((folder / "facts.json").read_text())
-    with np.load(folder / "arrays.npz") as stored:
+    with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
         arguments, outputs = (
             [stored[f"{kind}_{i}"] for i in range(sum(name.startswith(kind) for name in stored.files))]
             for kind in ("in", "out")

@@ -138,7 +138,7 @@ def unfinished(folder: Path, settings: Mapping[str, Any]) -> list[Result]:
         record = json.loads((folder / SUMMARY).read_bytes())
         if record["complete"] or record["flags"] != _as_read(settings):
             return []
-        curves = dict(np.load(io.BytesIO((folder / CURVES).read_bytes())))
+        curves = dict(np.load(io.BytesIO((folder / CURVES).read_bytes()), allow_pickle=False))
         return [_read(entry, curves) for entry in record["results"]]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return []  # none, or damaged: evaluated anew
