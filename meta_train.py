@@ -83,12 +83,21 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
                 export(folder, trainer, data)
         save()
         export(folder, trainer, data)
-    outcome = trainer.standing.stopped or "All meta-epochs are done." if trainer.finished else "Stopped."
-    print(f"{outcome} {trainer.standing.epoch:,} meta-epochs, {trainer.standing.skips:,} of them diverged.")
+    print(f"{_outcome(trainer)} {trainer.standing.epoch:,} meta-epochs, {trainer.standing.skips:,} of them diverged.")
     print(f"Weights: {folder / 'weights.npz'}")
     if not trainer.finished:
         print("The same command continues.")
     return 128 + received[0] if received and not trainer.finished else 0
+
+
+def _outcome(trainer) -> str:
+    """How a meta-training ended, or that it has not."""
+    state = trainer.standing.curriculum
+    if not trainer.finished or trainer.standing.stopped:
+        return trainer.standing.stopped or "Stopped."
+    if trainer.config.initial_weights and not state.improved and not state.stage:
+        return "No validation beat that of the initial weights, which are the result."
+    return "All meta-epochs are done."
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import keras
 
-from l2o_tf import architectures, devices, names
+from l2o_tf import architectures, devices, names, trained
 from l2o_tf.config import Config
 from l2o_tf.meta_optimizers import META_OPTIMIZERS
 from l2o_tf.objectives import OBJECTIVES
@@ -41,10 +41,10 @@ def make_optimizees(config: Config) -> Sequence[Problem]:
 
 
 def make_student(config: Config) -> Optimizer:
-    """The optimizer that is to be trained, with initial weights.
+    """The optimizer that is to be trained, with random weights or those of `initial_weights`.
 
     Raises:
-        ValueError: for an unknown optimizer, or if there is nothing to learn.
+        ValueError: for an unknown optimizer, if there is nothing to learn, or if the weights are not of such a one.
     """
     assignments = [
         [pattern, kind, _architecture(config, kind, config.seed + index)]
@@ -57,6 +57,8 @@ def make_student(config: Config) -> Optimizer:
     if not student.trainable_variables:
         received = f"net_assignments={config.net_assignments}" if assignments else f"optimizer={config.optimizer}"
         raise ValueError(f"Received --{received}, where nothing can be trained; expected one of {list(CELLS)}.")
+    if config.initial_weights:
+        trained.begin_with(student, config.initial_weights)
     return student
 
 

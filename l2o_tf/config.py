@@ -27,6 +27,9 @@ class Config:
         "What the optimizer is trained on: a name of `python -m problems --list`, or 'path/to/file.py:function'.",
     )
     optimizer: str = _field("L2O-DM", "Architecture of the learned optimizer, or path/to/file.py:Cell.")
+    initial_weights: str = _field(
+        "", "Trained weights to begin with, as evaluate.py takes them (a shipped name, a run); default: random ones."
+    )
     problem_stddev: float = _field(0.0, "Standard deviation of the optimizee's start; 0: the problem's own.")
     layers: str = _field("20,20", "Hidden sizes of L2O-DM and RNNprop; empty: none.")
     preprocess: str = _field("LogAndSign", "Input of L2O-DM: 'LogAndSign', 'Clamp' or 'identity' (DeepMind's toys).")

@@ -50,7 +50,7 @@ class Event(NamedTuple):
         stage, horizon: of the curriculum, and steps per run.
         report: of the meta-epoch, as Python numbers.
         steps_per_second: optimizee steps per second, without validation.
-        validations: of the end of a period: none, one, or two where a new stage got its baseline.
+        validations: one at the end of a period, and one of the baseline where a stage that has one begins.
         messages: what a person should be told.
     """
 
@@ -81,7 +81,8 @@ class MetaTrainer:
         self.config = config
         self.optimizees = optimizees
         self.student = student
-        self.standing = Standing()
+        # Weights that somebody has trained before are the result until they are beaten.
+        self.standing = Standing(curriculum=cl.with_baseline(0) if config.initial_weights else cl.initial_state())
         self.curriculum = make_curriculum(config)
         self._seed = make_seed(config.seed)
         params = optimizees[0].init(self._seed)[0]
@@ -148,8 +149,10 @@ class MetaTrainer:
 
     def advance(self) -> Event:
         """Runs one meta-epoch, and the validation if a period ends with it."""
-        standing, config = self.standing, self.config
+        standing, config, began = self.standing, self.config, time.monotonic()
         epoch, stage, horizon = standing.epoch, standing.curriculum.stage, self.horizon
+        messages = []
+        validations = [self._set_baseline(messages)] if standing.curriculum.phase is cl.Phase.BASELINE else []
         member, lesson, started = self._choose_optimizee(), self._choose_lesson(), time.monotonic()
         self._set_learning_rate()
         if member not in self._meta_epochs:
@@ -161,11 +164,10 @@ class MetaTrainer:
         )
         report = Report(*(value.numpy().item() for value in report))
         seconds = time.monotonic() - started
-        messages = self._count(report, lesson)
-        validations = []
+        messages += self._count(report, lesson)
         if standing.epoch % config.evaluation_period == 0 or standing.epoch == config.num_epochs:
-            validations = self._end_period(messages)
-        standing.wall_seconds += time.monotonic() - started
+            validations += self._end_period(messages)
+        standing.wall_seconds += time.monotonic() - began
         speed, problem = report.num_steps / seconds, self.optimizees[member].name
         return Event(epoch, problem, lesson, stage, horizon, report, speed, validations, messages)
 
@@ -231,16 +233,21 @@ class MetaTrainer:
                 self._keep_best()
         if action is cl.Action.NEXT_STAGE:
             self._restore_best(clear_slots=self.config.reset_slots)
-            validations.append(self._validate())
-            standing.curriculum = cl.rebaseline(self.curriculum, standing.curriculum, validations[1].cost)
-            messages.append(
-                f"stage {standing.curriculum.stage}: training on {self.horizon} steps; "
-                f"to beat: {validations[1].cost:.4g} after {validations[1].losses.shape[1]} steps"
-            )
+            validations.append(self._set_baseline(messages))
         elif action is cl.Action.STOP:
             standing.stopped = cl.stop_reason(standing.curriculum)
             messages.append(standing.stopped)
         return validations
+
+    def _set_baseline(self, messages: list[str]) -> Validation:
+        """Validates the weights that a stage begins with, which it has to beat."""
+        validation = self._validate()._replace(is_baseline=True)
+        self.standing.curriculum = cl.rebaseline(self.curriculum, self.standing.curriculum, validation.cost)
+        messages.append(
+            f"stage {validation.stage}: training on {self.horizon} steps; "
+            f"to beat: {validation.cost:.4g} after {validation.losses.shape[1]} steps"
+        )
+        return validation
 
     def _validate(self) -> Validation:
         """Runs the student on the validation runs; the seeds are always the same, or new ones, as configured."""

@@ -97,7 +97,8 @@ def _scalars(event: Event) -> dict[str, float]:
         values |= {"train/meta_loss": event.report.meta_loss, "train/final_loss": event.report.final_loss}
     else:
         values |= {event.lesson: event.report.meta_loss}
-    for name, validation in zip(("validation/loss", "validation/baseline"), event.validations, strict=False):
+    for validation in event.validations:
+        name = "validation/baseline" if validation.is_baseline else "validation/loss"
         at_training_horizon = float(validation.losses[:, validation.horizon_train - 1].mean())
         values |= {
             name: validation.cost,

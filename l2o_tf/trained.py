@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from l2o_tf import checkpoint, names
 from l2o_tf.checkpoint import CARD, WEIGHTS, tensorflow1
 from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, make_optimizer
@@ -60,6 +62,40 @@ def load_optimizer(name: str, learning_rate: float | None = None) -> tuple[Optim
         f"Received optimizer {name!r}, expected one of {known}, the folder of a run, or a weight file of the original "
         f"program.{names.hint(name, known)}"
     )
+
+
+def begin_with(student: Optimizer, name: str) -> None:
+    """Gives a student the weights of a trained optimizer, to be trained further.
+
+    What the student is told beyond its shapes, such as an output scale, is its own; a warning says where it differs.
+
+    Args:
+        student: of the same kind and sizes.
+        name: as in `load_optimizer`, but of one that has weights.
+
+    Raises:
+        ValueError: if there is no such optimizer, or it is of another kind or of other sizes.
+    """
+    if is_analytic(name):
+        raise ValueError(
+            f"Received --initial_weights={name}, which has none. Expected one of {pretrained_names()}, the folder of a "
+            "run, or a weight file of the original program."
+        )
+    found, _ = load_optimizer(name)
+    if found.kind != student.kind:
+        raise ValueError(
+            f"Received --initial_weights={name}, which is of the architecture {found.kind}, for {student.kind}. Use "
+            f"--optimizer={found.kind}, or other weights."
+        )
+    checkpoint.assign_weights(student, checkpoint.named_weights(found))
+    there, here = found.architecture, student.architecture
+    differences = {key: (there[key], here[key]) for key in there.keys() - _OF_STARTS if there[key] != here[key]}
+    if differences:
+        logging.warning("%s was trained with other arguments (there, here): %s.", name, differences)
+
+
+_OF_STARTS = {"name", "seed", "initializer", "projection_stddev", "assignments"}
+"""Arguments of an optimizer that do not matter once it has weights, or are compared by shapes alone."""
 
 
 def _from_folder(folder: Path, name: str) -> tuple[Optimizer, dict[str, Any]]:

@@ -17,12 +17,13 @@ from problems.base import Problem, Seed
 
 
 class Validation(NamedTuple):
-    """One validation: `cost` decides, `losses [R, N_valid]` are its curves."""
+    """One validation: `cost` decides, `losses [R, N_valid]` are its curves; `is_baseline`: what a stage has to beat."""
 
     cost: float
     losses: np.ndarray
     stage: int
     horizon_train: int
+    is_baseline: bool = False
 
 
 class Validator:

@@ -28,10 +28,12 @@ RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (6, ("l2o_tf.techniques", "l2o_tf.techniques.*")),
     (7, ("l2o_tf.assembly", "l2o_tf.averaging", "l2o_tf.inspection", "l2o_tf.meta_epoch", "l2o_tf.standing")),
     (7, ("l2o_tf.evaluation", "l2o_tf.meta_optimizers", "l2o_tf.meta_trainer", "l2o_tf.validation")),
-    (8, ("l2o_tf.checkpoint", "l2o_tf.checkpoint.*", "l2o_tf.plots", "l2o_tf.plots.*")),
+    (8, ("l2o_tf.checkpoint.__main__",)),
+    (7, ("l2o_tf.checkpoint", "l2o_tf.checkpoint.*", "l2o_tf.trained")),
+    (8, ("l2o_tf.plots", "l2o_tf.plots.*")),
     (8, ("l2o_tf.comparison", "l2o_tf.console", "l2o_tf.keras_optimizer", "l2o_tf.cards", "l2o_tf.__main__")),
     (8, ("l2o_tf.xla_cache",)),
-    (8, ("l2o_tf.progress", "l2o_tf.records", "l2o_tf.reporting", "l2o_tf.run_directory", "l2o_tf.trained")),
+    (8, ("l2o_tf.progress", "l2o_tf.records", "l2o_tf.reporting", "l2o_tf.run_directory")),
     (9, ("meta_train", "evaluate", "reproduce", "benchmarks", "benchmarks.*", "examples.*", "docs.api.*")),
 )
 OURS = ("l2o_tf", "problems", "meta_train", "evaluate", "reproduce", "benchmarks")

@@ -147,6 +147,11 @@ def initial_state() -> CurriculumState:
     return CurriculumState(stage=0, periods=0, stale=0, best=math.inf, improved=False, phase=Phase.TRAINING)
 
 
+def with_baseline(stage: int) -> CurriculumState:
+    """A stage before its first period, whose first weights, given or the best of the stage before, are to be beaten."""
+    return initial_state()._replace(stage=stage, phase=Phase.BASELINE)
+
+
 def step(curriculum: Curriculum, state: CurriculumState, validation_cost: float) -> tuple[CurriculumState, Action]:
     """Takes the validation cost at the end of a period and says what comes next.
 
@@ -169,7 +174,7 @@ def step(curriculum: Curriculum, state: CurriculumState, validation_cost: float)
     if state.periods < curriculum.min_periods or state.stale < curriculum.patience:
         return state, Action.CONTINUE
     if state.improved and state.stage + 1 < curriculum.num_stages:
-        return initial_state()._replace(stage=state.stage + 1, phase=Phase.BASELINE), Action.NEXT_STAGE
+        return with_baseline(state.stage + 1), Action.NEXT_STAGE
     return state._replace(phase=Phase.STOPPED), Action.STOP
 
 
@@ -191,7 +196,7 @@ def rebaseline(curriculum: Curriculum, state: CurriculumState, validation_cost: 
 
 def has_result(state: CurriculumState) -> bool:
     """Whether any weights were ever worth saving; False only while stage 0 has seen no finite cost."""
-    return state.improved or state.stage > 0
+    return state.best < math.inf or state.stage > 0
 
 
 def stop_reason(state: CurriculumState) -> str:
@@ -202,9 +207,10 @@ def stop_reason(state: CurriculumState) -> str:
         return f"Stage {state.stage} is finished and there is no next stage; its best weights are the result."
     if not has_result(state):
         return f"No validation cost was below infinity in the {state.periods} periods of stage 0; there is no result."
+    began = f"the best weights of stage {state.stage - 1}" if state.stage else "the weights it began with"
     return (
-        f"Stage {state.stage} did not beat its baseline {state.best:.6g} in {state.periods} periods; "
-        f"the best weights of stage {state.stage - 1} are the result."
+        f"Stage {state.stage} did not beat its baseline {state.best:.6g} in {state.periods} periods; {began} are the "
+        "result."
     )
 
 

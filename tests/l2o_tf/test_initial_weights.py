@@ -1,0 +1,121 @@
+"""Meta-training that begins with trained weights: `--initial_weights`."""
+
+import numpy as np
+import pytest
+
+import meta_train
+from l2o_tf import checkpoint
+from l2o_tf.optimizers import make_optimizer
+from l2o_tf.run_directory import Checkpoints
+from l2o_tf.trained import begin_with
+from tests.l2o_tf import training
+
+CURRICULUM = {"curriculum": True, "curriculum_steps": "4,8,12", "min_periods": 1, "evaluation_period": 1}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A trained optimizer of the tests' architecture, with weights that no seed gives."""
+    folder = tmp_path_factory.mktemp("trained")
+    optimizer = training.trainer().student
+    weights = {name: value + 0.25 for name, value in checkpoint.named_weights(optimizer).items()}
+    checkpoint.save_weights(folder, weights, {"optimizer": optimizer.kind, "architecture": optimizer.architecture})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def before(folder):
+    return checkpoint.load_weights(folder)[1]
+
+
+def trainer(folder, **options):
+    return training.trainer(initial_weights=str(folder), **options)
+
+
+def test_it_begins_with_them(folder, before):
+    training.assert_same(training.weights(trainer(folder, seed=8)), before)
+    assert training.differ(training.weights(training.trainer(seed=8)), before)
+
+
+class TestResult:
+    def test_their_validation_comes_first(self, folder):
+        with training.eagerly():
+            trained = trainer(folder, evaluation_period=2)
+            events = [trained.advance() for _ in range(2)]
+        (baseline,), (period,) = (event.validations for event in events)
+        assert (baseline.is_baseline, period.is_baseline) == (True, False)
+        assert events[0].messages == [f"stage 0: training on 8 steps; to beat: {baseline.cost:.4g} after 8 steps"]
+        assert [entry["epoch"] for entry in trained.standing.history] == [0, 2]
+
+    @pytest.mark.parametrize(("cost", "kept"), [(4.0, False), (5.0, True), (float("nan"), True)])
+    def test_what_does_not_beat_them_is_not_kept(self, folder, before, cost, kept):
+        with training.eagerly():
+            trained = trainer(folder, num_epochs=1)
+            training.scripted(trained, [5.0, cost])
+            trained.advance()
+        assert training.differ(training.weights(trained), before)
+        assert training.differ(trained.best_weights(), before) != kept
+        assert ("initial weights, which are the result" in meta_train._outcome(trained)) == kept
+
+    def test_a_curriculum_may_end_with_them(self, folder, before):
+        with training.eagerly():
+            trained = trainer(folder, **CURRICULUM)
+            training.scripted(trained, [5.0, 5.5])
+            trained.advance()
+        assert trained.finished
+        training.assert_same(trained.best_weights(), before)
+        assert trained.standing.stopped == (
+            "Stage 0 did not beat its baseline 5 in 1 periods; the weights it began with are the result."
+        )
+
+    def test_a_later_stage_begins_as_ever(self, folder):
+        with training.eagerly():
+            trained = trainer(folder, **CURRICULUM)
+            training.scripted(trained, [5.0, 4.0, 4.5, 6.0, 6.5])
+            events = [trained.advance() for _ in range(3)]
+        assert [[v.is_baseline for v in e.validations] for e in events] == [[True, False], [False, True], [False]]
+        assert "best weights of stage 0" in trained.standing.stopped
+
+
+def test_a_resumed_run_validates_them_no_more(folder, tmp_path):
+    with training.eagerly():
+        first = trainer(folder, num_epochs=3)
+        checkpoints = Checkpoints(tmp_path, first)
+        first.advance()
+        checkpoints.save()
+        second = trainer(folder, num_epochs=3)
+        Checkpoints(tmp_path, second)
+        for trained in (first, second):
+            while not trained.finished:
+                trained.advance()
+    assert [entry["epoch"] for entry in second.standing.history] == [0, 2, 3]
+    assert second.standing.history == first.standing.history
+    training.assert_same(training.weights(second), training.weights(first))
+    training.assert_same(second.best_weights(), first.best_weights())
+
+
+class TestRefused:
+    def test_no_weights(self):
+        with pytest.raises(ValueError, match="Received --initial_weights=Adam, which has none. Expected one of"):
+            trainer("Adam")
+
+    def test_unknown(self):
+        with pytest.raises(ValueError, match="Received optimizer 'RNNpropp'.*RNNprop"):
+            trainer("RNNpropp")
+
+    def test_another_architecture(self, folder):
+        with pytest.raises(ValueError, match="architecture L2O-DM, for RNNprop. Use --optimizer=L2O-DM"):
+            trainer(folder, optimizer="RNNprop")
+
+    def test_other_sizes(self, folder):
+        with pytest.raises(ValueError, match=r"another architecture than .*expected \(3"):
+            trainer(folder, layers="3")
+
+
+def test_other_arguments_are_said(folder, caplog):
+    begin_with(make_optimizer("L2O-DM", {"layers": [2], "seed": 9}), str(folder))
+    assert not caplog.records
+    other = make_optimizer("L2O-DM", {"layers": [2], "scale": 0.5})
+    begin_with(other, str(folder))
+    assert "(there, here): {'scale': (0.01, 0.5)}" in caplog.text
+    assert np.all(other.named_variables["linear/b"].numpy() == checkpoint.load_weights(folder)[1]["linear/b"])
