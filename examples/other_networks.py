@@ -11,6 +11,12 @@ from problems import DataOptions, Problem
 from problems.networks import mnist
 
 
+def ten_thousand(mode: str = "train", data_options: DataOptions | None = None) -> Problem:
+    """`mnist` on the first 10,000 of its images, as many as an evaluation has; for meta-training in long runs."""
+    problem = mnist(mode=mode, data_options=data_options)
+    return problem._replace(sample=lambda seed, num_steps: problem.sample(seed, num_steps) % 10_000, evaluate=None)
+
+
 def tanh(mode: str = "test", data_options: DataOptions | None = None) -> Problem:
     """784-32-10 with tanh on MNIST (25,450 coordinates)."""
     return mnist(layers=(32,), activation="tanh", mode=mode, data_options=data_options)

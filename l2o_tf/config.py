@@ -84,7 +84,8 @@ class Config:
         0.0, "Validate and keep the running average of the weights over about 1/(1 - this) updates; 0: the weights."
     )
     objective: str = _field(
-        "sum", "Meta-loss of a window's T+1 losses: 'sum', 'mean', 'final', 'penultimate' or 'log_ratio'; see the docs."
+        "sum",
+        "Meta-loss of a window's T+1 losses: 'sum', 'mean', 'final', 'penultimate', 'log_mean', 'log_ratio'; see docs.",
     )
     judge: str = _field(
         "steps", "Losses of the objective: of the 'steps', of fixed minibatches ('sample'), of all data ('whole')."

@@ -17,7 +17,7 @@ CHOICES = {
     "data": ("auto", "tfds", "embedded"),
     "split": ("original", "train", "test"),
     "objective": (
-        *("sum", "mean", "final", "penultimate"),
+        *("sum", "mean", "final", "penultimate", "log_mean"),
         *("log_ratio", "log_ratio_numerator", "log_ratio_original", "ratio_original"),
     ),
     "judge": ("steps", "sample", "whole"),

@@ -39,6 +39,16 @@ def penultimate(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
     return losses[-2]
 
 
+def log_mean(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
+    """`ln(1/(T+1) Σ_{t=0}^{T} f(θ_t) + ε)`, ε = 1e-6: what an evaluation reports, of a window.
+
+    A window counts as much at the end of a run, where losses are small, as at its beginning; within it a loss counts by
+    its size, so that a spike is not forgiven.
+    """
+    del first
+    return tf.math.log(tf.reduce_mean(losses) + 1e-6)
+
+
 def mean_log_ratio(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
     """`1/(T+1) Σ_{t=0}^{T} ln(f(θ_t) / (f_0 + ε) + ε)`, ε = 1e-6: relative progress counts, as in L2O-Scale.
 
@@ -78,6 +88,7 @@ OBJECTIVES: dict[str, Objective] = {
     "mean": mean,
     "final": final,
     "penultimate": penultimate,
+    "log_mean": log_mean,
     "log_ratio": mean_log_ratio,
     "log_ratio_numerator": mean_log_ratio_numerator,
     "log_ratio_original": mean_log_ratio_original,

@@ -15,6 +15,7 @@ WEIGHTS = {
 
 
 RATIOS = {  # (losses, first) -> value
+    "log_mean": lambda f, first: np.log(np.mean(f)),
     "log_ratio": lambda f, first: np.mean(np.log(f / first)),
     "log_ratio_numerator": lambda f, first: np.mean(np.log(f / first)),
     "log_ratio_original": lambda f, first: np.mean(np.log(f[[0, 0, 1, 2]] / first)),
@@ -53,7 +54,8 @@ def test_ratio(name, first):
 
 
 def test_where_epsilon_is():
-    """At a loss of 0 the ratio counts as ε, or the loss does."""
+    """At a loss of 0 the ratio counts as ε, or the loss, or its mean."""
     losses = tf.constant([0.0, 0.0])
+    np.testing.assert_allclose(OBJECTIVES["log_mean"](losses), np.log(1e-6), rtol=1e-5)
     np.testing.assert_allclose(OBJECTIVES["log_ratio"](losses, tf.constant(4.0)), np.log(1e-6), rtol=1e-5)
     np.testing.assert_allclose(OBJECTIVES["log_ratio_numerator"](losses, tf.constant(4.0)), np.log(1e-6 / 4), rtol=1e-5)
