@@ -8,11 +8,14 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pytest
 from nbclient import NotebookClient
 
 import evaluate
 import meta_train
+from examples import other_networks
 from l2o_tf.optimizers import make_optimizer
+from problems.base import make_seed
 from tests import scripts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,6 +65,12 @@ def test_other_networks(tmp_path):
     losses = {name: curves[f"{file}:{name}/Adam"].mean(0) for name in ("tanh", "elu")}
     assert all(loss[0] > 2.2 and loss[-1] < 1.5 for loss in losses.values())
     assert not np.array_equal(losses["tanh"], losses["elu"])
+
+
+@pytest.mark.usefixtures("tfds_dir")
+def test_ten_thousand_images():
+    batches = other_networks.ten_thousand().sample(make_seed(0), 50).numpy()
+    assert 9_900 < batches.max() < 10_000
 
 
 def test_the_notebook():
