@@ -47,6 +47,7 @@ def trained_on(card: Card) -> str:
         runs(card),
         f"with {' and '.join(techniques).replace('_', '-')}" if techniques else "plain",
         f"{card['meta_epochs']:,} meta-epochs",
+        *([f"which began with {config['initial_weights']}"] if config.get("initial_weights") else []),
     ]
     return ", ".join(parts)
 
@@ -158,17 +159,20 @@ def _table(results: Mapping[str, Any]) -> list[str]:
     """A Markdown table of results; no lines where there are none."""
     if not results:
         return []
-    steps = [at["step"] for at in next(iter(results.values()))["at"]]
+    steps = sorted({at["step"] for result in results.values() for at in result["at"]})
     lines = [
-        "ln of the mean of the 50 losses that end at the step, mean ± standard deviation over runs; data: "
-        f"{next(iter(results.values()))['data']}.",
+        "ln of the mean of the 50 losses that end at the step, mean ± standard deviation over runs.",
         "",
         f"| problem | runs | {' | '.join(f'{step:,}' for step in steps)} | diverged |",
         "|---|---|" + "---|" * (len(steps) + 1),
     ]
     for problem, result in sorted(results.items()):
-        cells = [f"{at['mean']:.2f} ± {at['std']:.2f}" for at in result["at"]]
+        found = {at["step"]: f"{at['mean']:.2f} ± {at['std']:.2f}" for at in result["at"]}
+        cells = [found.get(step, "") for step in steps]
         lines.append(f"| {problem} | {result['runs']} | {' | '.join(cells)} | {result['at'][-1]['diverged']:.0%} |")
+    for data in dict.fromkeys(result["data"] for result in results.values()):
+        own = ", ".join(sorted(problem for problem, result in results.items() if result["data"] == data))
+        lines += ["", f"Data of {own}: {data}."]
     return lines
 
 

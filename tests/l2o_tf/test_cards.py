@@ -40,6 +40,25 @@ def test_it_is_good_up_to_where_it_was_best():
     assert cards.good_for(card, {"mnist_relu": {"at": at}}).endswith("up to 100 steps")
 
 
+def test_a_table_of_runs_of_different_lengths_and_data():
+    at = [{"step": step, "mean": -step / 100, "std": 0.5, "diverged": 0.0} for step in (100, 200)]
+    results = {name: {"data": data, "runs": 2, "at": at[:n]} for name, data, n in (("a", "x", 1), ("b", "y", 2))}
+    lines = cards._table({**results, "c": results["b"]})
+    assert lines[2:] == [
+        "| problem | runs | 100 | 200 | diverged |",
+        "|---|---|---|---|---|",
+        "| a | 2 | -1.00 ± 0.50 |  | 0% |",
+        *[f"| {name} | 2 | -1.00 ± 0.50 | -2.00 ± 0.50 | 0% |" for name in "bc"],
+        *["", "Data of a: x.", "", "Data of b, c: y."],
+    ]
+
+
+def test_what_it_began_with_is_said():
+    card, _ = cards.read("L2O-DM")
+    begun = {**card, "config": {**card["config"], "initial_weights": "some/run"}}
+    assert cards.trained_on(begun) == f"{cards.trained_on(card)}, which began with some/run"
+
+
 def test_a_set_of_problems_with_runs_of_random_length():
     card, results = cards.read("L2O-Scale-Meta")
     assert cards.trained_on(card) == "scale_meta, runs of random length, plain, 1,000 meta-epochs"
