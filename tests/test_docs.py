@@ -5,6 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from absl import flags
+
+import evaluate
+import meta_train
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "experiments").glob("*.md")])
@@ -69,6 +73,16 @@ def test_every_option_is_in_the_glossary():
     options = defined_flags((ROOT / "l2o_tf" / "config.py").read_text())
     assert "unroll_length" in options
     assert not options - set(FLAG.findall(text))
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.flags")), ids=lambda path: path.stem)
+def test_recipes_are_configurations(recipe):
+    """That is, meta_train.py takes each of them, but for those of evaluate.py."""
+    values = flags.FlagValues()
+    script = evaluate if recipe.stem.endswith("_evaluate") else meta_train
+    script.define_flags(values)
+    values([script.__name__, f"--flagfile={recipe}"])
+    assert script is evaluate or meta_train.requested(values)
 
 
 def test_the_readers_read():
