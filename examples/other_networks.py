@@ -25,3 +25,8 @@ def tanh(mode: str = "test", data_options: DataOptions | None = None) -> Problem
 def elu(mode: str = "test", data_options: DataOptions | None = None) -> Problem:
     """784-16-16-10 with ELU on MNIST (13,002 coordinates): like ReLU without a bound, and never dead."""
     return mnist(layers=(16, 16), activation="elu", mode=mode, data_options=data_options)
+
+
+def deep(mode: str = "test", data_options: DataOptions | None = None) -> Problem:
+    """784-32-32-10 with sigmoids on MNIST (26,506 coordinates), which begins on a plateau: its gradients are small."""
+    return mnist(layers=(32, 32), activation="sigmoid", mode=mode, data_options=data_options)

@@ -15,6 +15,7 @@ import evaluate
 import meta_train
 from examples import other_networks
 from l2o_tf.optimizers import make_optimizer
+from problems import DataOptions
 from problems.base import make_seed
 from tests import scripts
 
@@ -71,6 +72,13 @@ def test_other_networks(tmp_path):
 def test_ten_thousand_images():
     batches = other_networks.ten_thousand().sample(make_seed(0), 50).numpy()
     assert 9_900 < batches.max() < 10_000
+
+
+def test_a_deep_network_begins_on_a_plateau():
+    problem = other_networks.deep(data_options=DataOptions("embedded"))
+    params, constants = problem.init(make_seed(0))
+    assert sum(tensor.shape.num_elements() for tensor in params.values()) == 26_506
+    assert abs(problem.loss(params, constants, problem.sample(make_seed(1), 1)[0]) - np.log(10)) < 0.05
 
 
 def test_the_notebook():
