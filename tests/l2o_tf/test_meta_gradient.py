@@ -169,6 +169,7 @@ class TestSecondDerivatives:
         theta, state = tiny.flat(run.state.params), reference.zero_state(run.weights, tiny.SIZE)
         judges = {"sum": np.sum, "mean": np.mean, "final": lambda losses: losses[-1]}
         judges["penultimate"] = lambda losses: losses[-2]
+        judges["log_mean"] = lambda losses: np.log(np.mean(losses) + 1e-6)
         judges["log_ratio"] = lambda losses: np.mean(np.log(losses / (losses[0] + 1e-6) + 1e-6))
         judges["log_ratio_numerator"] = lambda losses: np.mean(np.log((losses + 1e-6) / (losses[0] + 1e-6)))
         judges["log_ratio_original"] = lambda losses: judges["log_ratio"](losses[[0, 0, *range(1, STEPS)]])
