@@ -12,7 +12,7 @@ from problems.networks import mnist
 
 
 def ten_thousand(mode: str = "train", data_options: DataOptions | None = None) -> Problem:
-    """`mnist` on the first 10,000 of its images, as many as an evaluation has; for meta-training in long runs."""
+    """`mnist` on the first 10,000 of its images, as many as an evaluation has; to train, or choose, in long runs."""
     problem = mnist(mode=mode, data_options=data_options)
     return problem._replace(sample=lambda seed, num_steps: problem.sample(seed, num_steps) % 10_000, evaluate=None)
 

@@ -6,6 +6,7 @@ import pytest
 import meta_train
 from l2o_tf import checkpoint
 from l2o_tf.optimizers import make_optimizer
+from l2o_tf.reporting import _scalars
 from l2o_tf.run_directory import Checkpoints
 from l2o_tf.trained import begin_with
 from tests.l2o_tf import training
@@ -46,6 +47,9 @@ class TestResult:
         assert (baseline.is_baseline, period.is_baseline) == (True, False)
         assert events[0].messages == [f"stage 0: training on 8 steps; to beat: {baseline.cost:.4g} after 8 steps"]
         assert [entry["epoch"] for entry in trained.standing.history] == [0, 2]
+        records = [_scalars(event) for event in events]
+        assert (records[0]["validation/baseline"], records[1]["validation/loss"]) == (baseline.cost, period.cost)
+        assert "validation/loss" not in records[0]
 
     @pytest.mark.parametrize(("cost", "kept"), [(4.0, False), (5.0, True), (float("nan"), True)])
     def test_what_does_not_beat_them_is_not_kept(self, folder, before, cost, kept):
