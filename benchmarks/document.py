@@ -112,9 +112,12 @@ def hlo(runs: Sequence[Run]) -> list[str]:
     """The exported program, of each device the newest run."""
     lines = []
     for run in {run["machine"]["device"]: run for run in runs}.values():
-        heading = ("problem", "optimizer", "phase", "method", "ms/step", "x floor")
-        keys = (*heading[:4], "ms", "ratio")
-        lines += [*grid(heading, [[row[key] for key in keys] for row in run["results"]]), "", source(run), ""]
+        heading = ("problem", "optimizer", "phase", "method", "K", "ms/step", "x floor")
+        cells = [
+            [*(row[key] for key in heading[:4]), row.get("meta_batch_size", 1), row["ms"], row["ratio"]]
+            for row in run["results"]
+        ]
+        lines += [*grid(heading, cells), "", source(run), ""]
     return lines[:-1]
 
 

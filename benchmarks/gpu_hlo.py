@@ -4,7 +4,8 @@
     python -m benchmarks.run_hlo build/hlo                             # there, with JAX and NumPy
 
 What is lowered is what XLA compiles for meta_train.py and evaluate.py: a window of `unroll_length` steps with its
-meta-gradient, and a window of an evaluation. The folder has, for each phase, the program as a portable StableHLO
+meta-gradient, and a window of an evaluation; with `--meta_batch_size=K` those of K optimizees side by side, which is
+what fills a GPU. The folder has, for each phase, the program as a portable StableHLO
 artifact, its inputs, and the outputs that TensorFlow has computed here, by which the runner knows that it runs the very
 program. Inputs that the JAX peer needs are listed by name.
 """
@@ -22,9 +23,9 @@ from benchmarks.plan import PERCEPTRONS
 from l2o_tf import nest, objectives, unroll
 from l2o_tf.checkpoint import provenance
 from l2o_tf.optimizers import Optimizer, make_optimizer
-from l2o_tf.techniques.lesson import own_trajectory
+from l2o_tf.techniques.lesson import Optimizees, compile_window
 from problems import Problem, make_problem
-from problems.base import make_seed
+from problems.base import make_seed, shapes_of
 
 SEED = make_seed(0)
 _FLAGS = flags.FLAGS
@@ -36,56 +37,60 @@ def define_flags() -> None:
     flags.DEFINE_string("optimizer", "L2O-DM", "Architecture; the JAX peer is L2O-DM.")
     flags.DEFINE_integer("unroll_length", 20, "Steps per window of meta-training.", lower_bound=1)
     flags.DEFINE_integer("num_steps", 100, "Steps per window of an evaluation.", lower_bound=1)
+    flags.DEFINE_list("meta_batch_size", ["1"], "K, optimizees or runs of an evaluation side by side; several numbers.")
     flags.DEFINE_string("data", "auto", "Where images come from: 'auto', 'tfds', 'embedded'.")
     flags.DEFINE_string("output", "build/hlo", "Folder to write to.")
 
 
-def training_step(problem: Problem, student: Optimizer, *, in_blocks: bool):
+def training_step(optimizees: Optimizees, student: Optimizer, *, in_blocks: bool):
     """`(params, states, batches) -> (meta-loss, gradients, losses, params)` of one window, under XLA.
 
     Args:
-        problem, student: what is trained on, and what is trained.
+        optimizees, student: what is trained on, and what is trained.
         in_blocks: whether the backward pass takes blocks of coordinates, as it does on a processor (there several at a
             time, here one after the other), or all of them together, as on a GPU.
     """
+    window = compile_window(optimizees, student, objective=objectives.total, jit_compile=in_blocks)
 
     @tf.function(jit_compile=True, autograph=False)
     def step(params, states, batches):
-        fixed = problem._replace(init=lambda seed: (params, ()), sample=lambda seed, steps: batches)
-        lesson = own_trajectory(fixed, student, objective=objectives.total, jit_compile=in_blocks)
-        run = lesson.start(SEED, tf.constant(0))._replace(student=states)
-        run, outcome = lesson.window(run, SEED, batches.shape[0] - 1)
+        run = optimizees.first_run(student, SEED)._replace(params=params, student=states)
+        run, outcome = window(run, batches)
         return outcome.meta_loss, outcome.gradients, outcome.losses, nest.flatten(run.params)
 
     return step
 
 
-def evaluation_step(problem: Problem, optimizer: Optimizer):
+def evaluation_step(optimizees: Optimizees, optimizer: Optimizer):
     """`(params, states, batches) -> (losses, params)` of one window, under XLA."""
 
     @tf.function(jit_compile=True, autograph=False)
     def step(params, states, batches):
         state, found = unroll.unroll(
-            lambda params, batch: problem.loss(params, (), batch),
+            lambda params, batch: optimizees.problem.loss(params, (), batch),
             optimizer,
             unroll.UnrollState(params, states),
             batches,
+            side_by_side=optimizees.count,
         )
-        return found.losses, nest.flatten(state.params)
+        return optimizees.mean_of_losses(found.losses), nest.flatten(state.params)
 
     return step
 
 
-def export(folder: Path, problem: Problem, optimizer: Optimizer, phase: str, num_steps: int) -> None:
+def export(
+    folder: Path, problem: Problem, optimizer: Optimizer, phase: str, num_steps: int, meta_batch_size: int = 1
+) -> None:
     """Writes one phase: `program.stablehlo`, `arrays.npz`, `facts.json`.
 
     In `arrays.npz`, `in_0`, `in_1`, ... are the program's arguments in their order, `out_0`, ... its results, and
-    `theta [N]` the parameters as one vector.
+    `theta [K, N]` the parameters of each optimizee as one vector.
     """
-    params, _ = problem.init(SEED)
-    states, batches = optimizer.initial_state(params, SEED), problem.sample(SEED, num_steps + 1)
+    optimizees = Optimizees.of(problem, meta_batch_size, optimizer)
+    seeds, params = optimizees.seed(SEED), optimizees.first_run(optimizer, SEED).params
+    states, batches = optimizer.initial_state(params, SEED), optimizees.problem.sample(seeds, num_steps + 1)
     make = {"training": functools.partial(training_step, in_blocks=False), "evaluation": evaluation_step}[phase]
-    step = make(problem, optimizer)
+    step = make(optimizees, optimizer)
     program = step.experimental_get_compiler_ir(params, states, batches)(stage="stablehlo_serialized")
     concrete = step.get_concrete_function(params, states, batches)
     arguments = [np.asarray(x) for x in (*tf.nest.flatten((params, states, batches)), *_captured(concrete))]
@@ -93,16 +98,18 @@ def export(folder: Path, problem: Problem, optimizer: Optimizer, phase: str, num
     arrays = {f"{kind}_{i}": x for kind, found in (("in", arguments), ("out", outputs)) for i, x in enumerate(found)}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "program.stablehlo").write_bytes(program)
-    np.savez_compressed(folder / "arrays.npz", theta=nest.flatten(params), **arrays)
+    theta = np.concatenate([np.reshape(x, [meta_batch_size, -1]) for x in params.values()], axis=1)
+    np.savez_compressed(folder / "arrays.npz", theta=theta, **arrays)
     facts = {
         "commit": provenance()["commit"],
         "phase": phase,
         "problem": problem.name,
         "optimizer": optimizer.kind,
+        "meta_batch_size": meta_batch_size,
         "num_steps": num_steps,
         "batch_size": int(batches.shape[-1]),
         "data": str(problem.data),
-        "shapes": {name: list(tensor.shape) for name, tensor in params.items()},
+        "shapes": {name: list(like.shape) for name, like in shapes_of(problem, SEED).items()},
         "weights": list(optimizer.named_variables),
         "named": _places(problem, optimizer, batches, arguments),
     }
@@ -128,13 +135,18 @@ def _places(problem: Problem, optimizer: Optimizer, batches, arguments: list[np.
 
 
 def main(_) -> None:
-    """Writes both phases."""
+    """Writes both phases of every K."""
+    wrong = [count for count in _FLAGS.meta_batch_size if not (count.isdecimal() and int(count) > 0)]
+    if wrong:
+        raise app.UsageError(f"Received --meta_batch_size={','.join(wrong)}, expected positive numbers.")
     keras.utils.set_random_seed(0)
+    optimizer = make_optimizer(_FLAGS.optimizer)
     for phase, mode, steps in (("training", "train", _FLAGS.unroll_length), ("evaluation", "test", _FLAGS.num_steps)):
         problem = make_problem(_FLAGS.problem, mode=mode, data=_FLAGS.data)
-        folder = Path(_FLAGS.output) / phase
-        export(folder, problem, make_optimizer(_FLAGS.optimizer), phase, steps)
-        print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 2**20:.1f} MiB")
+        for count in map(int, _FLAGS.meta_batch_size):
+            folder = Path(_FLAGS.output) / f"{phase}_{count}"
+            export(folder, problem, optimizer, phase, steps, count)
+            print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 2**20:.1f} MiB", flush=True)
 
 
 if __name__ == "__main__":

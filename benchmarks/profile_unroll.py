@@ -25,6 +25,7 @@ from benchmarks import gpu_hlo, history
 from benchmarks.hlo_text import Instruction, instructions
 from l2o_tf.checkpoint import provenance
 from l2o_tf.optimizers import make_optimizer
+from l2o_tf.techniques.lesson import Optimizees
 from problems import make_problem
 
 _FLAGS = flags.FLAGS
@@ -47,7 +48,7 @@ def profile(
 ) -> tuple[list[tuple[Instruction, float]], float]:
     """Instructions with milliseconds per step, the longest first, and the wall time of a step."""
     problem, student = make_problem(problem_name, data=data), make_optimizer(optimizer)
-    step = gpu_hlo.training_step(problem, student, in_blocks=True)
+    step = gpu_hlo.training_step(Optimizees(problem), student, in_blocks=True)
     params, _ = problem.init(gpu_hlo.SEED)
     inputs = (params, student.initial_state(params, gpu_hlo.SEED), problem.sample(gpu_hlo.SEED, num_steps + 1))
     known = instructions(step.experimental_get_compiler_ir(*inputs)(stage="optimized_hlo"))

@@ -3,7 +3,7 @@
     python -m benchmarks.run_hlo build/hlo
     OPENBLAS_NUM_THREADS=1 python -m benchmarks.run_hlo build/hlo      # on a CPU, for the sake of the floor
 
-Beside each other, milliseconds per optimizee step on JAX's default device: the program that TensorFlow compiles for
+Beside each other, milliseconds per step and optimizee on JAX's default device: the program that TensorFlow compiles for
 meta_train.py or evaluate.py, compiled from its StableHLO by the XLA that JAX brings; the scan written by hand in JAX
 (benchmarks/peers/jax_scan.py) on the same inputs; and the floor of that device (benchmarks/floor.py): on a CPU by
 NumPy, elsewhere the matrix products of a step and its transcendental functions as one program that does nothing else.
@@ -56,7 +56,7 @@ def load_program(artifact: bytes, arguments: Sequence[np.ndarray]) -> Call:
 
 
 def peer(facts: dict, arguments: Sequence[np.ndarray], theta: np.ndarray) -> Call | None:
-    """The hand-written scan with its inputs on the device; None for what it does not know."""
+    """The hand-written scan with its inputs on the device; None for what it does not know. K of them by `jax.vmap`."""
     if facts["problem"] not in PERCEPTRONS or facts["optimizer"] != "L2O-DM":
         return None
     hidden, activation = PERCEPTRONS[facts["problem"]]
@@ -64,35 +64,54 @@ def peer(facts: dict, arguments: Sequence[np.ndarray], theta: np.ndarray) -> Cal
         "theta": jnp.asarray(theta)
     }
     phi = {name: data.pop(name) for name in facts["weights"]}
-    states = jax_scan.initial_states(data["theta"].size)
+    states = jax_scan.initial_states(theta.shape[1])
     sizes = (int(np.prod(data["images"].shape[1:])), *hidden, 10)
 
     @jax.jit
     def run(data, phi, states):
         network = jax_scan.Network(sizes, activation, data["images"], data["labels"])
-        arguments = (network, phi, data["theta"], states, data["batches"])
-        if facts["phase"] == "evaluation":
-            return [jax_scan.rollout(*arguments)]
-        (meta_loss, (_, _, losses)), gradient = jax_scan.window(*arguments)
-        return [meta_loss, *(gradient[name] for name in facts["weights"]), losses]
+
+        def one(theta, batches):
+            arguments = (network, phi, theta, states, batches)
+            if facts["phase"] == "evaluation":
+                return [jax_scan.rollout(*arguments)]
+            (meta_loss, (_, _, losses)), gradient = jax_scan.window(*arguments)
+            return [meta_loss, *(gradient[name] for name in facts["weights"]), losses]
+
+        return mean_over(one, data["theta"], data["batches"])
 
     return lambda: run(data, phi, states)
 
 
+def mean_over(function: Callable, theta: jax.Array, batches: jax.Array):
+    """`function(theta [N], batches [T+1, B])` of one optimizee, or its mean over K; `theta` is `[K, N]`."""
+    if len(theta) == 1:
+        return function(theta[0], batches)
+    found = jax.vmap(function, in_axes=(0, 1))(theta, batches)
+    return jax.tree.map(lambda x: x.mean(axis=0), found)
+
+
 def device_floor(facts: dict, num_steps: int) -> Callable[[], object]:
-    """A call that does the work of the floor for so many steps."""
-    parts = (facts["optimizer"], facts["phase"], facts["shapes"], facts["batch_size"])
+    """A call that does the work of the floor for so many steps of K optimizees.
+
+    On a CPU it does one after the other. Elsewhere a product of the optimizees is one batched product, and the cell's
+    products are over K N coordinates.
+    """
+    count, shapes, batch_size = facts["meta_batch_size"], facts["shapes"], facts["batch_size"]
     if jax.default_backend() == "cpu":
-        return floor.prepare(floor.step(*parts, floor.threads()), num_steps, floor.threads())
-    work = floor.step(*parts)
-    size = sum(int(np.prod(shape)) for shape in facts["shapes"].values())
+        work = floor.step(facts["optimizer"], facts["phase"], shapes, batch_size, floor.threads())
+        return floor.prepare(work, num_steps * count, floor.threads())
+    size = count * sum(int(np.prod(shape)) for shape in shapes.values())
+    work = floor.step(facts["optimizer"], facts["phase"], {"coordinates": (size,)}, batch_size)
+    optimizees = floor.perceptron_products(list(shapes.values()), batch_size)
     operands = [(jnp.ones(product[:2]), jnp.ones(product[1:])) for product in work.products]
+    operands += [(jnp.ones((count, *product[:2])), jnp.ones((count, *product[1:]))) for product in optimizees]
 
     @jax.jit
     def run(operands, numbers):
         for _ in range(work.transcendentals // size):
             numbers = jnp.tanh(numbers)
-        return [numbers, *(a * b if a.shape[1] == 1 else a @ b for a, b in operands)]
+        return [numbers, *(a * b if a.shape[-1] == 1 else a @ b for a, b in operands)]
 
     numbers = jnp.linspace(-4, 4, size)
     return lambda: [run(operands, numbers) for _ in range(num_steps)]
@@ -136,7 +155,7 @@ def bench(folder: Path, repetitions: int) -> dict[str, dict[str, float | None]]:
     if not max(differences.values()) < tolerance:
         raise ValueError(f"Received results that differ from TensorFlow's by {differences}, expected < {tolerance}.")
     calls["floor"] = device_floor(facts, facts["num_steps"])
-    times = median_ms(calls, repetitions, facts["num_steps"])
+    times = median_ms(calls, repetitions, facts["num_steps"] * facts["meta_batch_size"])
     return {
         name: {"ms": ms, "ratio": ms / times["floor"], "difference": differences.get(name)}
         for name, ms in times.items()
@@ -144,7 +163,7 @@ def bench(folder: Path, repetitions: int) -> dict[str, dict[str, float | None]]:
 
 
 def main() -> None:
-    """Prints a table of both phases."""
+    """Prints a table of both phases and every K."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="what benchmarks.gpu_hlo has written")
     parser.add_argument("--repetitions", type=int, default=20)
@@ -152,15 +171,17 @@ def main() -> None:
     given = parser.parse_args()
     device, results = jax.devices()[0].device_kind, []
     print(f"{device}, jax {jax.__version__}")
-    print(f"{'phase':12}{'method':10}{'ms/step':>9}{'x floor':>9}{'difference':>12}")
-    for phase in ("training", "evaluation"):
-        facts = json.loads((given.folder / phase / "facts.json").read_text())
-        for name, row in bench(given.folder / phase, given.repetitions).items():
-            results.append(
-                {"problem": facts["problem"], "optimizer": facts["optimizer"], "phase": phase, "method": name} | row
-            )
+    print(f"{'phase':12}{'K':>4}  {'method':10}{'ms/step':>9}{'x floor':>9}{'difference':>12}")
+    exported = [(json.loads(path.read_text()), path.parent) for path in given.folder.glob("*/facts.json")]
+    for facts, folder in sorted(exported, key=lambda found: (found[0]["phase"], found[0]["meta_batch_size"])):
+        told = {key: facts[key] for key in ("problem", "optimizer", "phase", "meta_batch_size")}
+        for name, row in bench(folder, given.repetitions).items():
+            results.append(told | {"method": name} | row)
             apart = "" if row["difference"] is None else f"{row['difference']:.1e}"
-            print(f"{phase:12}{name:10}{row['ms']:9.3f}{row['ratio']:9.2f}{apart:>12}", flush=True)
+            begin = f"{facts['phase']:12}{facts['meta_batch_size']:4}  {name:10}"
+            print(f"{begin}{row['ms']:9.3f}{row['ratio']:9.2f}{apart:>12}", flush=True)
+    if not results:
+        parser.error(f"Received {given.folder}, expected a folder that benchmarks.gpu_hlo has written.")
     if given.history:
         made_by = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "commit": facts["commit"]}
         run = made_by | {"versions": {"jax": jax.__version__}, "machine": {"device": device}}

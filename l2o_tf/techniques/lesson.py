@@ -167,13 +167,36 @@ def own_trajectory(
         ValueError: if the student cannot run several side by side; see `mean_of`.
     """
     optimizees = Optimizees.of(problem, meta_batch_size, student)
-    problem, student = optimizees.problem, optimizees.in_blocks_if_large(student)
-    xla = unroll.xla_part(problem, jit_compile)
+    student = optimizees.in_blocks_if_large(student)
+    options = {"objective": objective, "judge": judge, "second_derivatives": second_derivatives}
+    compiled = compile_window(optimizees, student, **options, max_growth=max_growth, jit_compile=jit_compile)
+
+    def window(run, seed, num_steps):
+        return compiled(run, optimizees.problem.sample(optimizees.seed(seed), num_steps + 1))
+
+    return Lesson("train", lambda seed, meta_epoch: optimizees.first_run(student, seed), window)
+
+
+def compile_window(
+    optimizees: Optimizees,
+    student: Optimizer,
+    *,
+    objective: Objective,
+    judge: Judge | None = None,
+    second_derivatives: bool = False,
+    max_growth: float = 0.0,
+    jit_compile: bool = False,
+) -> Callable[[Run, Any], tuple[Run, Outcome]]:
+    """`(run, batches) -> (run, Outcome)`: a window of `own_trajectory` on the T+1 minibatches that it is given.
+
+    Args: as there; of `Optimizees`, and of a student that takes these in blocks if they are large.
+    """
+    problem, xla = optimizees.problem, unroll.xla_part(optimizees.problem, jit_compile)
     if judge and optimizees.count:
         judge = each(judge)
 
     @tf.function(autograph=False)
-    def compiled(run, batches):
+    def window(run, batches):
         def first(losses):
             return tf.where(tf.math.is_nan(run.first), tf.stop_gradient(losses[0]), run.first)
 
@@ -195,10 +218,7 @@ def own_trajectory(
         run = run._replace(params=state.params, student=state.optimizer, first=start)
         return run, Outcome(meta_loss, gradients, optimizees.mean_of_losses(trajectory.losses), exploded)
 
-    def window(run, seed, num_steps):
-        return compiled(run, problem.sample(optimizees.seed(seed), num_steps + 1))
-
-    return Lesson("train", lambda seed, meta_epoch: optimizees.first_run(student, seed), window)
+    return window
 
 
 def mean_of(lesson: Lesson, count: int) -> Lesson:

@@ -1,5 +1,6 @@
 """The exported program and the JAX scan compute what TensorFlow does. The runner itself refuses other results."""
 
+import itertools
 import json
 import os
 import re
@@ -13,26 +14,35 @@ from benchmarks import floor, gpu_hlo, peers
 from benchmarks.measure import Worker
 from benchmarks.plan import Case, Settings
 from l2o_tf.optimizers import make_optimizer
+from l2o_tf.techniques.lesson import Optimizees
 from problems import make_problem
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAVES = re.compile(r" (infeed|outfeed|send|recv|custom-call)[\w-]*\(")
+MODES = {"evaluation": "test", "training": "train"}
 needs_jax = pytest.mark.skipif(peers.interpreter() is None, reason=peers.MISSING)
 
 
-@pytest.fixture(scope="module", params=["mnist", "mnist_deeper"])
+COUNTS = {"mnist": (1, 3), "mnist_deeper": (1,)}
+"""Problem -> K, optimizees side by side."""
+
+
+@pytest.fixture(scope="module", params=COUNTS)
 def exported(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hlo")
-    for phase, mode in (("training", "train"), ("evaluation", "test")):
+    for (phase, mode), count in itertools.product(MODES.items(), COUNTS[request.param]):
         problem = make_problem(request.param, mode=mode, data="embedded", batch_size=16)
-        gpu_hlo.export(folder / phase, problem, make_optimizer("L2O-DM"), phase, 3)
-    return folder
+        gpu_hlo.export(folder / f"{phase}_{count}", problem, make_optimizer("L2O-DM"), phase, 3, count)
+    return folder, COUNTS[request.param]
 
 
 def test_what_the_peer_needs_is_named(exported):
-    facts = json.loads((exported / "training" / "facts.json").read_text())
-    assert set(facts["named"]) == {"batches", "images", "labels", *facts["weights"]}
-    assert (facts["phase"], facts["num_steps"], facts["batch_size"]) == ("training", 3, 16)
+    for count in exported[1]:
+        facts = json.loads((exported[0] / f"training_{count}" / "facts.json").read_text())
+        assert set(facts["named"]) == {"batches", "images", "labels", *facts["weights"]}
+        assert (facts["phase"], facts["num_steps"], facts["batch_size"]) == ("training", 3, 16)
+        assert facts["meta_batch_size"] == count
+        assert facts["shapes"]["layer_0/w"] == [784, 20]
 
 
 @pytest.mark.parametrize("optimizer", ["L2O-DM", "RNNprop", "L2O-Scale"])
@@ -40,7 +50,7 @@ def test_a_window_keeps_to_its_device(optimizer):
     problem, student = make_problem("digits", data="embedded"), make_optimizer(optimizer)
     params, _ = problem.init(gpu_hlo.SEED)
     arguments = params, student.initial_state(params, gpu_hlo.SEED), problem.sample(gpu_hlo.SEED, 4)
-    step = gpu_hlo.training_step(problem, student, in_blocks=False)
+    step = gpu_hlo.training_step(Optimizees(problem), student, in_blocks=False)
     text = step.experimental_get_compiler_ir(*arguments)(stage="hlo")
     assert len(re.findall(r" while\(", text)) == 2
     assert not LEAVES.search(text)
@@ -53,15 +63,16 @@ def test_a_program_that_calls_out_is_found():
 
 @needs_jax
 def test_the_runner_has_the_same_results_and_a_table(exported):
-    command = [peers.interpreter(), "-m", "benchmarks.run_hlo", str(exported), "--repetitions=1"]
+    folder, counts = exported
+    command = [peers.interpreter(), "-m", "benchmarks.run_hlo", str(folder), "--repetitions=1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **floor.ENVIRONMENT})
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()[2:]]
-    assert [row[:2] for row in rows] == [
-        [phase, method] for phase in ("training", "evaluation") for method in ("program", "jax", "floor")
-    ]
-    assert all(float(row[2]) > 0 for row in rows)
-    assert all(float(row[4]) < 1e-3 for row in rows if row[1] != "floor")
+    assert [(row[0], int(row[1]), row[2]) for row in rows] == list(
+        itertools.product(MODES, counts, ("program", "jax", "floor"))
+    )
+    assert all(float(row[3]) > 0 for row in rows)
+    assert all(float(row[5]) < 1e-3 for row in rows if row[2] != "floor")
 
 
 @needs_jax

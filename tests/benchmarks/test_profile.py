@@ -91,7 +91,7 @@ def test_the_document_has_a_place_for_everything_and_is_written_twice_alike(prof
         run(None, [names | {"method": "ours", "ms_median": 12.345}, names | {"method": "jax", "note": "no JAX here"}]),
         run("memory", [names | {"over": "truncation", "size": 1000, "method": "plain", "note": "too large"}]),
         run("profile", profile_unroll.rows(*profiled[:1], names), ms=profiled[1], unroll_length=3, **names),
-        run("hlo", [names | {"method": "program", "ms": 1.5, "ratio": 2.5}]),
+        run("hlo", [names | {"method": "program", "meta_batch_size": 64, "ms": 1.5, "ratio": 2.5}]),
     ]
     written = document.write(text, runs)
     assert document.write(written, runs) == written
@@ -99,7 +99,7 @@ def test_the_document_has_a_place_for_everything_and_is_written_twice_alike(prof
         "| mnist | L2O-DM | training | ours | 12.3 |  |  |  |  |",
         "| mnist | L2O-DM | training | jax | no JAX here |  |  |  |  |",
         "| truncation | 1,000 | plain autodiff | L2O-DM | too large |  |",
-        "| mnist | L2O-DM | training | program | 1.50 | 2.50 |",
+        "| mnist | L2O-DM | training | program | 64 | 1.50 | 2.50 |",
     ):
         assert row in written
     assert written.count("a cpu, 2 cores, cpu; tensorflow 2.21.0; commit 0123456789, 2025-01-31.") == 4
