@@ -1,6 +1,6 @@
 """Writes the compiled meta-step as StableHLO, so that it can be timed where there is JAX and a GPU but no TensorFlow.
 
-    python -m benchmarks.gpu_hlo --output=build/hlo                    # here, with TensorFlow
+    python -m benchmarks.gpu_hlo --meta_batch_size=1,16,256            # here, with TensorFlow
     python -m benchmarks.run_hlo build/hlo                             # there, with JAX and NumPy
 
 What is lowered is what XLA compiles for meta_train.py and evaluate.py: a window of `unroll_length` steps with its

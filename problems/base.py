@@ -79,6 +79,16 @@ class Problem(NamedTuple):
     xla: bool = True
 
 
+def for_many(loss: Callable[[Params, Constants, Batch], tf.Tensor]) -> Callable:
+    """Says of a `Problem.loss` that it takes several optimizees at once, too: with leading axes before those of all
+    parameters, constants and minibatches it returns losses `[...]`. `problems.side_by_side` then calls it once.
+
+    The mark is on the function, so that a loss which is made of it does not have it unasked.
+    """
+    loss.for_many = True
+    return loss
+
+
 def no_batches(seed: Seed, num_steps: int) -> tf.Tensor:
     """`sample` of a problem whose loss has no minibatch."""
     del seed

@@ -46,8 +46,8 @@ def convolution(params: Params, layer: str, images: tf.Tensor, stride: int = 1, 
 
 
 def dense(params: Params, layer: str, rows: tf.Tensor) -> tf.Tensor:
-    """`rows @ layer/w + layer/b`."""
-    return rows @ params[f"{layer}/w"] + params[f"{layer}/b"]
+    """`rows @ layer/w + layer/b`, of rows `[..., B, features]` and parameters with the same leading axes."""
+    return rows @ params[f"{layer}/w"] + params[f"{layer}/b"][..., None, :]
 
 
 def batch_norm(hidden: tf.Tensor, beta: tf.Tensor | float = 0.0) -> tf.Tensor:
@@ -87,6 +87,6 @@ def max_pool(hidden: tf.Tensor, width: int = 2) -> tf.Tensor:
     return tf.nn.max_pool2d(hidden, width, width, "VALID")
 
 
-def flat(hidden: tf.Tensor) -> tf.Tensor:
-    """`[B, ...] -> [B, features]`."""
-    return tf.reshape(hidden, [-1, hidden.shape[1:].num_elements()])
+def flat(images: tf.Tensor) -> tf.Tensor:
+    """`[..., height, width, channels] -> [..., features]`."""
+    return tf.reshape(images, tf.concat([tf.shape(images)[:-3], [images.shape[-3:].num_elements()]], axis=0))

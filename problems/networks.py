@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from problems.base import Batch, Constants, Params, Problem, require_positive
+from problems.base import Batch, Constants, Params, Problem, for_many, require_positive
 from problems.datasets import DataOptions, Dataset, load
 from problems.layers import Start, dense, flat, starts
 from problems.sampling import Sample, with_replacement
@@ -90,6 +90,7 @@ def classification(
     batch_size: int = 128,
     sampling: Callable[[int, int], Sample] = with_replacement,
     xla: bool = True,
+    many: bool = False,
 ) -> Problem:
     """Any classifier on any data set as a `Problem`.
 
@@ -102,6 +103,7 @@ def classification(
         sampling: how minibatches are drawn, `(number of examples, batch_size) -> sample`; default: uniformly with
             replacement.
         xla: see `Problem.xla`; False for networks that convolve.
+        many: whether `network` takes several optimizees at once, see `problems.base.for_many`.
 
     Raises:
         ValueError: if `batch_size` is not positive.
@@ -128,11 +130,12 @@ def classification(
         return {"loss": _cross_entropy(scores, labels), "accuracy": tf.reduce_mean(tf.cast(correct, scores.dtype))}
 
     sample = sampling(info.size, batch_size)
+    loss = for_many(loss) if many else loss
     return Problem(name, lambda seed: (init(seed), ()), sample, loss, info, evaluate, examples=examples, xla=xla)
 
 
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), axis=-1)
 
 
 def _perceptron(name: str, dataset: Dataset, layers: Sequence[int], activation: str, batch_size: int) -> Problem:
@@ -152,4 +155,4 @@ def _perceptron(name: str, dataset: Dataset, layers: Sequence[int], activation: 
             hidden = ACTIVATIONS[activation](dense(params, f"layer_{i}", hidden))
         return dense(params, f"layer_{len(layers)}", hidden)
 
-    return classification(name, dataset, starts(tensors), network, batch_size)
+    return classification(name, dataset, starts(tensors), network, batch_size, many=True)

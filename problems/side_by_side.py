@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from problems.base import Batch, Batches, Constants, Params, Problem, Seed, fold, require_positive
+from problems.base import Batches, Constants, Params, Problem, Seed, fold, require_positive
 
 
 def split(seed: Seed, count: int) -> Seed:
@@ -43,13 +43,10 @@ def side_by_side(problem: Problem, count: int) -> Problem:
     def sample(seeds: Seed, num_steps: int) -> Batches:
         return _stack([problem.sample(seed, num_steps) for seed in tf.unstack(seeds, count)], axis=1)
 
-    def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
-        return each(problem.loss)(params, constants, batch)
-
     return problem._replace(
         init=init,
         sample=sample,
-        loss=loss,
+        loss=problem.loss if getattr(problem.loss, "for_many", False) else each(problem.loss),
         evaluate=problem.evaluate and each(problem.evaluate),
         objective=problem.objective and each(problem.objective),
         examples=None,
@@ -59,7 +56,8 @@ def side_by_side(problem: Problem, count: int) -> Problem:
 def each(function: Callable) -> Callable:
     """`function` of each of K arguments, whose tensors have a leading axis of K, and so do those of the results.
 
-    They are written out one by one: XLA compiles `tf.vectorized_map` anew for every window.
+    They are written out one by one: of `tf.vectorized_map`, of which a gradient is taken, XLA takes the arguments for
+    constants, and compiles anew for every minibatch.
     """
 
     def mapped(*arguments):

@@ -13,6 +13,7 @@ import tensorflow as tf
 from l2o_tf import unroll
 from l2o_tf.optimizers.base import Optimizer
 from problems.base import Problem, make_seed
+from problems.side_by_side import each, side_by_side, split
 
 SEED = make_seed(21)
 GRADIENTS = np.float32([0, 1e-30, -1e-12, 1e-6, -1e-3, 0.1, -1, 30, -1e3, 1e30])
@@ -157,9 +158,9 @@ def check_remake(optimizer: Optimizer, again: Optimizer, problem: Problem) -> No
     params, constants = problem.init(SEED)
     batches = problem.sample(SEED, 4)
     loss_fn, losses = lambda p, b: problem.loss(p, constants, b), []
-    for each in (optimizer, again):
-        state = unroll.initial_state(each, params, SEED)
-        losses.append(unroll.unroll(loss_fn, each, state, batches)[1].losses)
+    for one in (optimizer, again):
+        state = unroll.initial_state(one, params, SEED)
+        losses.append(unroll.unroll(loss_fn, one, state, batches)[1].losses)
     np.testing.assert_array_equal(*losses)
 
 
@@ -206,9 +207,20 @@ def check_problem(problem: Problem) -> None:
     assert all(isinstance(name, str) and tensor.shape.is_fully_defined() for name, tensor in params.items())
     assert {tensor.shape[0] for tensor in tf.nest.flatten(batches)} == {3}
     _check_loss(problem, params, constants, batches)
+    if getattr(problem.loss, "for_many", False):
+        _check_for_many(problem)
     measured = problem.evaluate(params, constants) if problem.evaluate else {"loss": 0.0, "accuracy": 0.0}
     assert measured.keys() == {"loss", "accuracy"}
     assert np.isfinite(list(measured.values())).all()
+
+
+def _check_for_many(problem):
+    """Losses of several optimizees at once are those of each."""
+    many, seeds = side_by_side(problem, 3), split(SEED, 3)
+    (params, constants), batches = many.init(seeds), many.sample(seeds, 1)
+    batch = tf.nest.map_structure(lambda tensor: tensor[0], batches)
+    assert many.loss is problem.loss
+    np.testing.assert_allclose(many.loss(params, constants, batch), each(problem.loss)(params, constants, batch), 1e-6)
 
 
 def _check_loss(problem, params, constants, batches):
