@@ -64,6 +64,16 @@ def test_strassen_needs_seven_products():
     assert matmul.matmul_algorithm(2, 6).loss({key: value[:, :6] for key, value in strassen.items()}, (), 0) > 0.1
 
 
+@pytest.mark.parametrize("factor", [0.0, np.nan, np.inf])
+def test_factors_without_an_inverse_give_a_loss_that_is_not_finite(factor):
+    """And no error, which would end a meta-training in which one run diverges."""
+    problem = matmul.matmul_algorithm()
+    params = {name: factor * theta for name, theta in problem.init(SEED)[0].items()}
+    loss, grads = loss_and_gradients(problem, params, (), 0)
+    assert not np.isfinite(loss)
+    assert not np.isfinite(grads["theta_a"]).any()
+
+
 def test_starts():
     box = np.stack([landscapes.branin().init(make_seed(k))[0]["x"] for k in range(60)])
     assert (box.min(axis=0) > [-5, 0]).all() and (box.max(axis=0) < [10, 15]).all()
