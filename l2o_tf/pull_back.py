@@ -157,7 +157,7 @@ def _of_a_block(loop: Loop, phi, kept: Kept, weights: Weights, number, size: int
 
     grads = cut(kept.grads)
     slopes = mask * (grads if kept.slopes is None else cut(kept.slopes))
-    last = mask * kept.last[first : first + size]
+    last = mask * tf.slice(kept.last, [first], [size])
     updates = None if weights.updates is None else mask * cut(weights.updates)
     losses = weights.losses if weights.losses.shape[1] == 1 else cut(weights.losses)
     like, start = {"block": tf.zeros([size], grads.dtype)}, loop.blocks.cut(kept.start, first, size)

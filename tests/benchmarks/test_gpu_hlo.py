@@ -13,6 +13,7 @@ import tensorflow as tf
 from benchmarks import floor, gpu_hlo, peers
 from benchmarks.measure import Worker
 from benchmarks.plan import Case, Settings
+from l2o_tf import pull_back
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.techniques.lesson import Optimizees
 from problems import make_problem
@@ -54,6 +55,19 @@ def test_a_window_keeps_to_its_device(optimizer):
     text = step.experimental_get_compiler_ir(*arguments)(stage="hlo")
     assert len(re.findall(r" while\(", text)) == 2
     assert not LEAVES.search(text)
+
+
+@pytest.mark.parametrize("in_blocks", [False, True], ids=["replayed", "in blocks"])
+def test_all_shapes_are_known_in_blocks_too(in_blocks, monkeypatch):
+    """StableHLO, which the runner takes, has no place for others."""
+    monkeypatch.setattr(pull_back, "MAX_BYTES", pull_back.MAX_BYTES if in_blocks else 2**20)
+    problem, student = make_problem("digits", data="embedded"), make_optimizer("L2O-DM")
+    params, _ = problem.init(gpu_hlo.SEED)
+    arguments = params, student.initial_state(params, gpu_hlo.SEED), problem.sample(gpu_hlo.SEED, 4)
+    step = gpu_hlo.training_step(Optimizees(problem), student, in_blocks=in_blocks)
+    text = step.experimental_get_compiler_ir(*arguments)(stage="hlo")
+    assert len(re.findall(r" while\(", text)) > 2
+    assert not re.search(r" (set-dimension-size|dynamic-reshape)\(", text)
 
 
 def test_a_program_that_calls_out_is_found():
