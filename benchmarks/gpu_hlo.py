@@ -141,6 +141,8 @@ def main(_) -> None:
         raise app.UsageError(f"Received --meta_batch_size={','.join(wrong)}, expected positive numbers.")
     keras.utils.set_random_seed(0)
     optimizer = make_optimizer(_FLAGS.optimizer)
+    if not optimizer.coordinatewise and _FLAGS.meta_batch_size != ["1"]:
+        raise app.UsageError(f"Received several optimizees for {_FLAGS.optimizer}, which takes them one by one only.")
     for phase, mode, steps in (("training", "train", _FLAGS.unroll_length), ("evaluation", "test", _FLAGS.num_steps)):
         problem = make_problem(_FLAGS.problem, mode=mode, data=_FLAGS.data)
         for count in map(int, _FLAGS.meta_batch_size):
