@@ -5,9 +5,12 @@
 
 What is lowered is what XLA compiles for meta_train.py and evaluate.py: a window of `unroll_length` steps with its
 meta-gradient, and a window of an evaluation; with `--meta_batch_size=K` those of K optimizees side by side, which is
-what fills a GPU. The folder has, for each phase, the program as a portable StableHLO
-artifact, its inputs, and the outputs that TensorFlow has computed here, by which the runner knows that it runs the very
-program. Inputs that the JAX peer needs are listed by name.
+what fills a GPU. One thing is left out: the forward pass of those two in blocks of coordinates, which they take where
+there are more than 131,072 of them (`l2o_tf/optimizers/blocks.py`).
+
+The folder has, for each phase and K, the program as a portable StableHLO artifact, its inputs, and the outputs that
+TensorFlow has computed here, by which the runner knows that it runs the very program. Inputs that the JAX peer needs
+are listed by name.
 """
 
 import functools
@@ -51,11 +54,11 @@ def training_step(optimizees: Optimizees, student: Optimizer, *, in_blocks: bool
             time, here one after the other), or all of them together, as on a GPU.
     """
     window = compile_window(optimizees, student, objective=objectives.total, jit_compile=in_blocks)
+    start = optimizees.first_run(student, SEED)
 
     @tf.function(jit_compile=True, autograph=False)
     def step(params, states, batches):
-        run = optimizees.first_run(student, SEED)._replace(params=params, student=states)
-        run, outcome = window(run, batches)
+        run, outcome = window(start._replace(params=params, student=states), batches)
         return outcome.meta_loss, outcome.gradients, outcome.losses, nest.flatten(run.params)
 
     return step

@@ -90,7 +90,6 @@ def classification(
     batch_size: int = 128,
     sampling: Callable[[int, int], Sample] = with_replacement,
     xla: bool = True,
-    many: bool = False,
 ) -> Problem:
     """Any classifier on any data set as a `Problem`.
 
@@ -103,7 +102,6 @@ def classification(
         sampling: how minibatches are drawn, `(number of examples, batch_size) -> sample`; default: uniformly with
             replacement.
         xla: see `Problem.xla`; False for networks that convolve.
-        many: whether `network` takes several optimizees at once, see `problems.base.for_many`.
 
     Raises:
         ValueError: if `batch_size` is not positive.
@@ -130,7 +128,6 @@ def classification(
         return {"loss": _cross_entropy(scores, labels), "accuracy": tf.reduce_mean(tf.cast(correct, scores.dtype))}
 
     sample = sampling(info.size, batch_size)
-    loss = for_many(loss) if many else loss
     return Problem(name, lambda seed: (init(seed), ()), sample, loss, info, evaluate, examples=examples, xla=xla)
 
 
@@ -155,4 +152,5 @@ def _perceptron(name: str, dataset: Dataset, layers: Sequence[int], activation: 
             hidden = ACTIVATIONS[activation](dense(params, f"layer_{i}", hidden))
         return dense(params, f"layer_{len(layers)}", hidden)
 
-    return classification(name, dataset, starts(tensors), network, batch_size, many=True)
+    problem = classification(name, dataset, starts(tensors), network, batch_size)
+    return problem._replace(loss=for_many(problem.loss))

@@ -207,7 +207,7 @@ def check_problem(problem: Problem) -> None:
     assert all(isinstance(name, str) and tensor.shape.is_fully_defined() for name, tensor in params.items())
     assert {tensor.shape[0] for tensor in tf.nest.flatten(batches)} == {3}
     _check_loss(problem, params, constants, batches)
-    if getattr(problem.loss, "for_many", False):
+    if side_by_side(problem, 3).loss is problem.loss:
         _check_for_many(problem)
     measured = problem.evaluate(params, constants) if problem.evaluate else {"loss": 0.0, "accuracy": 0.0}
     assert measured.keys() == {"loss", "accuracy"}
@@ -219,7 +219,6 @@ def _check_for_many(problem):
     many, seeds = side_by_side(problem, 3), split(SEED, 3)
     (params, constants), batches = many.init(seeds), many.sample(seeds, 1)
     batch = tf.nest.map_structure(lambda tensor: tensor[0], batches)
-    assert many.loss is problem.loss
     np.testing.assert_allclose(many.loss(params, constants, batch), each(problem.loss)(params, constants, batch), 1e-6)
 
 

@@ -138,38 +138,21 @@ def _dtype(params: Params) -> tf.DType:
     return next(iter(params.values())).dtype
 
 
-def own_trajectory(
-    problem: Problem,
-    student: Optimizer,
-    *,
-    objective: Objective,
-    judge: Judge | None = None,
-    second_derivatives: bool = False,
-    max_growth: float = 0.0,
-    jit_compile: bool = False,
-    meta_batch_size: int = 1,
-) -> Lesson:
+def own_trajectory(problem: Problem, student: Optimizer, *, meta_batch_size: int = 1, **options) -> Lesson:
     """The student optimizes, and is judged by the losses on its way: `L_f(φ) = Σ_t ω_t f(θ_t; φ)` (paper, section 3).
 
     Args:
         problem: what is optimized.
         student: the optimizer that learns.
-        objective: `(losses [T+1], first) -> scalar`, see `l2o_tf.objectives`.
-        judge: `(params, constants) -> scalar`, whose losses the objective gets; L2O-Scale is judged by the whole data
-            set, see `problems.base.objective_of`. Default: by the minibatch losses of its own steps.
-        second_derivatives: see `unroll.meta_gradient`.
-        max_growth: M; a run whose window ends with `f >= f_0 + (M - 1) |f_0|` has exploded and ends there. Default 0:
-            never.
-        jit_compile: whether XLA compiles the window, or the optimizer's part of it where the problem says so.
         meta_batch_size: K, optimizees side by side; the meta-loss is the mean of theirs. Default 1.
+        **options: of `compile_window`; `objective` is needed.
 
     Raises:
         ValueError: if the student cannot run several side by side; see `mean_of`.
     """
     optimizees = Optimizees.of(problem, meta_batch_size, student)
     student = optimizees.in_blocks_if_large(student)
-    options = {"objective": objective, "judge": judge, "second_derivatives": second_derivatives}
-    compiled = compile_window(optimizees, student, **options, max_growth=max_growth, jit_compile=jit_compile)
+    compiled = compile_window(optimizees, student, **options)
 
     def window(run, seed, num_steps):
         return compiled(run, optimizees.problem.sample(optimizees.seed(seed), num_steps + 1))
@@ -189,7 +172,16 @@ def compile_window(
 ) -> Callable[[Run, Any], tuple[Run, Outcome]]:
     """`(run, batches) -> (run, Outcome)`: a window of `own_trajectory` on the T+1 minibatches that it is given.
 
-    Args: as there; of `Optimizees`, and of a student that takes these in blocks if they are large.
+    Args:
+        optimizees: what is optimized.
+        student: the optimizer that learns.
+        objective: `(losses [T+1], first) -> scalar`, see `l2o_tf.objectives`.
+        judge: `(params, constants) -> scalar`, whose losses the objective gets; L2O-Scale is judged by the whole data
+            set, see `problems.base.objective_of`. Default: by the minibatch losses of its own steps.
+        second_derivatives: see `unroll.meta_gradient`.
+        max_growth: M; a run whose window ends with `f >= f_0 + (M - 1) |f_0|` has exploded and ends there. Default 0:
+            never.
+        jit_compile: whether XLA compiles the window, or the optimizer's part of it where the problem says so.
     """
     problem, xla = optimizees.problem, unroll.xla_part(optimizees.problem, jit_compile)
     if judge and optimizees.count:
