@@ -5,6 +5,7 @@ import tensorflow as tf
 from problems import DataOptions, make_problem, networks
 from problems.base import fold, make_seed
 from problems.datasets import load
+from problems.side_by_side import side_by_side
 
 SEED = make_seed(5)
 SHAPES = {
@@ -199,3 +200,11 @@ def test_layers_can_be_chosen():
     assert [tuple(v.shape) for v in params.values()] == [(64, 7), (7,), (7, 5), (5,), (5, 10), (10,)]
     params, _ = networks.digits(layers=()).init(SEED)
     assert [tuple(v.shape) for v in params.values()] == [(64, 10), (10,)]
+
+
+def test_the_losses_of_several_perceptrons_are_one_call():
+    """That they are right is in the contracts."""
+    problem = make_problem("digits", data="embedded")
+    assert side_by_side(problem, 2).loss is problem.loss
+    changed = problem._replace(loss=lambda *arguments: 2 * problem.loss(*arguments))
+    assert side_by_side(changed, 2).loss is not changed.loss

@@ -74,6 +74,22 @@ def test_factors_without_an_inverse_give_a_loss_that_is_not_finite(factor):
     assert not np.isfinite(grads["theta_a"]).any()
 
 
+def test_the_inverse_has_the_derivatives_of_an_inverse():
+    """The slopes of f do not tell: they do not depend on the best read-out. Second derivatives do."""
+    rows, weights = (tf.constant(np.random.default_rng(k).normal(size=[9, 4])) for k in (0, 1))
+    matrix, weights = tf.matmul(rows, rows, transpose_a=True), tf.matmul(weights, weights, transpose_a=True)
+
+    def derivatives(inverse):
+        with tf.GradientTape() as outer, tf.GradientTape() as inner:
+            tf.nest.map_structure(lambda tape: tape.watch(matrix), [outer, inner])
+            value = tf.reduce_sum(weights * inverse(matrix))
+            slope = inner.gradient(value, matrix)
+        return value, slope, outer.gradient(slope, matrix, weights)
+
+    for ours, theirs in zip(derivatives(matmul._inverse), derivatives(tf.linalg.inv), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+
+
 def test_starts():
     box = np.stack([landscapes.branin().init(make_seed(k))[0]["x"] for k in range(60)])
     assert (box.min(axis=0) > [-5, 0]).all() and (box.max(axis=0) < [10, 15]).all()
