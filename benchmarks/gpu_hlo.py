@@ -5,8 +5,7 @@
 
 What is lowered is what XLA compiles for meta_train.py and evaluate.py: a window of `unroll_length` steps with its
 meta-gradient, and a window of an evaluation; with `--meta_batch_size=K` those of K optimizees side by side, which is
-what fills a GPU. One thing is left out: the forward pass of those two in blocks of coordinates, which they take where
-there are more than 131,072 of them (`l2o_tf/optimizers/blocks.py`).
+what fills a GPU, in blocks of coordinates where there are many (`l2o_tf/optimizers/blocks.py`).
 
 The folder has, for each phase and K, the program as a portable StableHLO artifact, its inputs, and the outputs that
 TensorFlow has computed here, by which the runner knows that it runs the very program. Inputs that the JAX peer needs
@@ -90,6 +89,7 @@ def export(
     `theta [K, N]` the parameters of each optimizee as one vector.
     """
     optimizees = Optimizees.of(problem, meta_batch_size, optimizer)
+    optimizer = optimizees.in_blocks_if_large(optimizer)
     seeds, params = optimizees.seed(SEED), optimizees.first_run(optimizer, SEED).params
     states, batches = optimizer.initial_state(params, SEED), optimizees.problem.sample(seeds, num_steps + 1)
     make = {"training": functools.partial(training_step, in_blocks=False), "evaluation": evaluation_step}[phase]

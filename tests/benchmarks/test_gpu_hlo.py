@@ -7,6 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -14,7 +15,7 @@ from benchmarks import floor, gpu_hlo, peers
 from benchmarks.measure import Worker
 from benchmarks.plan import Case, Settings
 from l2o_tf import pull_back
-from l2o_tf.optimizers import make_optimizer
+from l2o_tf.optimizers import blocks, make_optimizer
 from l2o_tf.techniques.lesson import Optimizees
 from problems import make_problem
 
@@ -31,10 +32,19 @@ COUNTS = {"mnist": (1, 3), "mnist_deeper": (1,)}
 @pytest.fixture(scope="module", params=COUNTS)
 def exported(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hlo")
-    for (phase, mode), count in itertools.product(MODES.items(), COUNTS[request.param]):
-        problem = make_problem(request.param, mode=mode, data="embedded", batch_size=16)
-        gpu_hlo.export(folder / f"{phase}_{count}", problem, make_optimizer("L2O-DM"), phase, 3, count)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "LARGE", 40_000)  # less than three perceptrons have
+        for (phase, mode), count in itertools.product(MODES.items(), COUNTS[request.param]):
+            problem = make_problem(request.param, mode=mode, data="embedded", batch_size=16)
+            gpu_hlo.export(folder / f"{phase}_{count}", problem, make_optimizer("L2O-DM"), phase, 3, count)
     return folder, COUNTS[request.param]
+
+
+def test_a_large_optimizee_is_taken_in_blocks(exported):
+    for phase, count in itertools.product(MODES, exported[1]):
+        with np.load(exported[0] / f"{phase}_{count}" / "arrays.npz") as arrays:
+            widths = {arrays[name].shape[-1] for name in arrays if name.startswith("in_") and arrays[name].ndim == 3}
+        assert (blocks.SIZE in widths) == (count > 1)
 
 
 def test_what_the_peer_needs_is_named(exported):
