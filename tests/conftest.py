@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from l2o_tf import xla_cache
+
 BESIDE = Path(__file__).resolve().parents[2] / "shared"
 """Files that may lie beside the checkout. They are never needed: a test that wants them is skipped without them."""
 
@@ -28,6 +30,7 @@ def _environment() -> None:
         threads = str(max(1, (os.cpu_count() or 1) // workers))
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", threads)
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", threads)
+    xla_cache.enable()  # compiling takes about half of the time of a first run, and next to none of a second one's
 
 
 _environment()
