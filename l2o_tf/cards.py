@@ -48,8 +48,13 @@ def trained_on(card: Card) -> str:
         f"with {' and '.join(techniques).replace('_', '-')}" if techniques else "plain",
         f"{card['meta_epochs']:,} meta-epochs",
         *([f"which began with {config['initial_weights']}"] if config.get("initial_weights") else []),
+        *([_between(card["interpolated"])] if "interpolated" in card else []),
     ]
     return ", ".join(parts)
+
+
+def _between(interpolated: Mapping[str, Any]) -> str:
+    return f"{interpolated['share']:.0%} of the way from {interpolated['between'][0]['name']}"
 
 
 def good_for(card: Card, results: Mapping[str, Any]) -> str:
@@ -152,6 +157,9 @@ def _validated(card: Card) -> str:
     kept = kept_validation(card)
     if kept is None:
         return "- Never validated."
+    if "interpolated" in card:
+        second = card["interpolated"]["between"][1]["name"]
+        return f"- These weights were never validated; those of {second} had a validation cost of {kept['cost']:.3g}."
     return f"- These are the weights after {kept['epoch']:,} meta-epochs; validation cost {kept['cost']:.3g}."
 
 

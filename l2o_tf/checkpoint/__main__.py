@@ -1,7 +1,8 @@
-"""Brings weights of the original program into the form of this one::
+"""Makes weights of others: brings those of the original program into our form, or takes what is between two of ours.
 
 python -m l2o_tf.checkpoint import dm_cl/cw.l2l-0 --optimizer=L2O-DM --output=weights/dm_cl
 python -m l2o_tf.checkpoint import hess_cl_mt/model.ckpt-0 --optimizer=L2O-Scale --output=weights/scale
+python -m l2o_tf.checkpoint interpolate runs/short runs/further --share=0.5 --output=weights/between
 """
 
 import argparse
@@ -55,24 +56,47 @@ def _sha256(files: list[Path]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; bad input is one line on stderr and exit code 2."""
+    given = _parser().parse_args(argv)
+    try:
+        print(given.run(given))
+    except (ValueError, OSError) as error:
+        print(f"l2o_tf.checkpoint: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m l2o_tf.checkpoint", description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(required=True)
     command = commands.add_parser("import", help="import weights of the original program")
     command.add_argument("file", help="a pickle such as cw.l2l-0, a checkpoint such as model.ckpt-0, or an .npz file")
     command.add_argument("--optimizer", default="L2O-DM", help="architecture; default: %(default)s")
     command.add_argument(
         "--output", help="folder for weights.npz and optimizer.json; default: imported/<folder>-<file>"
     )
-    arguments = parser.parse_args(argv)
-    file = Path(arguments.file).resolve()
-    output = arguments.output or os.path.join("imported", f"{file.parent.name}-{file.name}")
-    try:
-        shapes = import_file(arguments.file, arguments.optimizer, output)
-    except (ValueError, OSError) as error:
-        print(f"l2o_tf.checkpoint: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    print(f"{len(shapes)} variables of {arguments.optimizer} in {output}")
-    return 0
+    command.set_defaults(run=_import)
+    command = commands.add_parser("interpolate", help="weights between two, the second trained further from the first")
+    command.add_argument("first", help="a shipped name or the folder of a run")
+    command.add_argument("second", help="what was trained further from it")
+    command.add_argument("--share", type=float, default=0.5, help="0: the first, 1: the second; default: %(default)s")
+    command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
+    command.set_defaults(run=_interpolate)
+    return parser
+
+
+def _import(given: argparse.Namespace) -> str:
+    file = Path(given.file).resolve()
+    output = given.output or os.path.join("imported", f"{file.parent.name}-{file.name}")
+    shapes = import_file(given.file, given.optimizer, output)
+    return f"{len(shapes)} variables of {given.optimizer} in {output}"
+
+
+def _interpolate(given: argparse.Namespace) -> str:
+    console.import_tensorflow()
+    from l2o_tf.checkpoint.interpolation import interpolate
+
+    interpolate(given.first, given.second, given.share, given.output)
+    return f"{given.share:.0%} of the way from {given.first} to {given.second} in {given.output}"
 
 
 if __name__ == "__main__":

@@ -59,6 +59,13 @@ def test_what_it_began_with_is_said():
     assert cards.trained_on(begun) == f"{cards.trained_on(card)}, which began with some/run"
 
 
+def test_weights_between_two_are_said_to_be():
+    card, _ = cards.read("L2O-DM-CL")
+    between = {**card, "interpolated": {"share": 0.25, "between": [{"name": "runs/one"}, {"name": "runs/two"}]}}
+    assert cards.trained_on(between).endswith(", 25% of the way from runs/one")
+    assert "never validated; those of runs/two had" in cards.page("L2O-DM-CL", between, {})
+
+
 def test_a_set_of_problems_with_runs_of_random_length():
     card, results = cards.read("L2O-Scale-Meta")
     assert cards.trained_on(card) == "scale_meta, runs of random length, plain, 1,000 meta-epochs"

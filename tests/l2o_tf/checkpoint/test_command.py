@@ -1,4 +1,4 @@
-"""The importer as a command, and what results say about the program that made them."""
+"""The commands that make weights of others, and what results say about the program that made them."""
 
 import importlib.util
 import json
@@ -45,6 +45,53 @@ class TestCommand:
         assert captured.err.startswith("l2o_tf.checkpoint: ")
         assert captured.err.count("\n") == 1
         assert not (tmp_path / "out").exists()
+
+
+class TestInterpolate:
+    @pytest.fixture
+    def folders(self, tmp_path):
+        """Two trained optimizers of one architecture, and one of another; the first two are 0 and 4 everywhere."""
+        for name, architecture, value in (
+            ("first", "L2O-DM", 0.0),
+            ("second", "L2O-DM", 4.0),
+            ("other", "RNNprop", 1.0),
+        ):
+            learned = make_optimizer(architecture)
+            weights = {key: np.full_like(x, value) for key, x in checkpoint.named_weights(learned).items()}
+            card = {"optimizer": architecture, "architecture": learned.architecture, "meta_epochs": int(value)}
+            checkpoint.save_weights(tmp_path / name, weights, card)
+        return tmp_path
+
+    @pytest.mark.parametrize("share", [0, 0.25, 1])
+    def test_it_is_on_the_line(self, folders, capsys, share):
+        first, second, out = (str(folders / name) for name in ("first", "second", "out"))
+        assert main(["interpolate", first, second, f"--share={share}", f"--output={out}"]) == 0
+        assert f"{share:.0%} of the way" in capsys.readouterr().out
+        card, weights = checkpoint.load_weights(out)
+        assert {float(x) for value in weights.values() for x in np.unique(value)} == {4 * share}
+        assert {value.dtype for value in weights.values()} == {np.dtype("float32")}
+        assert (card["meta_epochs"], card["interpolated"]["share"]) == (4, share)
+        sources = [checkpoint.load_weights(name)[0]["weights"]["sha256"] for name in (first, second)]
+        assert [end["sha256"] for end in card["interpolated"]["between"]] == sources
+
+    @pytest.mark.parametrize(
+        ("second", "share", "says"),
+        [
+            ("second", "1.5", "a share of 1.5"),
+            ("second", "nan", "a share of nan"),
+            ("other", "0.5", "of one architecture"),
+            ("nowhere", "0.5", "expected one of"),
+        ],
+    )
+    def test_bad_input(self, folders, capsys, second, share, says):
+        first, second, out = (str(folders / name) for name in ("first", second, "out"))
+        assert main(["interpolate", first, second, f"--share={share}", f"--output={out}"]) == 2
+        assert says in capsys.readouterr().err
+        assert not (folders / "out").exists()
+
+    def test_a_rule_has_no_weights(self, folders, capsys):
+        assert main(["interpolate", "Adam", str(folders / "second"), f"--output={folders / 'out'}"]) == 2
+        assert "Adam, which has no weights" in capsys.readouterr().err
 
 
 COMMIT = "-c user.name=n -c user.email=e@x commit -q -m m"

@@ -1,0 +1,57 @@
+"""Weights on the line between two trained optimizers, the second of which was trained further from the first::
+
+    φ = (1 - α) φ_1 + α φ_2
+
+Further training gains on what it sees and may lose elsewhere. On that line there are often weights with much of the
+gain and little of the loss (Wortsman et al., *Robust fine-tuning of zero-shot models*, CVPR 2022, arXiv 2109.01903).
+Between optimizers that were trained apart there is nothing of the kind: their units have different places.
+"""
+
+from typing import Any
+
+from l2o_tf import checkpoint, trained
+
+
+def interpolate(first: str, second: str, share: float, output: str) -> None:
+    """Writes `(1 - α) φ_1 + α φ_2`, with the card of the second and in it what it was made of.
+
+    Args:
+        first, second: names as in `trained.load_optimizer`, of optimizers that have weights.
+        share: α, from 0, the first, to 1, the second.
+        output: folder for `weights.npz` and `optimizer.json`.
+
+    Raises:
+        ValueError: if the share is another number, if one of the optimizers is not there or has no weights, or if they
+            are of different architectures.
+        OSError: if the output cannot be written.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"Received a share of {share}, expected a number from 0, the first, to 1, the second.")
+    ends = [(name, *_weights(name)) for name in (first, second)]
+    (_, one, before), (_, two, after) = ends
+    if one["optimizer"] != two["optimizer"] or _shapes(before) != _shapes(after):
+        raise ValueError(
+            f"Received {first} ({one['optimizer']}, {_shapes(before)}) and {second} ({two['optimizer']}, "
+            f"{_shapes(after)}), expected two of one architecture, the second trained further from the first."
+        )
+    # In float64, so that both ends are exact and the result does not depend on the order of the sum.
+    between = {
+        name: ((1 - share) * before[name].astype("float64") + share * after[name].astype("float64")).astype(like.dtype)
+        for name, like in after.items()
+    }
+    made_of = [{"name": name, "sha256": card["weights"]["sha256"]} for name, card, _ in ends]
+    card = {**two, "interpolated": {"share": share, "between": made_of}, "provenance": checkpoint.provenance()}
+    checkpoint.save_weights(output, between, card)
+
+
+def _weights(name: str) -> tuple[dict[str, Any], checkpoint.weights.Weights]:
+    optimizer, card = trained.load_optimizer(name)
+    if "weights" not in card:
+        raise ValueError(
+            f"Received {name}, which has no weights of ours, expected a shipped name or the folder of a run."
+        )
+    return card, checkpoint.named_weights(optimizer)
+
+
+def _shapes(weights: checkpoint.weights.Weights) -> dict[str, tuple[int, ...]]:
+    return {name: value.shape for name, value in weights.items()}
