@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "experiments").glob("*.md")])
 FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9_]*)")
 OTHERS = {"flagfile", "help", "helpfull", "logdir", "dist", "inplace"}  # of absl, TensorBoard, pytest and Jupyter
+OTHERS |= {"xla_cpu_prefer_vector_width"}  # of XLA
 
 
 def links(text: str) -> list[str]:
@@ -29,20 +30,22 @@ def headings(text: str) -> set[str]:
 
 
 def defined_flags(source: str) -> set[str]:
-    """Names given to `flags.DEFINE_*`, and the options of `l2o_tf.config.Config`, from which flags are made."""
+    """Names given to `flags.DEFINE_*` or `add_argument`, and options of `l2o_tf.config.Config`, which become flags."""
     names = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and "DEFINE_" in ast.unparse(node.func) and node.args:
-            names |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
+        if isinstance(node, ast.Call) and re.search("DEFINE_|add_argument", ast.unparse(node.func)) and node.args:
+            names |= {node.args[0].value.removeprefix("--")} if isinstance(node.args[0], ast.Constant) else set()
         if isinstance(node, ast.ClassDef) and node.name == "Config":
             names |= {field.target.id for field in node.body if isinstance(field, ast.AnnAssign)}
     return names
 
 
 def all_flags() -> set[str]:
-    sources = [*ROOT.glob("*.py"), *(ROOT / "l2o_tf").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
-    options = re.findall(r'add_argument\("--([a-z_]+)', (ROOT / "problems" / "__main__.py").read_text())
-    return OTHERS.union(options, *(defined_flags(path.read_text()) for path in sources))
+    sources = [
+        *ROOT.glob("*.py"),
+        *(path for name in ("l2o_tf", "benchmarks", "problems") for path in (ROOT / name).rglob("*.py")),
+    ]
+    return OTHERS.union(*(defined_flags(path.read_text()) for path in sources))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -88,5 +91,6 @@ def test_recipes_are_configurations(recipe):
 def test_the_readers_read():
     assert links("[a](b.md) [c](https://d) [e](f.md#g) [h](#i)") == ["b.md", "f.md"]
     assert headings("# A, b: `c`\n\n## From x to y") == {"a-b-c", "from-x-to-y"}
-    assert defined_flags("flags.DEFINE_integer('steps', 1, '')\nclass Config:\n    seed: int = 0") == {"steps", "seed"}
+    source = "flags.DEFINE_integer('steps', 1, '')\nparser.add_argument('--list')\nclass Config:\n    seed: int = 0"
+    assert defined_flags(source) == {"steps", "list", "seed"}
     assert FLAG.findall("`--seed=3`, --no-go, a--b") == ["seed", "no"]
