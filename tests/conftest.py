@@ -4,6 +4,7 @@ Nothing here imports TensorFlow, so that a test that does not need it does not p
 """
 
 import functools
+import gc
 import os
 import random
 import sys
@@ -34,6 +35,12 @@ def _environment() -> None:
 
 
 _environment()
+gc.set_threshold(50_000)  # tracing makes many objects that stay; to look through them less often saves a tenth
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays: TensorFlow and Keras."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
