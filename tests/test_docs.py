@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "experiments").glob("*.md")])
 FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9_]*)")
 OTHERS = {"flagfile", "help", "helpfull", "logdir", "dist", "inplace"}  # of absl, TensorBoard, pytest and Jupyter
-OTHERS |= {"xla_cpu_prefer_vector_width"}  # of XLA
+OTHERS |= {"xla_backend_optimization_level", "xla_cpu_prefer_vector_width"}  # of XLA
 
 
 def links(text: str) -> list[str]:
