@@ -88,10 +88,14 @@ def begin_with(student: Optimizer, name: str) -> None:
             f"--optimizer={found.kind}, or other weights."
         )
     checkpoint.assign_weights(student, checkpoint.named_weights(found))
-    there, here = found.architecture, student.architecture
-    differences = {key: (there[key], here[key]) for key in there.keys() - _OF_STARTS if there[key] != here[key]}
-    if differences:
-        logging.warning("%s was trained with other arguments (there, here): %s.", name, differences)
+    different = differences(found.architecture, student.architecture)
+    if different:
+        logging.warning("%s was trained with other arguments (there, here): %s.", name, different)
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Argument -> its two values, of two architectures of one kind, where they matter to trained weights."""
+    return {key: (one[key], other[key]) for key in one.keys() - _OF_STARTS if one[key] != other[key]}
 
 
 _OF_STARTS = {"name", "seed", "initializer", "projection_stddev", "assignments"}

@@ -22,7 +22,7 @@ def interpolate(first: str, second: str, share: float, output: str) -> None:
 
     Raises:
         ValueError: if the share is another number, if one of the optimizers is not there or has no weights, or if they
-            are of different architectures.
+            are of different architectures, or with other arguments.
         OSError: if the output cannot be written.
     """
     if not 0 <= share <= 1:
@@ -34,11 +34,10 @@ def interpolate(first: str, second: str, share: float, output: str) -> None:
             f"Received {first} ({one['optimizer']}, {_shapes(before)}) and {second} ({two['optimizer']}, "
             f"{_shapes(after)}), expected two of one architecture, the second trained further from the first."
         )
-    # In float64, so that both ends are exact and the result does not depend on the order of the sum.
-    between = {
-        name: ((1 - share) * before[name].astype("float64") + share * after[name].astype("float64")).astype(like.dtype)
-        for name, like in after.items()
-    }
+    different = trained.differences(one["architecture"], two["architecture"])
+    if different:
+        raise ValueError(f"Received {first} and {second}, whose arguments differ (first, second): {different}.")
+    between = {name: (1 - share) * before[name] + share * after[name] for name in after}
     made_of = [{"name": name, "sha256": card["weights"]["sha256"]} for name, card, _ in ends]
     card = {**two, "interpolated": {"share": share, "between": made_of}, "provenance": checkpoint.provenance()}
     checkpoint.save_weights(output, between, card)

@@ -50,13 +50,14 @@ class TestCommand:
 class TestInterpolate:
     @pytest.fixture
     def folders(self, tmp_path):
-        """Two trained optimizers of one architecture, and one of another; the first two are 0 and 4 everywhere."""
+        """Two of one architecture, which are 0 and 4; one of another, and one with another scale."""
         for name, architecture, value in (
             ("first", "L2O-DM", 0.0),
             ("second", "L2O-DM", 4.0),
             ("other", "RNNprop", 1.0),
+            ("larger", "L2O-DM", 2.0),
         ):
-            learned = make_optimizer(architecture)
+            learned = make_optimizer(architecture, {"scale": 0.1} if name == "larger" else {})
             weights = {key: np.full_like(x, value) for key, x in checkpoint.named_weights(learned).items()}
             card = {"optimizer": architecture, "architecture": learned.architecture, "meta_epochs": int(value)}
             checkpoint.save_weights(tmp_path / name, weights, card)
@@ -80,6 +81,7 @@ class TestInterpolate:
             ("second", "1.5", "a share of 1.5"),
             ("second", "nan", "a share of nan"),
             ("other", "0.5", "of one architecture"),
+            ("larger", "0.5", "{'scale': (0.01, 0.1)}"),
             ("nowhere", "0.5", "expected one of"),
         ],
     )
