@@ -4,7 +4,7 @@
 
 Further training gains on what it sees and may lose elsewhere. On that line there are often weights with much of the
 gain and little of the loss (Wortsman et al., *Robust fine-tuning of zero-shot models*, CVPR 2022, arXiv 2109.01903).
-Between optimizers that were trained apart there is nothing of the kind: their units have different places.
+It is not meant for optimizers that were trained apart, whose hidden units have no common order.
 """
 
 from typing import Any
@@ -27,8 +27,7 @@ def interpolate(first: str, second: str, share: float, output: str) -> None:
     """
     if not 0 <= share <= 1:
         raise ValueError(f"Received a share of {share}, expected a number from 0, the first, to 1, the second.")
-    ends = [(name, *_weights(name)) for name in (first, second)]
-    (_, one, before), (_, two, after) = ends
+    (one, before), (two, after) = _weights(first), _weights(second)
     if one["optimizer"] != two["optimizer"] or _shapes(before) != _shapes(after):
         raise ValueError(
             f"Received {first} ({one['optimizer']}, {_shapes(before)}) and {second} ({two['optimizer']}, "
@@ -38,7 +37,7 @@ def interpolate(first: str, second: str, share: float, output: str) -> None:
     if different:
         raise ValueError(f"Received {first} and {second}, whose arguments differ (first, second): {different}.")
     between = {name: (1 - share) * before[name] + share * after[name] for name in after}
-    made_of = [{"name": name, "sha256": card["weights"]["sha256"]} for name, card, _ in ends]
+    made_of = [{"name": name, "sha256": end["weights"]["sha256"]} for name, end in ((first, one), (second, two))]
     card = {**two, "interpolated": {"share": share, "between": made_of}, "provenance": checkpoint.provenance()}
     checkpoint.save_weights(output, between, card)
 
