@@ -84,10 +84,12 @@ def _vgg16(blocks=VGG_BLOCKS) -> keras.Model:
 def _cifar_multi() -> keras.Model:
     layers = [keras.Input((32, 32, 3))]
     for _ in range(3):
-        layers += [keras.layers.Conv2D(16, 5, padding="same", use_bias=False)]
+        layers += [keras.layers.Conv2D(16, 5, padding="same")]
         layers += [keras.layers.BatchNormalization(center=True, **_NORM)]
         layers += [keras.layers.ReLU(), keras.layers.MaxPool2D()]
-    return keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(32, "relu"), keras.layers.Dense(10)])
+    layers += [keras.layers.Flatten(), keras.layers.Dense(32)]
+    layers += [keras.layers.BatchNormalization(center=True, **_NORM), keras.layers.ReLU(), keras.layers.Dense(10)]
+    return keras.Sequential(layers)
 
 
 MODELS: dict[str, Callable[..., keras.Model]] = {

@@ -124,6 +124,9 @@ def ensemble(problems: Sequence[Mapping[str, Any]], weights: Sequence[float] | N
     Raises:
         ValueError: if there is no problem or not one weight for each, or as `make_problem` and `sum_of` do.
     """
+    for problem in problems:
+        if "name" not in problem or set(problem) - {"name", "options"}:
+            raise ValueError(f"Received {dict(problem)} in an ensemble, expected a 'name' and perhaps 'options'.")
     made = [make_problem(problem["name"], **problem.get("options", {})) for problem in problems]
     return sum_of(made, weights)._replace(name="ensemble")
 

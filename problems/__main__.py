@@ -22,7 +22,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--num_steps", type=int, help="steps of Adam (default: 200)")
     parser.add_argument("--learning_rate", type=float, help="of Adam (default: 0.01)")
     parser.add_argument("--seed", type=int, help="decides start and minibatches (default: 0)")
-    parser.add_argument("--data", default="auto", choices=("auto", "tfds", "embedded"), help="where images come from")
+    parser.add_argument("--data", choices=("auto", "tfds", "embedded"), help="where images come from (default: auto)")
     parser.add_argument("--data_dir", help="folder of TFDS; default: $TFDS_DATA_DIR, then TFDS's own")
     parser.add_argument("--output", type=Path, help="the picture (default: NAME.png)")
     values = parser.parse_args(given)
@@ -30,6 +30,10 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
         parser.error("Received --plot without --problem, expected the problem to be drawn; add --problem=NAME.")
     if values.list and values.problem:
         parser.error("Received --list with --problem, expected one of the two.")
+    for name in ("data", "data_dir"):
+        if getattr(values, name) is not None and not values.problem:
+            parser.error(f"Received --{name} without --problem, where it does nothing.")
+    values.data = values.data or "auto"
     for name, default in _OF_THE_PLOT.items():
         if getattr(values, name) is None:
             setattr(values, name, default)
@@ -53,7 +57,7 @@ def main(values: argparse.Namespace) -> int:
         problem = make_problem(values.problem, data=values.data, data_dir=values.data_dir)
         print(gallery.describe(problem))
         if values.plot:
-            file = values.output or Path(f"{Path(problem.name).stem.replace(':', '-')}.png")
+            file = values.output or Path(f"{Path(values.problem).name.replace('.py:', '-')}.png")
             file.parent.mkdir(parents=True, exist_ok=True)
             gallery.plot(problem, file, values.num_steps, values.learning_rate, values.seed)
             print(f"Picture: {file}")

@@ -137,9 +137,10 @@ def cifar_multi(
 ) -> Problem:
     """DeepMind's network on CIFAR-10, whose convolutions and dense layers get optimizers of their own.
 
-    Convolutions 5×5 with batch norm (trainable offset β), ReLU and 2×2 pool, then dense layers with ReLU. Kernels are
-    `conv_0/w, ...`, all that DeepMind gives to the second optimizer `fc_*`:
-    `--net_assignments='conv_*=L2O-DM,*=L2O-DM'`.
+    Convolutions 5×5 with bias, batch norm (trainable offset β), ReLU and 2×2 pool, then dense layers, of which the
+    hidden ones have batch norm and ReLU, too. DeepMind gives the kernels, `conv_0/w, ...`, to one optimizer and all
+    else, `fc_*`, to another: `--net_assignments='conv_*=L2O-DM,*=L2O-DM'`. The biases before a batch norm are cancelled
+    by it: their gradients are round-off.
 
     Args:
         conv_channels: filters of each convolution; default (16, 16, 16).
@@ -156,20 +157,22 @@ def cifar_multi(
         )
     tensors: dict[str, Start] = {}
     for i, (inputs, outputs) in enumerate(itertools.pairwise((3, *conv_channels))):
-        tensors |= {f"conv_{i}/w": Start([5, 5, inputs, outputs]), f"fc_conv_{i}/beta": Start([outputs], stddev=0.0)}
+        tensors |= {f"conv_{i}/w": Start([5, 5, inputs, outputs])}
+        tensors |= {f"fc_conv_{i}/b": Start([outputs]), f"fc_conv_{i}/beta": Start([outputs], stddev=0.0)}
     side = 32 >> len(conv_channels)
     for i, (inputs, outputs) in enumerate(
         itertools.pairwise((side**2 * conv_channels[-1], *linear_layers, NUM_CLASSES))
     ):
         tensors |= {f"fc_{i}/w": Start([inputs, outputs]), f"fc_{i}/b": Start([outputs])}
+        tensors |= {f"fc_{i}/beta": Start([outputs], stddev=0.0)} if i < len(linear_layers) else {}
 
     def network(params: Params, hidden: tf.Tensor) -> tf.Tensor:
         for i in range(len(conv_channels)):
-            normal = batch_norm(convolution(params, f"conv_{i}", hidden), params[f"fc_conv_{i}/beta"])
-            hidden = max_pool(tf.nn.relu(normal))
+            hidden = convolution(params, f"conv_{i}", hidden) + params[f"fc_conv_{i}/b"]
+            hidden = max_pool(tf.nn.relu(batch_norm(hidden, params[f"fc_conv_{i}/beta"])))
         hidden = flat(hidden)
         for i in range(len(linear_layers)):
-            hidden = tf.nn.relu(dense(params, f"fc_{i}", hidden))
+            hidden = tf.nn.relu(batch_norm(dense(params, f"fc_{i}", hidden), params[f"fc_{i}/beta"]))
         return dense(params, f"fc_{len(linear_layers)}", hidden)
 
     return _on_cifar("cifar_multi", tensors, network, mode, data_options, batch_size)

@@ -4,6 +4,7 @@ Adam is Keras's own here: problems do not know the optimizers of this project.
 """
 
 import inspect
+import itertools
 import math
 from pathlib import Path
 
@@ -118,15 +119,24 @@ def _draw_examples(axes, inputs: tf.Tensor, labels: tf.Tensor, side: int = 5) ->
         axes.imshow(np.reshape(inputs, [inputs.shape[0], -1]), cmap="viridis", aspect="auto", interpolation="nearest")
         axes.set(title="A minibatch, one row per example")
         return
-    images, names = inputs.numpy()[: side**2], labels.numpy().ravel()[: side**2]
+    images, names = inputs.numpy()[: side**2], _names(labels.numpy())[: side**2]
     _, height, width, channels = images.shape
     canvas = np.zeros([side * height, side * width, channels], images.dtype)
-    for k, (image, name) in enumerate(zip(images, names, strict=True)):
+    for k, (image, name) in enumerate(itertools.zip_longest(images, names, fillvalue="")):
         top, left = k // side * height, k % side * width
         canvas[top : top + height, left : left + width] = image
         axes.annotate(f"{name}", (left + 1, top + 1), va="top", color="#ffd75f", fontsize=8, weight="bold")
     axes.imshow(canvas.squeeze(), cmap="gray" if channels == 1 else None, interpolation="nearest")
     axes.set(title=f"{len(images)} of a minibatch of {inputs.shape[0]}")
+
+
+def _names(labels: np.ndarray) -> np.ndarray:
+    """What to write on each example: its number, the place of the 1 in a one-hot row, or nothing."""
+    rows = labels.reshape([len(labels), -1])
+    if rows.shape[1] == 1:
+        return rows[:, 0]
+    one_hot = np.isin(rows, (0, 1)).all() and (rows.sum(axis=1) == 1).all()
+    return rows.argmax(axis=1) if one_hot else rows[:0, 0]
 
 
 def _first_batch(problem: Problem, seed: int):

@@ -57,7 +57,9 @@ def gradient_noise(problem: Problem, stddev: float) -> Problem:
         slope = [tf.reduce_sum(batch.change[key] * (value - tf.stop_gradient(value))) for key, value in params.items()]
         return problem.loss(params, constants, batch.inner) + tf.add_n(slope)
 
-    return problem._replace(sample=_with(problem, draw), loss=loss, objective=objective_of(problem))
+    return problem._replace(
+        sample=_with(problem, draw), loss=loss, objective=objective_of(problem), examples=_examples(problem)
+    )
 
 
 def sparse_gradient(problem: Problem, probability: float = 0.99) -> Problem:
@@ -97,7 +99,9 @@ def sparse_gradient(problem: Problem, probability: float = 0.99) -> Problem:
 
         return masked(*params.values())
 
-    return problem._replace(sample=_with(problem, draw), loss=loss, objective=objective_of(problem))
+    return problem._replace(
+        sample=_with(problem, draw), loss=loss, objective=objective_of(problem), examples=_examples(problem)
+    )
 
 
 def changes_gradients(batches: Batches) -> bool:
@@ -106,6 +110,10 @@ def changes_gradients(batches: Batches) -> bool:
         return True
     parts = batches.values() if isinstance(batches, dict) else batches if isinstance(batches, (tuple, list)) else ()
     return any(changes_gradients(part) for part in parts)
+
+
+def _examples(problem: Problem) -> Callable[[Changed], tuple[tf.Tensor, tf.Tensor]] | None:
+    return problem.examples and (lambda batch: problem.examples(batch.inner))
 
 
 def _with(problem: Problem, draw: Callable[[Params, int, Seed], Params]) -> Callable[[Seed, int], Batches]:

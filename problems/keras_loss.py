@@ -1,7 +1,7 @@
 """What a user means by a loss: a Keras name, a `keras.losses.Loss` or a function -> one `Loss`, checked.
 
 A function is treated as `model.compile(loss=function)` treats it: labels arrive as float32, an axis of length one that
-only labels or only outputs have is added to the other, and its values are averaged.
+only labels or only outputs have is added to the other or taken away, and its values are averaged.
 """
 
 import re
@@ -108,7 +108,9 @@ def check_labels(loss: keras.losses.Loss, labels: np.ndarray, outputs: Any) -> N
 
 
 def accuracy_of(loss: keras.losses.Loss) -> Accuracy | None:
-    """The share of right answers that belongs to a cross-entropy; None for other losses."""
+    """The share of right answers that belongs to a cross-entropy of the last axis; None for other losses."""
+    if loss.get_config().get("axis", -1) != -1:
+        return None
     if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
         return keras.metrics.sparse_categorical_accuracy
     if isinstance(loss, keras.losses.CategoricalCrossentropy):
@@ -120,10 +122,11 @@ def accuracy_of(loss: keras.losses.Loss) -> Accuracy | None:
 
 
 def _same_rank(labels: tf.Tensor, outputs: Any) -> tuple[tf.Tensor, Any]:
+    """As Keras: an axis of length 1 that one has more is given to the other, if that is `[B]`, or else taken away."""
     if not tf.is_tensor(outputs):
         return labels, outputs
+    if labels.shape.rank == outputs.shape.rank + 1:
+        return _same_rank(outputs, labels)[::-1]
     if outputs.shape.rank == labels.shape.rank + 1 and outputs.shape[-1] == 1:
-        labels = labels[..., None]
-    elif labels.shape.rank == outputs.shape.rank + 1 and labels.shape[-1] == 1:
-        outputs = outputs[..., None]
+        return (labels[:, None], outputs) if labels.shape.rank == 1 else (labels, outputs[..., 0])
     return labels, outputs

@@ -169,7 +169,9 @@ def _measure(
         def statistics(indices):
             inputs, _ = keras_data.rows(data, indices)
             _, after, _ = pure.call(params, constants | zeros, seeds, inputs, training=True)
-            return {name: after[name] / (1 - momentum) for name, momentum in moving.items()}
+            updated = {name: after[name] / (1 - momentum) for name, momentum in moving.items()}
+            # what the model calls with training=False keeps the statistics that it has
+            return {name: constants[name] if after[name] is zeros[name] else updated[name] for name in moving}
 
         return constants | _mean(statistics, data.info.size, batch_size, kept) if moving else constants
 
@@ -179,7 +181,10 @@ def _measure(
         def parts(indices):
             inputs, labels = keras_data.rows(data, indices)
             outputs, _, penalties = pure.call(params, constants, seeds, inputs, training=False)
-            found = {"loss": tf.add_n([keras_loss.mean(loss, labels, outputs), *penalties])}
+            value = keras_loss.mean(loss, labels, outputs)
+            if loss.reduction == "sum":  # of as many rows as those of a minibatch
+                value *= tf.cast(batch_size / tf.shape(indices)[0], value.dtype)
+            found = {"loss": tf.add_n([value, *penalties])}
             return found | ({"accuracy": keras_loss.share(accuracy, labels, outputs)} if accuracy else {})
 
         scalars = {name: tf.TensorSpec([]) for name in ("loss", "accuracy")[: 2 if accuracy else 1]}
@@ -241,7 +246,7 @@ def _check_indices(pure: Stateless, constants: Constants, data: keras_data.Data,
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(
                 f"Received x with indices that the model {pure.model.name!r} cannot look up, expected them to be "
-                "from 0 to below the `input_dim` of its embeddings."
+                "from 0 to below the `input_dim` of its embeddings, or, as Keras has it, from the end and negative."
             ) from error
 
 

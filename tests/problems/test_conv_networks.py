@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks import twins
+from l2o_tf.optimizers.assigned import FROZEN, Assigned
 from problems import DataOptions, make_problem
 from problems.base import make_seed
 from problems.datasets import load
@@ -21,7 +22,7 @@ SIZES = {
     "nas": (10, 7_578),
     "nas_paper": (10, 7_578),
     "vgg16": (28, 14_719_818),
-    "cifar_multi": (10, 22_602),
+    "cifar_multi": (14, 22_682),
 }
 SMALL_VGG = ((2, 3), (4,), (3, 2), (4,), (5,))
 
@@ -148,6 +149,10 @@ def test_bad_arguments(name, options, message):
         make_problem(name, data="embedded", **options)
 
 
-def test_cifar_multi_can_be_assigned_to_two_optimizers():
-    params, _ = make_problem("cifar_multi", data="embedded", conv_channels=(4,), linear_layers=()).init(SEED)
-    assert list(params) == ["conv_0/w", "fc_conv_0/beta", "fc_0/w", "fc_0/b"]
+def test_cifar_multi_is_split_as_deepmind_splits_it():
+    """Kernels of convolutions to one optimizer; their biases, offsets and all of the dense layers to the other."""
+    params, _ = make_problem("cifar_multi", data="embedded", conv_channels=(4, 4), linear_layers=(3,)).init(SEED)
+    kernels, others = Assigned([("conv_*", FROZEN), ("*", FROZEN)]).split(params)
+    assert list(kernels) == ["conv_0/w", "conv_1/w"]
+    offsets = [f"fc_{layer}/{kind}" for layer in ("conv_0", "conv_1", "0") for kind in ("b", "beta")]
+    assert set(others) == {*offsets, "fc_0/w", "fc_1/w", "fc_1/b"}

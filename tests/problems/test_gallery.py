@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 from problems import PROBLEM_SETS, PROBLEMS, __main__, gallery, make_problem
 from problems.base import fold, make_seed
@@ -56,6 +57,8 @@ def test_examples_are_those_of_the_minibatch():
         (["--problem=nas", "--plot", "--learning_rate=-1"], "Received --learning_rate=-1"),
         (["--problem=nas", "--num_steps=5"], "Received --num_steps without --plot"),
         (["--problem=nas", "--list"], "Received --list with --problem"),
+        (["--list", "--data=tfds"], "Received --data without --problem"),
+        (["--data_dir=x"], "Received --data_dir without --problem"),
     ],
 )
 def test_wrong_options(given, message, capsys):
@@ -76,3 +79,33 @@ def test_where_no_picture_can_be(tmp_path, capsys):
 def test_an_unknown_problem(capsys):
     assert __main__.main(__main__.arguments(["--problem=nsa"])) == 2
     assert "did you mean" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ([3, 1], ["3", "1"]),
+        ([[3], [1]], ["3", "1"]),
+        ([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], ["2", "0"]),
+        ([[0.2, 0.8], [0.5, 0.5]], []),
+        (np.zeros([2, 8, 8]), []),
+    ],
+)
+def test_images_are_named_by_their_labels(labels, names):
+    figure = Figure()
+    axes = figure.subplots()
+    images = np.stack([np.zeros([8, 8, 1], np.float32), np.ones([8, 8, 1], np.float32)])
+    gallery._draw_examples(axes, tf.constant(images), tf.constant(labels))
+    assert [text.get_text() for text in axes.texts if text.get_text()] == names
+    canvas = axes.images[0].get_array()
+    assert canvas[:8, :8].max() == 0 and canvas[:8, 8:16].min() == 1 and canvas[8:].max() == 0
+
+
+def test_every_function_of_a_file_has_a_picture_of_its_own(tmp_path, monkeypatch):
+    file = tmp_path / "mine.py"
+    file.write_text("from problems.analytic import simple\nfirst = second = simple\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "second"):
+        given = [f"--problem={file}:{name}", "--plot", "--num_steps=1"]
+        assert __main__.main(__main__.arguments(given)) == 0
+    assert {path.name for path in tmp_path.glob("*.png")} == {"mine-first.png", "mine-second.png"}

@@ -53,6 +53,16 @@ def test_gaps_are_in_the_gradient_and_in_nothing_else():
 
 
 @pytest.mark.parametrize("transform", [gradient_noise, sparse_gradient])
+def test_there_is_as_much_to_see_as_inside(transform):
+    plain = make_problem("digits", batch_size=4)
+    problem = transform(plain, 0.3)
+    batch = step(problem.sample(SEED, 1), 0)
+    for shown, expected in zip(problem.examples(batch), plain.examples(batch.inner), strict=True):
+        np.testing.assert_array_equal(shown, expected)
+    assert transform(make_problem("quadratic"), 0.3).examples is None
+
+
+@pytest.mark.parametrize("transform", [gradient_noise, sparse_gradient])
 def test_the_compiled_loss_is_the_same(transform):
     problem = transform(make_problem("fully_connected"), 0.3)
     params, constants = problem.init(SEED)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from problems import from_keras
+from problems import from_keras, keras_loss
 from problems.base import make_seed
 from tests.problems import keras_examples as examples
 from tests.problems.keras_examples import CROSS_ENTROPY, LABELS, ROWS, TOKENS
@@ -103,3 +103,18 @@ def test_labels_that_are_to_be_ignored():
     labels = np.where(np.arange(20) < 5, -1, LABELS)
     value, found, _ = whole(loss, labels)
     np.testing.assert_allclose(value, CROSS_ENTROPY(LABELS[5:], found[5:]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("labels", "outputs"), [([20, 4], [20, 4, 1]), ([20, 4, 1], [20, 4]), ([20, 1], [20])])
+def test_functions_get_the_ranks_that_keras_gives_them(labels, outputs):
+    seen, judge = [], keras.Sequential([keras.Input(outputs[1:]), layers.Activation("linear")])
+    judge.compile(loss=lambda y, p: seen.append((y.shape[1:], p.shape[1:])) or tf.reduce_sum(p))
+    judge.test_on_batch(np.ones(outputs, np.float32), np.ones(labels, np.float32))
+    found = keras_loss.resolve(lambda y, p: seen.append((y.shape[1:], p.shape[1:])) or tf.reduce_sum(p))
+    found(tf.ones(labels), tf.ones(outputs))
+    assert len(set(seen)) == 1 and len(seen) > 1
+
+
+def test_no_accuracy_where_classes_are_not_last():
+    assert keras_loss.accuracy_of(keras.losses.CategoricalCrossentropy(axis=1)) is None
+    assert keras_loss.accuracy_of(keras.losses.CategoricalCrossentropy()) is not None

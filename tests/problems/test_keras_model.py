@@ -182,6 +182,39 @@ class TestEvaluate:
         expected = CROSS_ENTROPY(LABELS, model(x, training=False))
         np.testing.assert_allclose(problem.evaluate(*problem.init(SEED))["loss"], expected, rtol=1e-6)
 
+    def test_what_is_called_with_training_false_keeps_its_statistics(self):
+        """As a model does that somebody else has trained, and whose last layer alone learns."""
+
+        class FineTuned(keras.Model):
+            def __init__(self, base):
+                super().__init__()
+                self.base, self.out = base, layers.Dense(3)
+
+            def call(self, inputs, training=None):
+                del training
+                return self.out(self.base(inputs, training=False))
+
+        norm = layers.BatchNormalization()
+        model = FineTuned(keras.Sequential([keras.Input([5]), layers.Dense(4), norm]))
+        expected = CROSS_ENTROPY(LABELS, model(ROWS))
+        norm.moving_mean.assign([1.0, 2.0, 3.0, 4.0])
+        norm.moving_variance.assign([4.0, 3.0, 2.0, 1.0])
+        assert CROSS_ENTROPY(LABELS, model(ROWS)) != expected
+        problem = from_keras(model, CROSS_ENTROPY, (ROWS, LABELS), batch_size=8, initial="model")
+        found = problem.evaluate(*problem.init(SEED))["loss"]
+        np.testing.assert_allclose(found, CROSS_ENTROPY(LABELS, model(ROWS)), rtol=1e-5)
+
+    @pytest.mark.parametrize("batch_size", [5, 8, 32])
+    def test_a_sum_is_that_of_a_minibatch(self, batch_size):
+        """Of rows that are all alike every minibatch has the same loss, and so have all rows."""
+        model = keras.Sequential([keras.Input([5]), layers.Dense(1)])
+        data = (np.tile(ROWS[:1], [20, 1]), np.full([20, 1], 7.0, np.float32))
+        problem = from_keras(model, keras.losses.MeanSquaredError(reduction="sum"), data, batch_size=batch_size)
+        params, constants = problem.init(SEED)
+        batch = tf.nest.map_structure(lambda tensor: tensor[0], problem.sample(SEED, 1))
+        expected = problem.loss(params, constants, batch)
+        np.testing.assert_allclose(objective_of(problem)(params, constants), expected, rtol=1e-6)
+
     def test_regression_has_an_objective(self):
         model = keras.Sequential([keras.Input([5]), layers.Dense(1, name="out")])
         y = ROWS.sum(axis=1)

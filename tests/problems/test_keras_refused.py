@@ -23,6 +23,15 @@ def test_indices_that_an_embedding_does_not_have():
         from_keras(model, CROSS_ENTROPY, (TOKENS, LABELS))
 
 
+def test_an_index_that_an_embedding_does_not_have_is_found_anywhere():
+    tokens = np.tile(TOKENS, [75, 1])
+    model = examples.sequential(TOKENS, layers.Embedding(6, 3), layers.Flatten(), dtype="int32")
+    from_keras(model, CROSS_ENTROPY, (tokens, np.tile(LABELS, 75)))
+    tokens[-1, -1] = 6
+    with pytest.raises(ValueError, match="cannot look up"):
+        from_keras(model, CROSS_ENTROPY, (tokens, np.tile(LABELS, 75)))
+
+
 def integers():
     class Counter(layers.Layer):
         def build(self, input_shape):
