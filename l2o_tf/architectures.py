@@ -49,6 +49,7 @@ ARCHITECTURES: dict[str, dict[str, Option]] = {
     "L2O-DM": {
         "layers": Option("layers", integers),
         "preprocess": Option("preprocess"),
+        "log_and_sign_k": Option("k"),
         "output_scale": Option("scale"),
     },
     "RNNprop": {

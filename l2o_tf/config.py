@@ -33,6 +33,9 @@ class Config:
     problem_stddev: float = _field(0.0, "Standard deviation of the optimizee's start; 0: the problem's own.")
     layers: str = _field("20,20", "Hidden sizes of L2O-DM and RNNprop; empty: none.")
     preprocess: str = _field("LogAndSign", "Input of L2O-DM: 'LogAndSign', 'Clamp' or 'identity' (DeepMind's toys).")
+    log_and_sign_k: float = _field(
+        5.0, "Gradients below exp(-k) have no logarithm in LogAndSign; 5 in both programs, 10 in DeepMind's paper."
+    )
     output_scale: float = _field(0.01, "Output scale of L2O-DM and RNNprop; 1.0 for DeepMind's toy problems.")
     beta_1: float = _field(0.95, "Decay of RNNprop's mean of gradients.")
     beta_2: float = _field(0.95, "Decay of RNNprop's mean of squared gradients.")
@@ -187,6 +190,7 @@ REQUIRES = {
 """An option on the left does something only with one of the switches on the right, `name` or `name=value`."""
 
 NEEDS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
+    "log_and_sign_k": ("preprocess", lambda name: name == "LogAndSign", "LogAndSign"),
     "initial_learning_rates": ("dynamic_learning_rates", bool, "them"),
     "max_log_learning_rate": ("dynamic_learning_rates", bool, "them"),
     "zero_learning_rate_weights": ("dynamic_learning_rates", bool, "them"),

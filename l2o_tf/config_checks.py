@@ -43,7 +43,7 @@ POSITIVE = (
     ),
     *("validation_window", "min_periods", "patience", "teacher_learning_rate", "teacher_steps"),
     *("self_improving_epochs", "random_scaling_bound", "max_skips", "time_scales", "judge_minibatches"),
-    *("stage_decay", "output_scale"),
+    *("stage_decay", "output_scale", "log_and_sign_k"),
 )
 
 

@@ -11,6 +11,7 @@ PAIRS = [(kind, option) for kind, options in ARCHITECTURES.items() for option in
 OTHERS = {  # a value of each option that is not its default
     "layers": "4,3",
     "preprocess": "Clamp",
+    "log_and_sign_k": 10.0,
     "output_scale": 0.5,
     "beta_1": 0.5,
     "beta_2": 0.25,

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from l2o_tf import config_checks, names
+from l2o_tf.architectures import takers
 from l2o_tf.config import FIELDS, NEEDS, PRESETS, REQUIRES, Config, resolve
 
 
@@ -96,7 +97,7 @@ class TestContradictions:
     def test_an_option_that_another_one_leaves_nothing_to_do(self, option):
         name, is_enough, needed = NEEDS[option]
         (value,) = [value for value in (False, 1, "10,20") if type(value) is type(FIELDS[name].default)]
-        given = {"optimizer": "L2O-Scale", option: FIELDS[option].default}
+        given = {"optimizer": takers(option)[0], option: FIELDS[option].default}
         assert not is_enough(value) and f"it needs {needed}" in refused(**given, **{name: value})
         assert resolve(given)
 

@@ -19,6 +19,7 @@ OPTIONS = {
     "random_scaling": {"random_scaling": True},
     "self_improving": {"self_improving": True},
     "preprocess": {"preprocess": "Clamp"},
+    "log_and_sign_k": {"log_and_sign_k": 10.0},
     "output_scale": {"output_scale": 0.1},
     "teacher_steps": {"teacher_steps": 2},
     "teacher_learning_rate": {"teacher_learning_rate": 0.1},
