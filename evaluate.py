@@ -51,21 +51,26 @@ def define_flags(values: flags.FlagValues) -> None:
 def evaluate_all(values: flags.FlagValues, folder: Path) -> list:
     """Evaluates every optimizer on every problem, and writes each result; returns the list of `comparison.Result`."""
     from l2o_tf import comparison
+    from l2o_tf.trained import kinds
     from problems.from_file import digests
 
     options = {name: values[name].value for name in ("seed", "num_runs", "num_steps", "record", "full_period")}
     settings = {**options, "split": values.split, "learning_rate": values.learning_rate}
     options["side_by_side"] = values.side_by_side
-    settings |= {"files": files} if (files := digests(values.problem)) else {}
-    pairs = [comparison.Pair(problem, *found) for problem in _problems(values) for found in _optimizers(values)]
+    optimizers = _optimizers(values)
+    if files := digests([*values.problem, *(name for _, card in optimizers for name in kinds(card))]):
+        settings["files"] = files
+    pairs = [comparison.Pair(problem, *found) for problem in _problems(values) for found in optimizers]
     before = comparison.unfinished(folder, settings)
     results = [result for pair in pairs for result in before if result.is_of(pair)]
     missing = [pair for pair in pairs if not any(result.is_of(pair) for result in results)]
     if results:
         print(f"Continuing: {len(results)} of {len(pairs)} evaluations are done.", file=sys.stderr)
-    for done, result in enumerate(comparison.evaluate_all(missing, **options), start=1):
+    for result in comparison.evaluate_all(missing, **options):
         results.append(result)
-        comparison.save(folder, results, settings, complete=done == len(missing))
+        comparison.save(folder, results, settings, complete=len(results) == len(pairs))
+    if not missing:
+        comparison.save(folder, results, settings, complete=True)
     order = [pair.problem.name + "/" + pair.optimizer.name for pair in pairs]
     return sorted(results, key=lambda result: order.index(result.key))
 
@@ -81,6 +86,10 @@ def _optimizers(values: flags.FlagValues) -> list:
     shown = [optimizer.name for optimizer, _ in optimizers.values()]
     for name, (optimizer, _) in optimizers.items():
         optimizer.name = name if shown.count(optimizer.name) > 1 else optimizer.name
+    if any(optimizer.name == "data" for optimizer, _ in optimizers.values()):
+        raise ValueError(
+            "Received an optimizer called 'data', a name that curves.npz has a use for. Rename its folder."
+        )
     return list(optimizers.values())
 
 

@@ -92,9 +92,16 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
 
 def _outcome(trainer) -> str:
     """How a meta-training ended, or that it has not."""
+    from l2o_tf.techniques.curriculum import has_result
+
     state = trainer.standing.curriculum
-    if not trainer.finished or trainer.standing.stopped:
-        return trainer.standing.stopped or "Stopped."
+    if trainer.standing.stopped:
+        return trainer.standing.stopped
+    if not has_result(state):
+        how = "No validation had a finite cost" if trainer.finished else "Stopped before a validation had a finite cost"
+        return f"{how}: the weights are those it began with."
+    if not trainer.finished:
+        return "Stopped."
     if trainer.config.initial_weights and not state.improved and not state.stage:
         return "No validation beat that of the initial weights, which are the result."
     return "All meta-epochs are done."

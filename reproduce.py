@@ -55,10 +55,17 @@ def evaluate_missing(values: flags.FlagValues) -> None:
     options = {"mode": "test", "data": "tfds", "data_dir": values.data_dir}
     pairs = [
         Pair(make_problem(problem, **options), *load_optimizer(name))
-        for name in values.optimizer
-        for problem in values.problem
+        for name in dict.fromkeys(values.optimizer)
+        for problem in dict.fromkeys(values.problem)
     ]
-    missing = [pair for pair in pairs if not _path(folder, pair.problem.name, pair.optimizer.name).exists()]
+    files = {_path(folder, pair.problem.name, pair.optimizer.name): pair for pair in pairs}
+    if len(files) < len(pairs):
+        names = [pair.optimizer.name for pair in pairs]
+        raise ValueError(
+            f"Received optimizers {names} on {list(values.problem)}, of which two would share a result file. Evaluate "
+            "one of them with another --results."
+        )
+    missing = [pair for path, pair in files.items() if not path.exists()]
     for result in evaluate_all(missing, num_runs=values.num_runs, num_steps=values.num_steps):
         record = {
             "problem": result.problem,
@@ -73,7 +80,7 @@ def evaluate_missing(values: flags.FlagValues) -> None:
 
 
 def _path(folder: Path, problem: str, optimizer: str) -> Path:
-    return folder / f"{problem}--{optimizer.replace(' ', '_').replace('/', '_')}.json"
+    return folder / f"{problem}--{optimizer}.json".replace(" ", "_").replace("/", "_")
 
 
 def tables(results: list[dict]) -> str:
@@ -95,16 +102,12 @@ def _place(problem: str) -> tuple[int, str]:
 
 
 def _row(result: dict) -> str:
+    from l2o_tf.summary import format_cell
+
     at = {entry["step"]: entry for entry in result["summary"]["at"]}
-    cells = [_cell(at.get(step)) for step in STEPS]
+    cells = [format_cell(at.get(step)) for step in STEPS]
     diverged = f"{at[max(at)]['diverged']:.0%}"
     return f"| {result['optimizer']} | {result['summary']['runs']} | " + " | ".join([*cells, diverged]) + " |"
-
-
-def _cell(entry: dict | None) -> str:
-    if entry is None or entry["mean"] is None:
-        return ""
-    return f"{entry['mean']:.2f} ± {entry['std'] or 0:.2f}"
 
 
 def _paper_row(name: str, at: tuple) -> str:

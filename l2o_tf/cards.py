@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from l2o_tf import summary
 from l2o_tf.checkpoint import CARD, write_atomically
 from l2o_tf.trained import PRETRAINED, pretrained_names
 
@@ -175,7 +176,7 @@ def _table(results: Mapping[str, Any]) -> list[str]:
         "|---|---|" + "---|" * (len(steps) + 1),
     ]
     for problem, result in sorted(results.items()):
-        found = {at["step"]: f"{at['mean']:.2f} ± {at['std']:.2f}" for at in result["at"]}
+        found = {at["step"]: summary.format_cell(at) for at in result["at"]}
         cells = [found.get(step, "") for step in steps]
         lines.append(f"| {problem} | {result['runs']} | {' | '.join(cells)} | {result['at'][-1]['diverged']:.0%} |")
     for data in dict.fromkeys(result["data"] for result in results.values()):
@@ -186,7 +187,7 @@ def _table(results: Mapping[str, Any]) -> list[str]:
 
 def _ending(result: Mapping[str, Any]) -> str:
     end = result["at"][-1]
-    return f"{end['mean']:.2f} ± {end['std']:.2f} after {end['step']:,} steps"
+    return f"{summary.format_cell(end) or 'diverged'} after {end['step']:,} steps"
 
 
 def main(given: list[str] | None = None) -> None:

@@ -5,12 +5,13 @@ A comparison is a folder with two files, both written anew after every evaluatio
     curves.npz      "problem/optimizer" -> losses [R, num_steps]; ".../full_loss" and so on where they were measured;
                     "problem/data" -> what data that was
     summary.json    the settings, and per evaluation the statistics, the data and the optimizer's card;
-                    "complete" is false as long as evaluations are missing
+                    "complete" is false as long as evaluations are missing, "curves" the SHA-256 of the other file
 
 One that was interrupted is continued: `unfinished` returns what is there, if the settings are the same, and what has
 the same data and the same weights needs no second run.
 """
 
+import hashlib
 import io
 import json
 import zipfile
@@ -126,9 +127,11 @@ def save(folder: Path, results: Sequence[Result], settings: Mapping[str, Any], *
     curves |= {f"{result.problem}/data": np.array(result.data or "none") for result in results}
     compressed = io.BytesIO()
     np.savez_compressed(compressed, **curves)
-    write_atomically(folder / CURVES, compressed.getvalue())
+    data = compressed.getvalue()
+    write_atomically(folder / CURVES, data)
     entries = [{name: getattr(result, name) for name in Result._fields[:5]} for result in results]
     record = {"complete": complete, "flags": dict(settings), "results": entries, "provenance": provenance()}
+    record["curves"] = _digest(data)
     write_atomically(folder / SUMMARY, json.dumps(record, indent=2).encode())
 
 
@@ -138,7 +141,10 @@ def unfinished(folder: Path, settings: Mapping[str, Any]) -> list[Result]:
         record = json.loads((folder / SUMMARY).read_bytes())
         if record["complete"] or record["flags"] != _as_read(settings):
             return []
-        curves = dict(np.load(io.BytesIO((folder / CURVES).read_bytes()), allow_pickle=False))
+        data = (folder / CURVES).read_bytes()
+        if record["curves"] != _digest(data):
+            return []  # killed between the two files
+        curves = dict(np.load(io.BytesIO(data), allow_pickle=False))
         return [_read(entry, curves) for entry in record["results"]]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return []  # none, or damaged: evaluated anew
@@ -149,6 +155,10 @@ def _read(entry: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Result:
     start = f"{key}/full_"
     full = {name.removeprefix(start): value for name, value in curves.items() if name.startswith(start)}
     return Result(**entry, losses=curves[key], full=full)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _as_read(value: Any) -> Any:

@@ -197,7 +197,8 @@ class Evaluation(NamedTuple):
 
     Attributes:
         losses: `[R, num_steps]`, as `recorded_losses` defines them.
-        seconds: wall time of all runs together, which share the cores, without compilation.
+        seconds: wall time of all runs together, which share the cores, without compilation; of a last window that goes
+            past `num_steps` only the part before them.
         full: `{"step": [M], "loss": [R, M], "accuracy": [R, M]}` over the whole data set; None unless asked for. The
             last step is the end of the last whole window.
     """
@@ -286,4 +287,4 @@ def evaluate(
             full.append({"step": done, **{name: x.numpy() for name, x in compiled.measure(carry).items()}})
     losses = recorded_losses(np.concatenate(pieces, axis=1), record)[:, :num_steps]
     measured = {name: np.stack([entry[name] for entry in full], axis=-1) for name in full[0]} if full else None
-    return Evaluation(losses, seconds, measured)
+    return Evaluation(losses, seconds * num_steps / (total * window), measured)

@@ -77,6 +77,12 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
                 f"Received source={source!r}, which is not a learned optimizer, expected one of {pretrained_names()} "
                 "or a folder; for analytic ones take keras.optimizers."
             )
+        patterns = [pattern for pattern, *_ in learned.architecture.get("assignments", []) if pattern != "*"]
+        if patterns:
+            raise ValueError(
+                f"Received source={source!r}, which goes by the names {patterns} of parameters (--net_assignments). "
+                "Expected an optimizer for all of them; what is to stay as it is, freeze: layer.trainable = False."
+            )
         self._learned = _Hidden(learned)
         self._guard = _Hidden(_make_guard(guard))
         self._knows_loss = False

@@ -159,6 +159,13 @@ def format_table(rows: Sequence[Row]) -> str:
     return "\n\n".join(blocks)
 
 
+def format_cell(at: Mapping[str, Any] | None) -> str:
+    """`mean ± std` of an entry of `summarize`; only the mean of a single run, nothing where every run has diverged."""
+    if at is None or at["mean"] is None:
+        return ""
+    return f"{at['mean']:.2f}" if at["std"] is None else f"{at['mean']:.2f} ± {at['std']:.2f}"
+
+
 def _terminal_lines(row: Row, width: int) -> list[str]:
     speed = _number(row.summary["ms_per_step"], 3)
     return [
@@ -186,9 +193,8 @@ def _markdown_line(cells: Sequence[str]) -> str:
 
 
 def _markdown_cell(at: Mapping[str, Any]) -> str:
-    spread = "" if at["std"] is None else f" ± {at['std']:.2f}"
     diverged = f" ({at['diverged']:.0%} diverged)" if at["diverged"] else ""
-    return (_number(at["mean"], 2) + spread + diverged).replace("-", "−") if at["mean"] is not None else "diverged"
+    return (format_cell(at) + diverged).replace("-", "−") if at["mean"] is not None else "diverged"
 
 
 def _headline(problem: str, rows: Sequence[Row]) -> str:

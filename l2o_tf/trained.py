@@ -1,5 +1,6 @@
 """Optimizers by what a user types: a shipped name, an analytic rule, the folder of a run, or the original's weights."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ def load(name: str) -> Optimizer:
 def is_analytic(name: str) -> bool:
     """Whether `load_optimizer` would take this for a rule designed by hand."""
     return name.lower() in ANALYTIC
+
+
+def kinds(card: Mapping[str, Any]) -> list[str]:
+    """Kinds of the optimizers that a card describes: one, or one for each entry of `net_assignments`."""
+    assigned = card.get("architecture", {}).get("assignments", [])
+    return [kind for _, kind, _ in assigned] or [card["optimizer"]]
 
 
 def load_optimizer(name: str, learning_rate: float | None = None) -> tuple[Optimizer, dict[str, Any]]:

@@ -54,7 +54,8 @@ class Problem(NamedTuple):
     Attributes:
         name: name under which the problem is registered.
         init: `seed -> (params, constants)`.
-        sample: `(seed, num_steps) -> batches`; a nest whose tensors have a leading axis of `num_steps` (a Python int).
+        sample: `(seed, num_steps) -> batches`; a nest whose tensors have a leading axis of `num_steps`: a
+            Python int, or a scalar int32 tensor where windows differ in length.
             Minibatches travel as int32 indices. Problems without minibatches return `tf.zeros([num_steps], tf.int32)`.
         loss: `(params, constants, batch) -> scalar`, where `batch` is `batches` without its leading axis.
         data: which data is used; None for problems without data.

@@ -39,7 +39,7 @@ def shuffled_queue(size: int, batch_size: int, capacity: int = QUEUE) -> Sample:
     def sample(seed: Seed, num_steps: int) -> tf.Tensor:
         drawn = num_steps * batch_size
         position = tf.range(drawn + 12 * held)  # a row enters later than 12 queues: with probability e^-12 it is missed
-        unit = tf.random.stateless_uniform(position.shape, fold(seed, 0), dtype=tf.float64)
+        unit = tf.random.stateless_uniform(tf.shape(position), fold(seed, 0), dtype=tf.float64)
         waiting = -held * tf.math.log1p(-unit)
         leaves = tf.cast(tf.maximum(position - held, 0), tf.float64) + waiting
         first = tf.random.stateless_uniform([], fold(seed, 1), 0, size, tf.int32)

@@ -1,5 +1,6 @@
 """docs/adding-an-optimizer.md does what it says; cells that cannot be used are refused in one line."""
 
+import hashlib
 import json
 import re
 import sys
@@ -49,6 +50,8 @@ def test_meta_training_learns(folder):
 def test_an_evaluation(folder):
     summary = json.loads((folder / "results" / "summary.json").read_text())
     assert [result["optimizer"] for result in summary["results"]] == ["runs/momentum", "Adam"]
+    file = hashlib.sha256((folder / "my_optimizer.py").read_bytes()).hexdigest()
+    assert summary["flags"]["files"] == {"my_optimizer.py:Momentum": file[:16]}  # another file is another evaluation
 
 
 CELLS = """

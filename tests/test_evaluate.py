@@ -240,6 +240,12 @@ class TestBadInput:
         answer = scripts.refused(evaluate, f"--optimizer={tmp_path / 'dm.npz'}", f"--output_dir={tmp_path}")
         assert "fit none of the architectures" in answer
 
+    def test_a_name_that_the_file_of_curves_has_a_use_for(self, tmp_path, monkeypatch):
+        save_run(tmp_path / "data")
+        monkeypatch.chdir(tmp_path)
+        answer = scripts.refused(evaluate, "--optimizer=data", "--problem=simple", "--output_dir=results")
+        assert "optimizer called 'data'" in answer
+
     def test_results_that_cannot_be_written(self, tmp_path, monkeypatch):
         """Said before the evaluation, not after it."""
         (tmp_path / "file").write_text("")

@@ -3,9 +3,13 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from absl import flags
 
 import reproduce
+from l2o_tf import checkpoint
+from l2o_tf.optimizers import make_optimizer
 
 
 def result(problem="mnist", optimizer="L2O-X", mean=-1.234, diverged=0.1):
@@ -52,13 +56,33 @@ def test_a_document_without_marks(tmp_path):
     assert document.read_text() == "text"
 
 
-def test_evaluation_is_resumed(tmp_path, monkeypatch):
-    """Nothing is evaluated where a result file exists."""
-    from absl import flags
-
+def flag_values(*arguments):
     values = flags.FlagValues()
     reproduce.define_flags(values)
-    values(["reproduce.py", "--optimizer=adam", "--problem=mnist", f"--results={tmp_path}"])
+    values(["reproduce.py", *arguments])
+    return values
+
+
+def test_two_that_would_share_a_result_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("l2o_tf.evaluation.evaluate", lambda *args, **options: pytest.fail("evaluated"))
+    monkeypatch.setattr("problems.make_problem", lambda name, **options: SimpleNamespace(name=name))
+    paths = []
+    for folder in ("a", "b"):
+        paths.append(tmp_path / folder / "dm.npz")
+        paths[-1].parent.mkdir()
+        np.savez(paths[-1], **checkpoint.named_weights(make_optimizer("L2O-DM")))
+    optimizers = ",".join(map(str, paths))
+    with pytest.raises(ValueError, match=r"'dm \(original\)'.* two would share a result file"):
+        reproduce.evaluate_missing(flag_values(f"--optimizer={optimizers}", f"--results={tmp_path}"))
+
+
+def test_names_with_slashes_have_files_that_are_found(tmp_path):
+    assert reproduce._path(tmp_path, "some/file.py:model", "runs/a b").parent == tmp_path
+
+
+def test_evaluation_is_resumed(tmp_path, monkeypatch):
+    """Nothing is evaluated where a result file exists, and nothing twice."""
+    values = flag_values("--optimizer=adam,adam", "--problem=mnist,mnist", f"--results={tmp_path}")
     (tmp_path / "mnist--adam.json").write_text(json.dumps(result()))
     monkeypatch.setattr("l2o_tf.evaluation.evaluate", lambda *args, **options: pytest.fail("evaluated again"))
     monkeypatch.setattr("problems.make_problem", lambda name, **options: SimpleNamespace(name=name))

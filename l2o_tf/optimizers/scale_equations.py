@@ -15,10 +15,13 @@ from problems.base import Seed, fold
 
 
 def decays(slowest: tf.Tensor, count: int) -> tf.Tensor:
-    """`[δ, δ^(1/2), δ^(1/4), ...]`: each memory twice as long as the one before. `[1, N] -> [count, N]`."""
+    """`[δ, δ^(1/2), δ^(1/4), ...]`: each memory twice as long as the one before. `[1, N] -> [count, N]`.
+
+    Below 1e-12, which is no memory, a δ has no slope: that of a root has no bound there, and `sigmoid` gives zeros.
+    """
     found = [slowest]
     for _ in range(count - 1):
-        found.append(tf.sqrt(found[-1]))
+        found.append(tf.sqrt(tf.maximum(found[-1], 1e-12)))
     return tf.concat(found, axis=0)
 
 

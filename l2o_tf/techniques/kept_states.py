@@ -13,6 +13,11 @@ from l2o_tf.techniques.lesson import Lesson
 from problems.base import make_seed
 
 
+def _all_finite(states: list[tf.Tensor]) -> tf.Tensor:
+    """Whether a run can begin with these states; one that cannot would end every later run."""
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(state)) for state in states if state.dtype.is_floating])
+
+
 class KeptStates:
     """Where the states of a student are between runs.
 
@@ -40,9 +45,11 @@ class KeptStates:
             return run._replace(student=tf.nest.pack_sequence_as(run.student, found))
 
         def window(run, seed, num_steps):
-            for kept, state in zip(self._kept, tf.nest.flatten(run.student), strict=True):
-                kept.assign(state)
-            self._any.assign(True)
+            states = tf.nest.flatten(run.student)
+            sound = _all_finite(states)
+            for kept, state in zip(self._kept, states, strict=True):
+                kept.assign(tf.where(sound, state, kept))
+            self._any.assign(self._any | sound)
             return lesson.window(run, seed, num_steps)
 
         return Lesson(lesson.name, start, window)

@@ -53,6 +53,16 @@ def test_a_table_of_runs_of_different_lengths_and_data():
     ]
 
 
+def test_a_single_run_has_no_spread_and_diverged_ones_no_mean():
+    at = [
+        {"step": 100, "mean": -1.0, "std": None, "diverged": 0},
+        {"step": 200, "mean": None, "std": None, "diverged": 1},
+    ]
+    result = {"data": "x", "runs": 1, "at": at}
+    assert "| a | 1 | -1.00 |  | 100% |" in cards._table({"a": result})
+    assert cards._ending(result) == "diverged after 200 steps"
+
+
 def test_what_it_began_with_is_said():
     card, _ = cards.read("L2O-DM")
     begun = {**card, "config": {**card["config"], "initial_weights": "some/run"}}

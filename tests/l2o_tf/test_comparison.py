@@ -78,3 +78,32 @@ def test_a_finished_or_damaged_one_is_not_continued(cut):
     assert comparison.unfinished(folder, settings) == []
     (folder / "summary.json").write_text('{"complete": true}')
     assert comparison.unfinished(folder, settings) == []
+
+
+def test_curves_of_another_comparison_are_not_taken(cut, monkeypatch):
+    """Killed between the two files: the curves are new, the summary is that of before."""
+    folder, _ = cut
+    settings = json.loads((folder / "summary.json").read_text())["flags"]
+    results = comparison.unfinished(folder, settings)
+    really = comparison.write_atomically
+
+    def write(path, data):
+        if path.name == comparison.SUMMARY:
+            raise KeyboardInterrupt
+        really(path, data)
+
+    monkeypatch.setattr(comparison, "write_atomically", write)
+    with pytest.raises(KeyboardInterrupt):
+        others = [result._replace(losses=result.losses + 1) for result in results]
+        comparison.save(folder, others, settings | {"seed": 1}, complete=False)
+    assert results and comparison.unfinished(folder, settings) == []
+
+
+def test_a_smaller_comparison_that_lacks_nothing_is_complete(cut):
+    folder, begun = cut
+    begun[:] = ["", "", ""]
+    options = (*OPTIONS[1:], "--problem=simple")
+    assert scripts.call(evaluate, "--optimizer=Adam", *options, f"--output_dir={folder}").code == 0
+    record = json.loads((folder / "summary.json").read_text())
+    assert record["complete"] is True and len(record["results"]) == 1 and len(begun) == 3
+    assert set(np.load(folder / "curves.npz")) == {"simple/Adam", "simple/data"}

@@ -1,5 +1,8 @@
 """Evaluation: runs that are paired, curves that say what was recorded, one compilation."""
 
+import itertools
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -197,6 +200,13 @@ def test_progress_and_time():
     assert [steps for steps, _ in told] == [10, 13]
     np.testing.assert_allclose(told[0][1], found.losses[:, 9].mean(), rtol=1e-6)
     assert 0 < found.seconds < 60
+
+
+def test_time_is_that_of_the_steps_asked_for(monkeypatch):
+    """Not of the whole of the last window."""
+    clock = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    assert evaluate(simple(), sgd(0.1), SEED, num_runs=1, num_steps=5, window=20).seconds == 0.25
 
 
 def test_seeds_of_runs_do_not_depend_on_their_number():

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import unroll
+from l2o_tf import checkpoint, unroll
 from l2o_tf.keras_optimizer import LearnedOptimizer
+from l2o_tf.optimizers import make_optimizer
 from l2o_tf.trained import PRETRAINED, load_optimizer, pretrained_names
 from problems.base import make_seed
 
@@ -245,7 +246,7 @@ def test_a_path():
     assert LearnedOptimizer(folder).learned.name == str(folder)
 
 
-def test_bad_sources():
+def test_bad_sources(tmp_path):
     with pytest.raises(ValueError, match="Received optimizer 'L2O-DX', expected one of"):
         LearnedOptimizer("L2O-DX")
     with pytest.raises(ValueError, match="Received source='adam', which is not a learned optimizer"):
@@ -254,6 +255,13 @@ def test_bad_sources():
         LearnedOptimizer(3)
     with pytest.raises(ValueError, match="no floating-point numbers"):
         LearnedOptimizer("L2O-DM").build([keras.Variable([1, 2], dtype="int32")])
+    for pattern in ("*", "w*"):
+        assigned = make_optimizer("assigned", {"assignments": [[pattern, "L2O-DM", {"layers": [2]}]]})
+        card = {"optimizer": "assigned", "architecture": assigned.architecture}
+        checkpoint.save_weights(tmp_path / pattern[0], checkpoint.named_weights(assigned), card)
+    assert LearnedOptimizer(tmp_path / "*").learned.kind == "assigned"
+    with pytest.raises(ValueError, match=r"goes by the names \['w\*'\] of parameters .* layer.trainable = False"):
+        LearnedOptimizer(tmp_path / "w")
 
 
 MIRRORED = """

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from l2o_tf import checkpoint, trained
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.trained import load_optimizer
+from l2o_tf.trained import kinds, load_optimizer
 
 PARAMS = {"conv": tf.constant([1.0, -2.0]), "fc": tf.constant([0.5])}
 
@@ -64,6 +64,14 @@ class TestRun:
         entries = [["conv", "L2O-DM", learned], ["*", "sgd", {"learning_rate": 0.5}]]
         original = save(tmp_path, "assigned", {"assignments": entries})
         assert_alike(load_optimizer(str(tmp_path))[0], original)
+
+    def test_kinds_of_a_card(self):
+        """Among them the files that an evaluation has to look at again before it is continued."""
+        entries = [["x", "L2O-DM", {"layers": [2]}], ["*", "some/file.py:Cell", {}]]
+        assert kinds({"optimizer": "assigned", "architecture": {"assignments": entries}}) == [
+            kind for _, kind, _ in entries
+        ]
+        assert kinds({"optimizer": "L2O-DM", "imported_from": "dm.npz"}) == ["L2O-DM"]
 
     def test_a_name_that_ships(self, tmp_path, monkeypatch):
         monkeypatch.setattr(trained, "PRETRAINED", tmp_path)

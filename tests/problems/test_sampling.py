@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from problems.base import make_seed
 from problems.sampling import shuffled_queue
@@ -49,6 +50,15 @@ def test_seeds_begin_elsewhere():
     first, again, other = (sample(make_seed(seed), 3).numpy() for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+    begun = [np.median(sample(make_seed(seed), 3)) for seed in range(20)]
+    assert np.ptp(begun) > 5_000  # without a random row to begin with, all are within the first queue
+
+
+def test_a_number_of_steps_that_is_a_tensor():
+    """As in windows of different lengths."""
+    sample = shuffled_queue(1_000, 4)
+    for num_steps, found in ((n, tf.function(sample)(SEED, tf.constant(n))) for n in (3, 7)):
+        np.testing.assert_array_equal(found, sample(SEED, num_steps))
 
 
 def test_a_small_data_set_has_a_small_queue():

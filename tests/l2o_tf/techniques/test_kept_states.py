@@ -1,5 +1,7 @@
 """States that outlive a run."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -78,3 +80,22 @@ def test_in_a_compiled_loop():
         return tf.while_loop(lambda w, run: w < windows, window, (0, lesson.start(seed, EPOCH)))[1].student.step
 
     assert [int(run(make_seed(seed), 3)) for seed in (1, 2)] == [3 * STEPS, 5 * STEPS]
+
+
+def test_states_that_are_not_finite_are_not_kept():
+    """A run that begins with them could only end in its first window, and so could every later one."""
+    alone = own_trajectory(tiny.perceptron(4), make_optimizer("RNNprop"), objective=total)
+    kept = KeptStates(alone)
+    lesson = kept.around(alone)
+    run = lesson.start(make_seed(1), EPOCH)
+    later, _ = lesson.window(run, make_seed(5), STEPS)
+    lesson.window(later, make_seed(6), STEPS)
+
+    *states, last = tf.nest.flatten(later.student)
+    spoiled = tf.nest.pack_sequence_as(later.student, [*states, last + math.nan])
+    lesson.window(later._replace(student=spoiled), make_seed(7), STEPS)
+    assert same(lesson.start(make_seed(2), EPOCH).student, later.student)
+
+    never = KeptStates(alone)
+    never.around(alone).window(run._replace(student=spoiled), make_seed(7), STEPS)
+    assert same(never.around(alone).start(make_seed(2), EPOCH).student, run.student)

@@ -1,0 +1,24 @@
+"""What the script says in the end."""
+
+from types import SimpleNamespace
+
+import meta_train
+from l2o_tf.standing import Standing
+from l2o_tf.techniques import curriculum
+
+
+def test_how_it_ended():
+    """Weights that no validation has seen are not called trained."""
+
+    def outcome(finished=True, initial_weights="", **standing):
+        state = Standing(**{"curriculum": curriculum.initial_state(), **standing})
+        config = SimpleNamespace(initial_weights=initial_weights)
+        return meta_train._outcome(SimpleNamespace(standing=state, finished=finished, config=config))
+
+    begun, validated = curriculum.with_baseline(0), curriculum.initial_state()._replace(best=1.0)
+    assert "No validation had a finite cost: the weights are those it began with" in outcome()
+    assert "Stopped before a validation" in outcome(finished=False)
+    assert outcome(finished=False, curriculum=validated) == "Stopped."
+    assert outcome(curriculum=validated._replace(improved=True)) == "All meta-epochs are done."
+    assert "No validation beat" in outcome(initial_weights="L2O-DM", curriculum=begun._replace(best=1.0))
+    assert outcome(stopped="Why.", curriculum=validated) == "Why."
