@@ -1,6 +1,6 @@
-"""What is known of each trained optimizer that ships: a line for a list, and a model card, from its records alone.
+"""What is known of each trained optimizer that ships: an entry of a list, and a model card, from its records alone.
 
-    python -m l2o_tf                                             # a line each
+    python -m l2o_tf                                             # an entry each
     python -m l2o_tf.cards --results=experiments/results         # writes results.json and CARD.md beside the weights
 
 `optimizer.json` says how the weights were made. `results.json` has what reproduce.py measured of these very weights:
@@ -15,6 +15,7 @@ from typing import Any
 
 from l2o_tf import summary
 from l2o_tf.checkpoint import CARD, write_atomically
+from l2o_tf.config import resolve
 from l2o_tf.trained import PRETRAINED, pretrained_names
 
 RESULTS = "results.json"
@@ -30,44 +31,59 @@ def read(name: str) -> tuple[Card, dict[str, Any]]:
     return json.loads((folder / CARD).read_text()), json.loads(results.read_text()) if results.exists() else {}
 
 
-def line(name: str, card: Card, results: Mapping[str, Any]) -> str:
-    """One line: trained on what and how, what it is good for, what was measured, and the limits."""
-    measured = ", ".join(f"{problem} {_ending(result)}" for problem, result in sorted(results.items()))
-    return (
-        f"{name:16} trained on {trained_on(card)}; good for {good_for(card, results)}; "
-        f"{f'ln loss: {measured}' if measured else 'not measured yet'}; unknown elsewhere"
+def entry(name: str, card: Card, results: Mapping[str, Any]) -> str:
+    """Four lines: the name; trained on what and how; what it is good for; what was measured."""
+    lines = (
+        ("trained on", trained_on(card)),
+        ("good for", f"{good_for(card, results)}; unknown elsewhere"),
+        ("ln loss", _endings(results) or "not measured yet"),
     )
+    return "\n".join([name, *(f"    {title:11}{text}" for title, text in lines)])
 
 
 def trained_on(card: Card) -> str:
-    """`mnist (55,000 examples), runs of up to 500 steps, with curriculum and imitation, 800 meta-epochs`."""
+    """`mnist (55,000 examples), runs of up to 500 steps, with curriculum and imitation, 800 meta-epochs`.
+
+    Weights that were trained further are said to be; what they began with has a card of its own.
+    """
     config = card["config"]
     techniques = [name for name in ("curriculum", "imitation", "self_improving", "random_scaling") if config.get(name)]
     parts = [
         f"{config['problem']} ({card['data']['size']:,} examples)" if card["data"] else config["problem"],
+        *([f"further, after {Path(begun).name}"] if (begun := config.get("initial_weights")) else []),
         runs(card),
         f"with {' and '.join(techniques).replace('_', '-')}" if techniques else "plain",
-        f"{card['meta_epochs']:,} meta-epochs",
-        *([f"which began with {config['initial_weights']}"] if config.get("initial_weights") else []),
+        f"{card['meta_epochs']:,} {'more ' if begun else ''}meta-epochs",
         *([_between(card["interpolated"])] if "interpolated" in card else []),
     ]
     return ", ".join(parts)
 
 
 def _between(interpolated: Mapping[str, Any]) -> str:
-    return f"{interpolated['share']:.0%} of the way from {interpolated['between'][0]['name']}"
+    return f"of which {interpolated['share']:.0%} of the way is kept"
 
 
 def good_for(card: Card, results: Mapping[str, Any]) -> str:
-    """`networks like that of mnist, for up to 1,000 steps`: to where it was best on what it was trained on.
+    """`networks like that of mnist, for up to 10,000 steps; on mnist_relu for up to 1,000`: to where it was best.
 
-    Where that has not been measured, it is good for runs of the length that it was trained on.
+    Where what it was trained on has not been measured, it is good there for runs as long as those of training.
     """
     problem = card["config"]["problem"]
-    measured = [at for at in results.get(problem, {"at": []})["at"] if at["mean"] is not None]
-    steps = min(measured, key=lambda at: at["mean"])["step"] if measured else horizon(card)
+    best = {name: _best_step(result) for name, result in results.items()}
+    steps = best.pop(problem, None) or horizon(card)
     kind = f"networks like that of {problem}" if card["data"] else f"problems like those of {problem}"
-    return f"{kind}, for up to {steps:,} steps"
+    others: dict[int, list[str]] = {}
+    for name, step in sorted(best.items()):
+        if step and (step < results[name]["at"][-1]["step"] or (problem not in results and step > steps)):
+            others.setdefault(step, []).append(name)
+    exceptions = [f"; on {', '.join(names)} for up to {step:,}" for step, names in sorted(others.items())]
+    return f"{kind}, for up to {steps:,} steps{''.join(exceptions)}"
+
+
+def _best_step(result: Mapping[str, Any]) -> int | None:
+    """Step of the lowest mean; None where all runs diverged."""
+    measured = [at for at in result["at"] if at["mean"] is not None]
+    return min(measured, key=lambda at: at["mean"])["step"] if measured else None
 
 
 def runs(card: Card) -> str:
@@ -126,6 +142,9 @@ def page(name: str, card: Card, results: Mapping[str, Any]) -> str:
         "extrapolation: where the table has no row, nothing is known. There is no learning rate to tune; that of",
         "`LearnedOptimizer` scales the updates, 1 being what it was trained with.",
         "",
+        "## Made by",
+        *_commands(card),
+        "",
         "## Provenance",
         _data(card),
         f"- Made {made['date'][:10]} at commit {(made['commit'] or 'unknown')[:10]}, seed {card['config']['seed']}, in "
@@ -164,6 +183,37 @@ def _validated(card: Card) -> str:
     return f"- These are the weights after {kept['epoch']:,} meta-epochs; validation cost {kept['cost']:.3g}."
 
 
+def _commands(card: Card) -> list[str]:
+    """What was typed: the options that are not those of the preset."""
+    made_by = f"    python meta_train.py {' '.join(options(card['config']))}"
+    if "interpolated" not in card:
+        return ["- Made by", "", made_by, ""]
+    names = " ".join(end["name"] for end in card["interpolated"]["between"])
+    share = card["interpolated"]["share"]
+    return [
+        "- Made by",
+        "",
+        made_by,
+        f"    python -m l2o_tf.checkpoint interpolate {names} --share={share} --output=...",
+        "",
+    ]
+
+
+def options(config: Mapping[str, Any]) -> list[str]:
+    """The command line, `["--optimizer=L2O-DM", ...]`, that asks for a configuration of a card or a run.
+
+    An option that such an older configuration does not have yet has its default.
+    """
+    usual = resolve({name: config[name] for name in ("preset", "optimizer")}).to_dict()
+    always = ("optimizer", "problem", "seed")
+    given = {name: config.get(name, value) for name, value in usual.items() if name not in ("data", "data_dir")}
+    return [
+        (f"--{name}" if value else f"--no{name}") if isinstance(value, bool) else f"--{name}={value}"
+        for name, value in given.items()
+        if name in always or value != usual[name]
+    ]
+
+
 def _table(results: Mapping[str, Any]) -> list[str]:
     """A Markdown table of results; no lines where there are none."""
     if not results:
@@ -185,14 +235,20 @@ def _table(results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _ending(result: Mapping[str, Any]) -> str:
-    end = result["at"][-1]
-    return f"{summary.format_cell(end) or 'diverged'} after {end['step']:,} steps"
+def _endings(results: Mapping[str, Any]) -> str:
+    """`after 10,000 steps mnist -6.02 ± 2.75, mnist_relu ...; after 2,000 lenet ...`."""
+    ends: dict[int, list[str]] = {}
+    for problem, result in sorted(results.items()):
+        end = result["at"][-1]
+        ends.setdefault(end["step"], []).append(f"{problem} {summary.format_cell(end) or 'diverged'}")
+    return "; ".join(f"after {step:,} steps {', '.join(cells)}" for step, cells in sorted(ends.items(), reverse=True))
 
 
 def main(given: list[str] | None = None) -> None:
     """Writes results and card of every shipped optimizer."""
-    parser = argparse.ArgumentParser("python -m l2o_tf.cards", description="Writes the model cards.")
+    parser = argparse.ArgumentParser(
+        "python -m l2o_tf.cards", description="Writes l2o_tf/pretrained/*/CARD.md and results.json."
+    )
     parser.add_argument(
         "--results", type=Path, default=Path("experiments/results"), help="result files of reproduce.py"
     )
@@ -202,7 +258,7 @@ def main(given: list[str] | None = None) -> None:
         results = collect(card, values.results, name)
         write_atomically(PRETRAINED / name / RESULTS, json.dumps(results, indent=2).encode() + b"\n")
         write_atomically(PRETRAINED / name / PAGE, page(name, card, results).encode())
-        print(line(name, card, results))
+        print(entry(name, card, results))
 
 
 if __name__ == "__main__":

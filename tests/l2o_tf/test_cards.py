@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
 
 import l2o_tf
+import meta_train
 from l2o_tf import cards
 from l2o_tf.trained import pretrained_names
 
@@ -37,7 +39,10 @@ def test_it_is_good_up_to_where_it_was_best():
     assert cards.good_for(card, {}) == "networks like that of mnist, for up to 100 steps"
     at = [{"step": step, "mean": mean} for step, mean in ((100, -1.4), (1000, -2.1), (2000, -0.8), (5000, None))]
     assert cards.good_for(card, {"mnist": {"at": at}}) == "networks like that of mnist, for up to 1,000 steps"
-    assert cards.good_for(card, {"mnist_relu": {"at": at}}).endswith("up to 100 steps")
+    others = {"mnist_relu": {"at": at}, "digits": {"at": at[:1]}}
+    assert cards.good_for(card, others).endswith("up to 100 steps; on mnist_relu for up to 1,000")
+    both = {"mnist": {"at": at}, "mnist_relu": {"at": at[:2]}, "mnist_deeper": {"at": [*at[:1], {**at[1], "mean": 0}]}}
+    assert cards.good_for(card, both).endswith("up to 1,000 steps; on mnist_deeper for up to 100")
 
 
 def test_a_table_of_runs_of_different_lengths_and_data():
@@ -60,25 +65,31 @@ def test_a_single_run_has_no_spread_and_diverged_ones_no_mean():
     ]
     result = {"data": "x", "runs": 1, "at": at}
     assert "| a | 1 | -1.00 |  | 100% |" in cards._table({"a": result})
-    assert cards._ending(result) == "diverged after 200 steps"
+    shorter = {**result, "at": at[:1]}
+    assert (
+        cards._endings({"c": shorter, "b": result, "a": shorter})
+        == "after 200 steps b diverged; after 100 steps a -1.00, c -1.00"
+    )
 
 
 def test_what_it_began_with_is_said():
     card, _ = cards.read("L2O-DM")
     begun = {**card, "config": {**card["config"], "initial_weights": "some/run"}}
-    assert cards.trained_on(begun) == f"{cards.trained_on(card)}, which began with some/run"
+    assert cards.trained_on(begun).startswith("mnist (55,000 examples), further, after run, runs of up to")
+    assert cards.trained_on(begun).endswith(" more meta-epochs")
 
 
 def test_weights_between_two_are_said_to_be():
     card, _ = cards.read("L2O-DM-CL")
     between = {**card, "interpolated": {"share": 0.25, "between": [{"name": "runs/one"}, {"name": "runs/two"}]}}
-    assert cards.trained_on(between).endswith(", 25% of the way from runs/one")
+    assert cards.trained_on(between).endswith(" more meta-epochs, of which 25% of the way is kept")
     assert "never validated; those of runs/two had" in cards.page("L2O-DM-CL", between, {})
 
 
 def test_a_set_of_problems_with_runs_of_random_length():
     card, results = cards.read("L2O-Scale-Meta")
-    assert cards.trained_on(card) == "scale_meta, runs of random length, plain, 1,000 meta-epochs"
+    assert cards.trained_on(card).startswith("scale_meta, further, after L2O-Scale-Meta-")
+    assert "runs of random length, plain" in cards.trained_on(card)
     assert cards.good_for(card, {}) == "problems like those of scale_meta, for up to 1,000 steps"
     assert "--problem=mnist\n" in cards.page("L2O-Scale-Meta", card, results)
 
@@ -89,7 +100,19 @@ def test_every_shipped_optimizer_has_a_card_that_is_up_to_date(name):
     folder = cards.PRETRAINED / name
     assert (folder / cards.PAGE).read_text() == cards.page(name, card, results)
     assert results == cards.collect(card, ROOT / "experiments" / "results", name)
-    assert name in cards.line(name, card, results)
+    assert name in cards.entry(name, card, results)
+
+
+@pytest.mark.parametrize("name", pretrained_names())
+def test_the_command_of_a_card_asks_for_its_configuration(name):
+    """Typed again, it is that training; `{preset}` and defaults that have changed since would show here."""
+    config = cards.read(name)[0]["config"]
+    values = flags.FlagValues()
+    meta_train.define_flags(values)
+    values(["meta_train.py", *cards.options(config)])
+    asked = meta_train.requested(values).to_dict()
+    assert {key: asked[key] for key in config} == config | {"data_dir": "", "data": "auto"}
+    assert cards.options(config)[0] in cards.page(name, *cards.read(name))
 
 
 def test_results_of_other_weights_are_left_out(tmp_path):
@@ -103,12 +126,12 @@ def test_results_of_other_weights_are_left_out(tmp_path):
     assert not cards.collect(card, tmp_path, "L2O-DM")
 
 
-def test_the_list_has_a_line_for_each():
+def test_the_list_has_an_entry_for_each():
     done = subprocess.run([sys.executable, "-m", "l2o_tf"], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == pretrained_names()
-    parts = ("trained on mnist", "good for networks like that of mnist", "unknown elsewhere")
-    assert all(part in line for part in parts for line in lines if not line.startswith("L2O-Scale-Meta "))
+    entries = done.stdout.rstrip("\n").split("\n\n")
+    assert [entry.split("\n")[0] for entry in entries] == pretrained_names()
+    parts = ("trained on mnist", "good for   networks like that of mnist", "unknown elsewhere", "ln loss ")
+    assert all(part in entry for part in parts for entry in entries if not entry.startswith("L2O-Scale-Meta\n"))
     assert not done.stderr
     assert l2o_tf.list_pretrained() == pretrained_names()
     assert l2o_tf.load("L2O-DM").kind == "L2O-DM"
