@@ -185,18 +185,12 @@ def _validated(card: Card) -> str:
 
 def _commands(card: Card) -> list[str]:
     """What was typed: the options that are not those of the preset."""
-    made_by = f"    python meta_train.py {' '.join(options(card['config']))}"
+    trained = f"    python meta_train.py {' '.join(options(card['config']))}"
     if "interpolated" not in card:
-        return ["- Made by", "", made_by, ""]
+        return [trained]
     names = " ".join(end["name"] for end in card["interpolated"]["between"])
     share = card["interpolated"]["share"]
-    return [
-        "- Made by",
-        "",
-        made_by,
-        f"    python -m l2o_tf.checkpoint interpolate {names} --share={share} --output=...",
-        "",
-    ]
+    return [trained, f"    python -m l2o_tf.checkpoint interpolate {names} --share={share} --output=FOLDER"]
 
 
 def options(config: Mapping[str, Any]) -> list[str]:
