@@ -1,7 +1,7 @@
 """Evaluates optimizers as the paper does, and writes the tables of docs/reproduction.md.
 
     python reproduce.py --optimizer=L2O-DM,L2O-DM-CL-IL,Adam
-    python reproduce.py --optimizer=path/to/dm_cl.npz          # the original's released weights
+    python reproduce.py --optimizer=path/to/cw.l2l-0           # the original's released weights
     python reproduce.py                                        # only writes the tables anew
 
 10,000 steps, 10 runs, by default on the paper's three multilayer perceptrons; `--problem=mnist_conv,cifar_conv` are its

@@ -18,7 +18,7 @@ TITLES = {
     "coordinates": (
         "Peak memory of a meta-step of 20 steps",
         "coordinates",
-        "L2O-DM, on an optimizee that costs nothing",
+        "L2O-DM, on a trivial optimizee",
     ),
 }
 
@@ -38,15 +38,24 @@ def draw(over: str, rows: Sequence[dict[str, Any]], folder: Path) -> Path:
             values = np.log2(_gibibytes(own))
             run = np.array(["note" not in row for row in own])
             ax.plot(sizes, values, color=colour, linewidth=1.2, linestyle="--", zorder=2)
-            ax.plot(np.array(sizes)[run], values[run], "-o", color=colour, linewidth=2.4, markersize=5, zorder=3)
-            hollow = {"markerfacecolor": "white", "markersize": 6, "zorder": 4}
+            ax.plot(
+                np.array(sizes)[run],
+                values[run],
+                "-o",
+                color=colour,
+                linewidth=2.4,
+                markersize=5,
+                zorder=3,
+                clip_on=False,
+            )
+            hollow = {"markerfacecolor": "white", "markersize": 6, "zorder": 4, "clip_on": False}
             ax.plot(np.array(sizes)[~run], values[~run], "o", color=colour, **hollow)
             text = NAMES.get(method, method) + ("" if run[-1] else "\n(in proportion)") + f": {_gib(2 ** values[-1])}"
             labels.append(style.Label(1.0, float(values[-1]), text, colour))
         size, limit = TARGETS[over]
         ax.plot(size, np.log2(limit), "_", color=style.MUTED, markersize=22, markeredgewidth=1.6)
         ax.annotate(
-            f"aim: {limit:g} GiB",
+            f"target: {limit:g} GiB",
             (size, np.log2(limit)),
             (-14, 4),
             color=style.MUTED,
@@ -56,7 +65,7 @@ def draw(over: str, rows: Sequence[dict[str, Any]], folder: Path) -> Path:
         )
         _axes(ax, sorted({row["size"] for row in rows}))
         style.count_axis(ax, axis)
-        style.headings(ax, title, note + "\ntracing and compilers included; hollow: too large here")
+        style.headings(ax, title, note + "\ntracing and compilers included; hollow: not run, in proportion")
         style.label_ends(ax, labels)
     return style.save(figure, folder / f"perf_memory_{over}.png")
 

@@ -88,7 +88,8 @@ class Config:
     )
     objective: str = _field(
         "sum",
-        "Meta-loss of a window's T+1 losses: 'sum', 'mean', 'final', 'penultimate', 'log_mean', 'log_ratio'; see docs.",
+        "Meta-loss of a window's T+1 losses: 'sum', 'mean', 'final', 'penultimate', 'log_mean', 'log_ratio', or one "
+        "of the others in docs/glossary.md.",
     )
     judge: str = _field(
         "steps", "Losses of the objective: of the 'steps', of fixed minibatches ('sample'), of all data ('whole')."

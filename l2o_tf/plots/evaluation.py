@@ -142,9 +142,9 @@ def _end_label(name: str, losses: np.ndarray, band: Band, steps: int, colour: st
     drawn = np.flatnonzero(np.isfinite(band.means))
     if not drawn.size:
         return style.Label(0.0, np.nan, name + note, colour)
-    y = float(band.means[drawn[-1]])
-    value = f"  {style.signed(y)}" if diverged < runs else ""
-    return style.Label(band.ends[drawn[-1]] / steps, y, name + value + note, colour)
+    (end,) = summary.mean_alive(summary.ln_means(losses, [losses.shape[1]]))  # the number of the table
+    value = f"  {style.signed(end)}" if diverged < runs else ""
+    return style.Label(band.ends[drawn[-1]] / steps, float(band.means[drawn[-1]]), name + value + note, colour)
 
 
 def _limit_top(ax: Axes, tops: Sequence[float]) -> None:

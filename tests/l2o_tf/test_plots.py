@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from l2o_tf import plots
+from l2o_tf import plots, summary
 from l2o_tf.plots import style
 from l2o_tf.plots.evaluation import band_of
 
@@ -41,6 +41,15 @@ def test_evaluation_figure_names_data_optimizers_and_levels():
     draw(figure)
     for wanted in ("Headline", "a/test (10,000 examples, 0123456789abcdef)", "L2O-DM", "Adam", "guessing"):
         assert wanted in texts(figure)
+
+
+def test_a_curve_is_labelled_with_the_number_of_the_table():
+    """Also in a short run, whose curve is that of a shorter trailing mean."""
+    measured = losses(steps=200)
+    figure = plots.evaluation_figure([plots.Panel("mnist", {"Adam": measured})])
+    end = summary.summarize(measured)["at"][-1]["mean"]
+    assert f"Adam  {style.signed(end)}" in texts(figure)
+    assert style.signed(band_of(measured, "linear", None).means[-1]) != style.signed(end)
 
 
 def test_diverged_runs_are_counted():
