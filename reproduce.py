@@ -23,6 +23,9 @@ BEGIN, END = "<!-- tables: python reproduce.py -->", "<!-- end of tables -->"
 PAPER = json.loads((Path(__file__).parent / "experiments" / "paper_figures.json").read_text())
 """ln loss of the paper's figures by problem and optimizer, at three steps."""
 
+RELEASED = {"L2O-DM": "dm", "L2O-DM-CL": "dm_cl", "L2O-DM-CL-IL": "dm_cl_il", "RNNprop-CL-IL": "rnnprop_cl_il"}
+"""What ships -> the released weights of the same name."""
+
 PROBLEMS = (*PAPER["ln_loss"], "lenet", "nas")
 """The paper's optimizees, in its order: those of figure 2, then those of figure 7."""
 
@@ -84,17 +87,50 @@ def _path(folder: Path, problem: str, optimizer: str) -> Path:
 
 
 def tables(results: list[dict]) -> str:
-    """The result files as Markdown, one table per problem."""
-    parts = []
-    for problem in sorted({result["problem"] for result in results}, key=_place):
+    """The result files as Markdown: all problems at a glance, then a table or two for each."""
+    problems = sorted({result["problem"] for result in results}, key=_place)
+    parts = [overview(results, problems)]
+    for problem in problems:
         own = [result for result in results if result["problem"] == problem]
         parts.append(f"### {problem}\n\nData: {own[0]['data']}.\n")
-        parts.append("| optimizer | runs | " + " | ".join(f"{step:,}" for step in STEPS) + " | diverged |")
-        parts.append("|---" * (len(STEPS) + 3) + "|")
-        parts += [_row(result) for result in own]
-        parts += [_paper_row(name, at) for name, at in PAPER["ln_loss"].get(problem, {}).items()]
-        parts.append("")
+        parts += _table([result for result in own if not _is_variant(result)])
+        parts += [*(_paper_row(name, at) for name, at in PAPER["ln_loss"].get(problem, {}).items()), ""]
+        if variants := [result for result in own if _is_variant(result)]:
+            parts += ["Variants:\n", *_table(variants), ""]
     return "\n".join(parts)
+
+
+def overview(results: list[dict], problems: list[str]) -> str:
+    """A row per optimizer, a column per problem: ours at the last step, the released weights, the paper."""
+    ends = {(result["optimizer"], result["problem"]): result["summary"]["at"][-1] for result in results}
+    names = sorted({result["optimizer"] for result in results if "(" not in result["optimizer"]})
+
+    def cell(name, problem):
+        means = [(ends.get((key, problem)) or {}).get("mean") for key in (name, f"{RELEASED.get(name)} (original)")]
+        means.append(
+            dict(zip(PAPER["steps"], PAPER["ln_loss"].get(problem, {}).get(name, ()), strict=False)).get(10_000)
+        )
+        texts = ["–" if mean is None else f"{mean:.2f}" for mean in means]
+        return "" if means == [None, None, None] else " / ".join(texts)
+
+    lines = [
+        "### At a glance\n",
+        "ln loss at the last step: ours / the released weights / the paper's figure.\n",
+        f"| optimizer | {' | '.join(problems)} |",
+        "|---" * (len(problems) + 1) + "|",
+    ]
+    lines += [f"| {name} | {' | '.join(cell(name, problem) for problem in problems)} |" for name in names]
+    return "\n".join([*lines, ""])
+
+
+def _is_variant(result: dict) -> bool:
+    """Whether this is neither what ships nor what was released."""
+    return "(" in result["optimizer"] and not result["optimizer"].endswith("(original)")
+
+
+def _table(results: list[dict]) -> list[str]:
+    head = "| optimizer | runs | " + " | ".join(f"{step:,}" for step in STEPS) + " | diverged |"
+    return [head, "|---" * (len(STEPS) + 3) + "|", *map(_row, results)]
 
 
 def _place(problem: str) -> tuple[int, str]:

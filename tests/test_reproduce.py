@@ -18,12 +18,31 @@ def result(problem="mnist", optimizer="L2O-X", mean=-1.234, diverged=0.1):
 
 
 def test_a_row_has_the_measured_steps_only():
-    row = next(line for line in reproduce.tables([result()]).splitlines() if "L2O-X" in line)
+    row = next(line for line in reproduce.tables([result()]).splitlines() if "L2O-X | 10" in line)
     assert row == "| L2O-X | 10 | -1.23 ± 0.50 |  |  |  | -1.23 ± 0.50 | 10% |"
 
 
 def test_runs_that_all_diverged_have_no_mean():
     assert "| L2O-X | 10 |  |  |  |  |  | 100% |" in reproduce.tables([result(mean=None, diverged=1.0)])
+
+
+def test_at_a_glance():
+    """Ours, released and the paper's in one cell; what is not known is a dash, and variants are not there."""
+    found = [result("mnist", name, mean) for name, mean in (("L2O-DM", -0.5), ("dm (original)", -0.25), ("Adam", None))]
+    found += [result("mnist", "L2O-DM (seed 1)", -9.0), result("digits", "L2O-DM", -2.0)]
+    lines = reproduce.tables(found).partition("### mnist")[0].splitlines()
+    assert lines[4:] == [
+        "| optimizer | mnist | digits |",
+        "|---|---|---|",
+        "| Adam |  |  |",
+        "| L2O-DM | -0.50 / -0.25 / 0.08 | -2.00 / – / – |",
+        "",
+    ]
+
+
+def test_variants_have_a_table_of_their_own():
+    shown, _, variants = reproduce.tables([result(), result(optimizer="L2O-X (seed 1)")]).partition("Variants:")
+    assert "L2O-X (seed 1)" in variants and "L2O-X (seed 1)" not in shown
 
 
 def test_the_paper_stands_beside():
@@ -34,8 +53,8 @@ def test_the_paper_stands_beside():
 
 def test_problems_in_the_order_of_the_paper():
     table = reproduce.tables([result(name) for name in ("digits", "cifar_conv", "lenet", "mnist", "mnist_conv")])
-    headings = [line[4:] for line in table.splitlines() if line.startswith("### ")]
-    assert headings == ["mnist", "mnist_conv", "cifar_conv", "lenet", "digits"]
+    glance, *headings = [line[4:] for line in table.splitlines() if line.startswith("### ")]
+    assert glance == "At a glance" and headings == ["mnist", "mnist_conv", "cifar_conv", "lenet", "digits"]
 
 
 def test_only_the_tables_of_the_document_change(tmp_path):
@@ -45,7 +64,7 @@ def test_only_the_tables_of_the_document_change(tmp_path):
         reproduce.write_document([result()], document)
     text = document.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-    assert text.count("| L2O-X |") == 1
+    assert text.count("| L2O-X | 10 |") == 1
 
 
 def test_a_document_without_marks(tmp_path):
