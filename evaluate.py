@@ -136,7 +136,8 @@ def main(values: flags.FlagValues) -> int:
             raise ValueError(f"Received no --{name}, expected at least one.")
     folder = make_folder(values.output_dir)
     console.import_tensorflow()
-    print(present(evaluate_all(values, folder), folder, values.x_scale))
+    with console.alone_in(folder):
+        print(present(evaluate_all(values, folder), folder, values.x_scale))
     print(f"\nCurves: {folder / 'curves.npz'}\nSummary: {folder / 'summary.json'}\nPicture: {folder / 'curves.png'}")
     return 0
 

@@ -65,24 +65,25 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
     data = optimizees[0].data
     trainer = MetaTrainer(config, optimizees, make_student(config))
     folder = open_run(output_dir, config, data, resume=resume)
-    checkpoints = Checkpoints(folder, trainer)
-    with stop_signals() as received, Reporter(folder, trainer, data) as reporter:
+    with console.alone_in(folder):
+        checkpoints = Checkpoints(folder, trainer)
+        with stop_signals() as received, Reporter(folder, trainer, data) as reporter:
 
-        def save():
-            reporter.flush()
-            checkpoints.save()
+            def save():
+                reporter.flush()
+                checkpoints.save()
 
-        saved = time.monotonic()
-        while not trainer.finished and not received:
-            event = trainer.advance()
-            reporter.report(event)
-            if event.validations or time.monotonic() - saved > checkpoint_seconds:
-                save()
-                saved = time.monotonic()
-            if event.validations:  # after the checkpoint: where there are weights, there is one
-                export(folder, trainer, data)
-        save()
-        export(folder, trainer, data)
+            saved = time.monotonic()
+            while not trainer.finished and not received:
+                event = trainer.advance()
+                reporter.report(event)
+                if event.validations or time.monotonic() - saved > checkpoint_seconds:
+                    save()
+                    saved = time.monotonic()
+                if event.validations:  # after the checkpoint: where there are weights, there is one
+                    export(folder, trainer, data)
+            save()
+            export(folder, trainer, data)
     print(f"{_outcome(trainer)} {trainer.standing.epoch:,} meta-epochs, {trainer.standing.skips:,} of them diverged.")
     print(f"Weights: {folder / 'weights.npz'}")
     if not trainer.finished:

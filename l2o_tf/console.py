@@ -10,6 +10,8 @@ Exit codes:
 Nothing here imports TensorFlow before it is needed, so that `--help` and a mistyped flag answer at once.
 """
 
+import contextlib
+import fcntl
 import gc
 import logging as python_logging
 import os
@@ -17,7 +19,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -124,6 +126,29 @@ def import_tensorflow() -> None:
             gc.enable()
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process; the lock ends with the process, however that ends, and leaves no file.
+
+    Raises:
+        ValueError: if another process holds it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise ValueError(
+            f"Received --output_dir={folder}, where another process is at work. Wait for it, or use another folder."
+        ) from None
+    except OSError:  # a file system without locks: then nobody is kept out
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def _tensorflow_errors() -> tuple[type[Exception], ...]:

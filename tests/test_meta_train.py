@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import meta_train
+from l2o_tf import console
 from l2o_tf.records import RECORDS, read_records, without_wall_times
 from tests import scripts
 
@@ -145,6 +146,13 @@ class TestBadInput:
 
     def test_a_run_that_is_not_to_be_resumed(self, copy):
         assert "holds a run" in scripts.refused(meta_train, *TINY, "--noresume", f"--output_dir={copy}")
+
+    def test_a_run_that_another_process_is_at(self, copy):
+        with console.alone_in(copy):
+            answer = scripts.refused(meta_train, *TINY, f"--output_dir={copy}", "--num_epochs=3")
+        assert "where another process is at work" in answer
+        with console.alone_in(copy):
+            pass
 
     def test_checkpoints_cut_in_half(self, copy):
         for path in (copy / "checkpoints").glob("ckpt*"):
