@@ -17,11 +17,12 @@ from problems.base import Seed, fold
 def decays(slowest: tf.Tensor, count: int) -> tf.Tensor:
     """`[δ, δ^(1/2), δ^(1/4), ...]`: each memory twice as long as the one before. `[1, N] -> [count, N]`.
 
-    Below 1e-12, which is no memory, a δ has no slope: that of a root has no bound there, and `sigmoid` gives zeros.
+    The slope at 0, which is what `sigmoid` gives far below 0 and where every run begins, is taken as 0: that of a root
+    has no bound there.
     """
-    found = [slowest]
+    found, positive = [slowest], slowest > 0.0
     for _ in range(count - 1):
-        found.append(tf.sqrt(tf.maximum(found[-1], 1e-12)))
+        found.append(tf.where(positive, tf.sqrt(tf.where(positive, found[-1], 1.0)), 0.0))
     return tf.concat(found, axis=0)
 
 
