@@ -224,15 +224,17 @@ def test_a_machine_path_is_found(folder):
     [
         ("l2o_tf.records", "import pickle", False),
         ("l2o_tf.records", "from joblib import load", False),
-        ("l2o_tf.records", "np.load(path, allow_pickle=True)", False),
-        ("l2o_tf.records", "np.load(path, allow_pickle=False)", True),
         ("l2o_tf.records", "json.load(file)", True),
         ("l2o_tf.checkpoint.original", "import pickle\nclass Plain(pickle.Unpickler): ...", True),
-        ("l2o_tf.checkpoint.original", "import pickle\npickle.load(file)", False),
         ("l2o_tf.checkpoint.original", "from pickle import loads", False),
-        ("tests.test_evil", "import pickle\npickle.dumps(1)", True),
-        ("tests.test_evil", "import pickle\npickle.loads(b'')", False),
+        *[("l2o_tf.records", f"np.load(path, allow_pickle={allowed})", not allowed) for allowed in (True, False)],
+        *[("l2o_tf.checkpoint.original", f"import pickle\npickle.{call}(file)", False) for call in ("load", "loads")],
+        *[
+            ("tests.test_evil", f"import pickle\npickle.{call}(x)", call == "dumps")
+            for call in ("dumps", "load", "loads")
+        ],
     ],
 )
 def test_unpickling_is_found(module, source, ok):
+    """The sources are only parsed, never run."""
     assert (not pickle_faults(module, source)) == ok
