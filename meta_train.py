@@ -137,7 +137,7 @@ def main(values: flags.FlagValues) -> int:
 
 def run():
     """Entry point of the installed command."""
-    console.run(define_flags, main)
+    console.run(define_flags, main, {**configuration.HEADINGS, "output_dir": "The run's folder"})
 
 
 if __name__ == "__main__":

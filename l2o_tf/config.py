@@ -30,7 +30,83 @@ class Config:
     initial_weights: str = _field(
         "", "Trained weights to begin with, as evaluate.py takes them (a shipped name, a run); default: random ones."
     )
+    net_assignments: str = _field(
+        "", "Optimizers by parameter name: 'conv*=L2O-DM,embedding*=frozen,*=adam'; first match wins."
+    )
+    seed: int = _field(0, "Decides everything that is drawn: weights, optimizees, minibatches, validation.")
+
     problem_stddev: float = _field(0.0, "Standard deviation of the optimizee's start; 0: the problem's own.")
+    random_scaling: bool = _field(False, "Scale every coordinate by exp(U(-b, b)) (RNNprop's trick).")
+    random_scaling_bound: float = _field(3.0, "b of random scaling.")
+    convex_term: bool = _field(False, "Add a convex function of 20 more coordinates to the loss (RNNprop's trick).")
+    data: str = _field("auto", "Where images come from: 'auto' (TFDS, Keras cache, else embedded), 'tfds', 'embedded'.")
+    data_dir: str = _field("", "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default.")
+    split: str = _field("original", "Images to use: 'original' (as the original program), 'train' or 'test'.")
+
+    num_epochs: int = _field(5000, "Meta-epochs at most; one meta-epoch is one run of the optimizee.")
+    num_steps: int = _field(100, "Horizon: steps per run. A curriculum sets its own.")
+    unroll_length: int = _field(20, "Truncation: steps per window of backpropagation.")
+    meta_batch_size: int = _field(
+        1, "Optimizees at the same time in a meta-epoch; the meta-gradient is the mean of theirs."
+    )
+    long_tail_windows: str = _field(
+        "", "Random number of windows per run, 'mean,least' or 'mean,least,most': round(Exp(mean)) + least."
+    )
+    long_tail_steps: str = _field("", "Random steps per window, in the same form; default: --unroll_length.")
+    max_growth: float = _field(0.0, "M: a run ends once a window ends above f_0 + (M-1)|f_0|; 0: never.")
+    keep_states: bool = _field(
+        False, "Begin a run with the optimizer's states of the run before (L2O-Scale's program)."
+    )
+    max_skips: int = _field(10, "Diverged meta-epochs in a row after which the last good weights return.")
+
+    curriculum: bool = _field(False, "Lengthen the horizon by Algorithm 1.")
+    curriculum_steps: str = _field("100,200,500,1000,1500,2000,2500,3000", "Horizons of the curriculum.")
+    min_periods: int = _field(3, "Periods that a stage of the curriculum lasts at least (N_period).")
+    patience: int = _field(1, "Leave a stage after so many periods in a row without improvement; 1: Algorithm 1.")
+    stage_decay: float = _field(1.0, "Factor of the meta-learning rate from one stage of a curriculum to the next.")
+    reset_slots: bool = _field(False, "Clear the meta-optimizers' slots when a stage begins with restored weights.")
+
+    imitation: bool = _field(False, "Imitate analytic optimizers in some meta-epochs (Algorithm 2).")
+    imitation_ratio: float = _field(0.3, "Share of meta-epochs spent on imitation (r).")
+    imitation_ratios: str = _field("0.3", "The same per stage of a curriculum; the last entry serves all later stages.")
+    imitation_distance: str = _field("sum", "Student loss: 'sum' of squares (Eq. 1) or 'half_mean' (original).")
+    teachers: str = _field("adam,sgd,adagrad", "Analytic optimizers to imitate, or to share trajectories with.")
+    teacher_choice: str = _field("random", "Next teacher: 'random' (Algorithm 2) or 'cycle' (original).")
+    teacher_learning_rate: float = _field(0.01, "Learning rate of every teacher.")
+    teacher_steps: int = _field(1, "Teacher updates per label (k).")
+    self_improving: bool = _field(False, "Share trajectories with the teachers, less and less (section 4.2).")
+    self_improving_epochs: int = _field(100, "Meta-epochs until only the student acts.")
+
+    evaluation_period: int = _field(100, "Meta-epochs per period; each period, and the run, ends with a validation.")
+    num_runs_validation: int = _field(20, "Runs per validation.")
+    validation_seeds: str = _field("fixed", "'fixed': the same runs every time; 'fresh': new ones (original).")
+    validation_window: int = _field(1, "Losses at the end of each run that are averaged into the validation cost.")
+    ema_momentum: float = _field(
+        0.0, "Validate and keep the running average of the weights over about 1/(1 - this) updates; 0: the weights."
+    )
+
+    objective: str = _field(
+        "sum",
+        "Meta-loss of a window's T+1 losses: 'sum', 'mean', 'final', 'penultimate', 'log_mean', 'log_ratio', or one "
+        "of the others in docs/glossary.md.",
+    )
+    judge: str = _field(
+        "steps", "Losses of the objective: of the 'steps', of fixed minibatches ('sample'), of all data ('whole')."
+    )
+    judge_minibatches: int = _field(78, "Fixed minibatches of --judge=sample; 78 of 128 are 10,000 examples.")
+    second_derivatives: bool = _field(False, "Differentiate through the optimizee's gradients too.")
+    jit_compile: bool = _field(
+        True,
+        "Compile windows with XLA; if the optimizee convolves, the optimizer's part. Off with --long_tail_steps.",
+    )
+
+    meta_optimizer: str = _field("adam", "'adam' (TensorFlow 1's epsilon) or 'rmsprop' (TensorFlow 1's, L2O-Scale).")
+    learning_rate: float = _field(1e-3, "Learning rate of the meta-optimizer.")
+    anneal: bool = _field(False, "Lower the meta-learning rate in every period, to 0 along half a cosine.")
+    clip_norm: float = _field(0.0, "Clip the meta-gradient to this global norm; 0: never (paper and program).")
+    clip_value: float = _field(0.0, "Clip every entry of the meta-gradient to this size; 0: never.")
+    zero_nonfinite: bool = _field(False, "Entries of the meta-gradient that are not finite become 0 (L2O-Scale).")
+
     layers: str = _field("20,20", "Hidden sizes of L2O-DM and RNNprop; empty: none.")
     preprocess: str = _field("LogAndSign", "Input of L2O-DM: 'LogAndSign', 'Clamp' or 'identity' (DeepMind's toys).")
     log_and_sign_k: float = _field(
@@ -41,6 +117,7 @@ class Config:
     beta_2: float = _field(0.95, "Decay of RNNprop's mean of squared gradients.")
     feature_order: str = _field("mg", "RNNprop's first input: the mean ('mg') or the gradient ('gm', program of 2017).")
     projection_stddev: float = _field(0.0, "Stddev of RNNprop's initial projections; 0: 1/sqrt(fan_in).")
+
     levels: str = _field(
         "10,20,20", "L2O-Scale's units per coordinate, tensor and problem; fewer: without the upper levels."
     )
@@ -62,74 +139,6 @@ class Config:
     gradient_shortcut: bool = _field(True, "Whether L2O-Scale's gradients also go straight to the update.")
     global_input: str = _field("last", "What L2O-Scale's top level sees: the 'last' tensor (original) or the 'mean'.")
     zero_learning_rate_weights: bool = _field(True, "Whether L2O-Scale's learning rates first stay as they are.")
-    net_assignments: str = _field(
-        "", "Optimizers by parameter name: 'conv*=L2O-DM,embedding*=frozen,*=adam'; first match wins."
-    )
-    data: str = _field("auto", "Where images come from: 'auto' (TFDS, Keras cache, else embedded), 'tfds', 'embedded'.")
-    data_dir: str = _field("", "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default.")
-    split: str = _field("original", "Images to use: 'original' (as the original program), 'train' or 'test'.")
-    seed: int = _field(0, "Decides everything that is drawn: weights, optimizees, minibatches, validation.")
-    num_epochs: int = _field(5000, "Meta-epochs at most; one meta-epoch is one run of the optimizee.")
-    meta_batch_size: int = _field(
-        1, "Optimizees at the same time in a meta-epoch; the meta-gradient is the mean of theirs."
-    )
-    num_steps: int = _field(100, "Horizon: steps per run. A curriculum sets its own.")
-    unroll_length: int = _field(20, "Truncation: steps per window of backpropagation.")
-    long_tail_windows: str = _field(
-        "", "Random number of windows per run, 'mean,least' or 'mean,least,most': round(Exp(mean)) + least."
-    )
-    long_tail_steps: str = _field("", "Random steps per window, in the same form; default: --unroll_length.")
-    meta_optimizer: str = _field("adam", "'adam' (TensorFlow 1's epsilon) or 'rmsprop' (TensorFlow 1's, L2O-Scale).")
-    learning_rate: float = _field(1e-3, "Learning rate of the meta-optimizer.")
-    stage_decay: float = _field(1.0, "Factor of the meta-learning rate from one stage of a curriculum to the next.")
-    anneal: bool = _field(False, "Lower the meta-learning rate in every period, to 0 along half a cosine.")
-    ema_momentum: float = _field(
-        0.0, "Validate and keep the running average of the weights over about 1/(1 - this) updates; 0: the weights."
-    )
-    objective: str = _field(
-        "sum",
-        "Meta-loss of a window's T+1 losses: 'sum', 'mean', 'final', 'penultimate', 'log_mean', 'log_ratio', or one "
-        "of the others in docs/glossary.md.",
-    )
-    judge: str = _field(
-        "steps", "Losses of the objective: of the 'steps', of fixed minibatches ('sample'), of all data ('whole')."
-    )
-    judge_minibatches: int = _field(78, "Fixed minibatches of --judge=sample; 78 of 128 are 10,000 examples.")
-    second_derivatives: bool = _field(False, "Differentiate through the optimizee's gradients too.")
-    max_growth: float = _field(0.0, "M: a run ends once a window ends above f_0 + (M-1)|f_0|; 0: never.")
-    keep_states: bool = _field(
-        False, "Begin a run with the optimizer's states of the run before (L2O-Scale's program)."
-    )
-    clip_value: float = _field(0.0, "Clip every entry of the meta-gradient to this size; 0: never.")
-    zero_nonfinite: bool = _field(False, "Entries of the meta-gradient that are not finite become 0 (L2O-Scale).")
-    jit_compile: bool = _field(
-        True,
-        "Compile windows with XLA; if the optimizee convolves, the optimizer's part. Off with --long_tail_steps.",
-    )
-    clip_norm: float = _field(0.0, "Clip the meta-gradient to this global norm; 0: never (paper and program).")
-    evaluation_period: int = _field(100, "Meta-epochs per period; each period, and the run, ends with a validation.")
-    num_runs_validation: int = _field(20, "Runs per validation.")
-    validation_seeds: str = _field("fixed", "'fixed': the same runs every time; 'fresh': new ones (original).")
-    validation_window: int = _field(1, "Losses at the end of each run that are averaged into the validation cost.")
-    curriculum: bool = _field(False, "Lengthen the horizon by Algorithm 1.")
-    curriculum_steps: str = _field("100,200,500,1000,1500,2000,2500,3000", "Horizons of the curriculum.")
-    min_periods: int = _field(3, "Periods that a stage of the curriculum lasts at least (N_period).")
-    patience: int = _field(1, "Leave a stage after so many periods in a row without improvement; 1: Algorithm 1.")
-    reset_slots: bool = _field(False, "Clear the meta-optimizers' slots when a stage begins with restored weights.")
-    imitation: bool = _field(False, "Imitate analytic optimizers in some meta-epochs (Algorithm 2).")
-    imitation_ratio: float = _field(0.3, "Share of meta-epochs spent on imitation (r).")
-    imitation_ratios: str = _field("0.3", "The same per stage of a curriculum; the last entry serves all later stages.")
-    imitation_distance: str = _field("sum", "Student loss: 'sum' of squares (Eq. 1) or 'half_mean' (original).")
-    teachers: str = _field("adam,sgd,adagrad", "Analytic optimizers to imitate, or to share trajectories with.")
-    teacher_choice: str = _field("random", "Next teacher: 'random' (Algorithm 2) or 'cycle' (original).")
-    teacher_learning_rate: float = _field(0.01, "Learning rate of every teacher.")
-    teacher_steps: int = _field(1, "Teacher updates per label (k).")
-    self_improving: bool = _field(False, "Share trajectories with the teachers, less and less (section 4.2).")
-    self_improving_epochs: int = _field(100, "Meta-epochs until only the student acts.")
-    random_scaling: bool = _field(False, "Scale every coordinate by exp(U(-b, b)) (RNNprop's trick).")
-    random_scaling_bound: float = _field(3.0, "b of random scaling.")
-    convex_term: bool = _field(False, "Add a convex function of 20 more coordinates to the loss (RNNprop's trick).")
-    max_skips: int = _field(10, "Diverged meta-epochs in a row after which the last good weights return.")
 
     def __post_init__(self):
         wrong = next(config_checks.complaints(self), None)
@@ -170,6 +179,20 @@ class Config:
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+HEADINGS = {
+    "preset": "What is trained",
+    "problem_stddev": "The optimizee and its data",
+    "num_epochs": "Length of a meta-training and of its runs",
+    "curriculum": "Curriculum (Algorithm 1)",
+    "imitation": "Imitation (Algorithm 2) and self-improving",
+    "evaluation_period": "Validation",
+    "objective": "Meta-loss",
+    "meta_optimizer": "Meta-optimizer",
+    "layers": "L2O-DM and RNNprop",
+    "levels": "L2O-Scale",
+}
+"""The first option of a group -> what the group is about."""
 
 REQUIRES = {
     "curriculum_steps": ("curriculum",),

@@ -15,12 +15,15 @@ import fcntl
 import gc
 import logging as python_logging
 import os
+import shutil
 import signal
 import sys
 import tempfile
+import textwrap
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from absl import app, flags, logging
 
@@ -38,27 +41,35 @@ _WHERE = (
 )
 
 
-def run(define_flags: Callable[[flags.FlagValues], None], action: Callable[[flags.FlagValues], int]) -> None:
+def run(
+    define_flags: Callable[[flags.FlagValues], None],
+    action: Callable[[flags.FlagValues], int],
+    headings: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Entry point of a script: parses the flags of the command line, does the action, ends the process.
 
     Args:
         define_flags: defines the script's flags.
         action: takes the flags, returns the exit code. A `ValueError` or `OSError` counts as the user's error.
+        headings: flag -> the heading that `--help` shows before it.
     """
     define_flags(flags.FLAGS)
     app.run(
         lambda rest: guarded(lambda: action(flags.FLAGS), rest),
-        flags_parser=lambda argv: parse(argv, flags.FLAGS, action.__module__),
+        flags_parser=lambda argv: parse(argv, flags.FLAGS, action.__module__, headings),
     )
 
 
-def parse(argv: list[str], values: flags.FlagValues, module: str) -> list[str]:
+def parse(
+    argv: list[str], values: flags.FlagValues, module: str, headings: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
     """Parses flags; what is wrong with them is an exit with code 2, `--help` one with code 0.
 
     Args:
         argv: the command line.
         values: the flags.
         module: whose docstring and flags `--help` shows.
+        headings: as in `run`.
 
     Returns:
         The program's name, and what is no flag.
@@ -66,7 +77,7 @@ def parse(argv: list[str], values: flags.FlagValues, module: str) -> list[str]:
     if {"-h", "-help", "--h", "--help"} & set(argv[1:]):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` is no error
         print(f"{(sys.modules[module].__doc__ or '').strip()}\n")
-        print(values.module_help(sys.argv[0] if module == "__main__" else module))
+        print(options(values.get_flags_for_module(sys.argv[0] if module == "__main__" else module), headings))
         sys.exit(0)
     try:
         rest = values(argv)
@@ -76,6 +87,24 @@ def parse(argv: list[str], values: flags.FlagValues, module: str) -> list[str]:
     if "verbosity" in values and values["verbosity"].using_default_value:
         values.verbosity = logging.WARNING  # absl's choice would be INFO, where libraries tell everything
     return rest
+
+
+def options(found: Iterable[flags.Flag], headings: Mapping[str, str], width: int | None = None) -> str:
+    """The flags in the order of their definition, with their defaults, under their headings; `width` in characters."""
+    width = width or min(shutil.get_terminal_size().columns, 120)
+    gap = " " * 34
+    lines = [] if headings else ["Options and their defaults"]
+    for flag in found:
+        if flag.name in headings:
+            lines += ["", headings[flag.name]]
+        left = f"  --[no]{flag.name}" if flag.boolean else f"  {flag.serialize() or f'--{flag.name}='}"
+        text = f"{flag.help} Default: on." if flag.boolean and flag.default else flag.help
+        told = textwrap.wrap(text, width, initial_indent=gap, subsequent_indent=gap)
+        if len(left) < len(gap) - 1:
+            told[0] = left.ljust(len(gap)) + told[0].lstrip()
+            left = None
+        lines += [*([left] if left else []), *told]
+    return "\n".join(lines).strip()
 
 
 def guarded(action: Callable[[], int], rest: list[str]) -> int:

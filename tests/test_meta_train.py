@@ -52,7 +52,7 @@ import evaluate, meta_train
 from tests import scripts
 for script in (meta_train, evaluate):
     answer = scripts.call(script, "--help")
-    assert answer.code == 0 and "--num_steps: " in answer.out and "python " in answer.out, answer
+    assert answer.code == 0 and "--num_steps=" in answer.out and "python " in answer.out, answer
     assert "Unknown command line flag 'num_step'" in scripts.refused(script, "--num_step=3")
 scripts.refused(meta_train, "--num_steps=110")
 scripts.refused(meta_train, "--curriculum", "--num_steps=100")

@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import tensorflow as tf
+from absl import flags
 
-from l2o_tf import console
+import meta_train
+from l2o_tf import config, console
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,6 +28,36 @@ def test_what_tensorflow_cannot_run_is_one_line(capsys):
     assert console.guarded(action, []) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "TensorFlow: cache/xla/x.tmp; File too large (--verbosity=1 says where)" in error
+
+
+def test_help_has_the_flags_in_order_under_their_headings():
+    values = flags.FlagValues()
+    flags.DEFINE_integer("steps", 100, "How many.", flag_values=values)
+    flags.DEFINE_boolean("fast", True, "Whether it hurries.", flag_values=values)
+    flags.DEFINE_list("a_name_that_leaves_no_room_beside_it", ["a", "b"], "Names.", flag_values=values)
+    flags.DEFINE_enum("kind", None, ["x", "y"], "What kind, of which the text is longer.", flag_values=values)
+    found = [values[name] for name in ("steps", "fast", "a_name_that_leaves_no_room_beside_it", "kind")]
+    assert console.options(found, {"steps": "First", "kind": "Second"}, width=60).splitlines() == [
+        "First",
+        "  --steps=100                     How many.",
+        "  --[no]fast                      Whether it hurries.",
+        "                                  Default: on.",
+        "  --a_name_that_leaves_no_room_beside_it=a,b",
+        "                                  Names.",
+        "",
+        "Second",
+        "  --kind=                         <x|y>: What kind, of which",
+        "                                  the text is longer.",
+    ]
+    assert console.options(found[:1], {}).startswith("Options and their defaults\n  --steps")
+
+
+def test_every_option_of_meta_training_has_a_place_under_a_heading():
+    values = flags.FlagValues()
+    meta_train.define_flags(values)
+    shown = console.options([values[name] for name in values], config.HEADINGS, width=100)
+    assert set(config.HEADINGS) <= set(config.FIELDS) and next(iter(config.HEADINGS)) == next(iter(config.FIELDS))
+    assert all(shown.count(f"\n{heading}\n") == 1 for heading in list(config.HEADINGS.values())[1:])
 
 
 def test_tracing_many_functions_of_one_line_is_no_news(caplog):
