@@ -13,6 +13,8 @@ numbers inside it), and travel as tensors. On CPUs and GPUs TensorFlow draws by 
 asked for Philox, it derives the generator's key by twenty operations for every draw, in the place of one.
 """
 
+import math
+import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -158,17 +160,23 @@ def normal_like(like: Params, leading: list[int], seed: Seed, stddev: float) -> 
 
 
 def make_seed(seed: int) -> Seed:
-    """A root seed from the integer of `--seed`."""
+    """A root seed from the integer of `--seed`.
+
+    Raises:
+        ValueError: if it has more than 32 bits.
+    """
+    if not -(2**31) <= seed < 2**31:
+        raise ValueError(f"Received seed={seed}, expected an integer of 32 bits.")
     return tf.constant([seed, 0], tf.int32)
 
 
 def require_positive(name: str, value: int) -> None:
-    """Raises ValueError unless the size called `name` is positive."""
-    if value < 1:
-        raise ValueError(f"Received {name}={value}, expected a positive integer.")
+    """Raises ValueError unless the size called `name` is a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f"Received {name}={value!r}, expected a positive integer.")
 
 
 def require_not_negative(name: str, value: float) -> None:
-    """Raises ValueError unless the number called `name` is at least 0."""
-    if not value >= 0:
-        raise ValueError(f"Received {name}={value}, expected a number of at least 0.")
+    """Raises ValueError unless the number called `name` is at least 0 and finite."""
+    if not isinstance(value, numbers.Real) or not 0 <= value < math.inf:
+        raise ValueError(f"Received {name}={value!r}, expected a finite number of at least 0.")

@@ -92,7 +92,7 @@ def _problem(name: str, function: Callable, mode: str, asked: DataOptions, optio
     source = {"split": asked.part(mode), "data_dir": asked.data_dir} if by_name else {}
     problem = from_keras(*made, name=function.__name__, **source)._replace(name=name)
     if "mode" in accepted and not by_name:
-        problem = problem._replace(data=problem.data._replace(split=mode))
+        problem = problem._replace(data=problem.data._replace(split=asked.part(mode)))
     return problem
 
 

@@ -65,7 +65,7 @@ def read(dataset: Any, expected: list[Expected] | None, *, name: str | None, spl
     Args:
         dataset: `(x, y)`, a finite `tf.data.Dataset` of `(x, y)`, or a TFDS name.
         expected: what the model takes, if it says so.
-        name: for `DataInfo`; default: the TFDS name, `"arrays"` or `"tf.data"`.
+        name: for `DataInfo`; default: `"arrays"` or `"tf.data"`. What TFDS has keeps its name there.
         split, data_dir: of TFDS.
 
     Raises:
@@ -92,13 +92,14 @@ def read(dataset: Any, expected: list[Expected] | None, *, name: str | None, spl
     y = _array(y, "y")
     _check_sizes(x, y)
     _check_fit(x, expected)
-    info = DataInfo(name or source, part, len(y), fingerprint([*tf.nest.flatten(x), y]))
+    known = source if isinstance(dataset, str) else name or source
+    info = DataInfo(known, part, len(y), fingerprint([*tf.nest.flatten(x), y]))
     with tf.init_scope():  # the data belong to the process, not to a graph
         return Data(tf.nest.map_structure(tf.constant, x), tf.constant(y), info)
 
 
 def fingerprint(arrays: Sequence[np.ndarray]) -> str:
-    """First 16 hex digits of the SHA-256 over the arrays, row-major; for images and labels as in `datasets`."""
+    """First 16 hex digits of the SHA-256 over the arrays, row-major; of images and int32 labels as in `datasets`."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -237,10 +238,11 @@ def examples_of(data: Data) -> Callable[[Any], tuple[tf.Tensor, tf.Tensor]] | No
     if not tf.is_tensor(x) or x.dtype == tf.bfloat16:
         return None
     if x.shape.rank == 4:
-        in_range = x.dtype == tf.uint8 or bool(tf.reduce_all((x >= 0) & (x <= 1)))
+        in_range = x.dtype in (tf.uint8, tf.bool) or bool(tf.reduce_all((x >= 0) & (x <= 1)))
         if x.shape[-1] not in (1, 3) or not in_range:
             return None
-    return lambda batch: (tf.gather(x, batch.indices), tf.gather(data.labels, batch.indices))
+    seen = tf.cast(x, tf.float32) if x.dtype == tf.bool else x
+    return lambda batch: (tf.gather(seen, batch.indices), tf.gather(data.labels, batch.indices))
 
 
 def rows(data: Data, indices: tf.Tensor) -> tuple[Any, tf.Tensor]:

@@ -55,13 +55,31 @@ def resolve(loss: Any) -> keras.losses.Loss:
 
 
 def mean(loss: keras.losses.Loss, labels: tf.Tensor, outputs: Any) -> tf.Tensor:
-    """The loss of a minibatch; values that the loss itself does not reduce are averaged."""
-    return tf.reduce_mean(tf.convert_to_tensor(loss(labels, outputs)))
+    """The loss of a minibatch, float32; values that the loss itself does not reduce are averaged."""
+    return tf.cast(tf.reduce_mean(tf.convert_to_tensor(loss(labels, outputs))), tf.float32)
 
 
-def share(accuracy: Accuracy, labels: tf.Tensor, outputs: Any) -> tf.Tensor:
-    """The share of right answers in a minibatch."""
-    return tf.reduce_mean(tf.cast(accuracy(labels, outputs), tf.float32))
+def answers(accuracy: Accuracy, labels: tf.Tensor, outputs: Any) -> dict[str, tf.Tensor]:
+    """`right` answers and those that are `counted`, per example; masked ones are not, as in Keras's metrics."""
+    right = tf.cast(accuracy(labels, outputs), tf.float32)
+    mask = getattr(outputs, "_keras_mask", None)
+    if mask is None or mask.shape.rank != right.shape.rank:
+        return {"right": tf.reduce_mean(right), "counted": tf.ones([])}
+    counted = tf.cast(mask, tf.float32)
+    return {"right": tf.reduce_mean(right * counted), "counted": tf.reduce_mean(counted)}
+
+
+def check_accuracy(accuracy: Any) -> None:
+    """Refuses what is no pure function.
+
+    Raises:
+        ValueError: if it is a metric, which adds up what it is called with, or no function.
+    """
+    if accuracy is not None and (isinstance(accuracy, keras.metrics.Metric) or not callable(accuracy)):
+        raise ValueError(
+            f"Received accuracy={accuracy!r}, expected a function (labels, outputs) -> [B] of 0 and 1, such as "
+            "`keras.metrics.sparse_categorical_accuracy`."
+        )
 
 
 def check_values(values: Any, loss: keras.losses.Loss) -> None:

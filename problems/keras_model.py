@@ -11,12 +11,12 @@ The model is called through Keras 3's stateless API and never changed. A run see
   layers, moving statistics of batch normalisation, whatever else a layer keeps;
 - `SeedGenerator`s as seeds in the minibatch: dropout differs from step to step, and not from optimizer to optimizer.
 
-`loss(params, constants, batch)` is the loss with `training=True` on a minibatch, drawn uniformly with replacement, plus
-the model's regularisation losses. It is a pure function with one result, so nothing is carried from one step to the
-next: batch normalisation normalises by the minibatch, as in every Keras training, and does not average. Therefore
-`evaluate` takes the statistics to which Keras's averages would converge at these parameters, the means over all
-minibatches of the data, and then calls the model with `training=False`. (A `BatchNormalization` is called once per
-call of the model.)
+`loss(params, constants, batch)` is the loss on a minibatch, drawn uniformly with replacement, plus the model's
+regularisation losses; with `training=True` where the model's `call` has that argument, as in Keras. It is a pure
+function with one result, so nothing is carried from one step to the next: batch normalisation normalises by the
+minibatch, as in every Keras training, and does not average. Therefore `evaluate` takes the statistics to which Keras's
+averages would converge at these parameters, the means over all minibatches of the data, and then calls the model with
+`training=False`. (A `BatchNormalization` is called once per call of the model.)
 
 Randomness inside the model is drawn inside the compiled step; there XLA's numbers differ from TensorFlow's.
 """
@@ -38,6 +38,7 @@ from problems.base import (
     Problem,
     Seed,
     fold,
+    make_seed,
     normal_like,
     require_not_negative,
     require_positive,
@@ -82,8 +83,8 @@ def from_keras(
         batch_size: B, examples per minibatch; default 128.
         initial: `"layers"` (default) draws every run's start from the layers' own initialisers, whatever seeds they
             have; a number σ from N(0, σ²); `"model"` begins every run with the values that the model has.
-        accuracy: `(labels, outputs) -> [B]` of 0 and 1; default: that of a cross-entropy. Without one the problem has
-            an `objective` and no `evaluate`.
+        accuracy: `(labels, outputs) -> [B]` of 0 and 1, a function; default: that of a cross-entropy. Without one the
+            problem has an `objective` and no `evaluate`.
         split, data_dir: of TFDS; defaults `"train"`, and `TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
         xla: whether XLA may compile the model into the loop. Default: if it has no convolutions. False for a model with
             operations that XLA does not have, such as random rotations of images.
@@ -91,15 +92,16 @@ def from_keras(
     Raises:
         ValueError: if the model was never built, has no or other than float32 trainable weights or a fixed batch axis;
             if the data are empty, endless or do not fit, or labels are out of range; if the loss is unknown or its
-            values are neither a scalar nor one per example; if the start cannot be drawn.
+            values are neither a scalar nor one per example; if the start cannot be drawn; if the model draws random
+            numbers from elsewhere than its own `SeedGenerator`s.
         DataError: a ValueError; if TFDS does not have the data.
     """
-    _require_size(batch_size)
+    require_positive("batch_size", batch_size)
     pure, loss = stateless(model), keras_loss.resolve(loss)
     expected = keras_data.expected_inputs(model)
     data = keras_data.read(dataset, expected, name=name, split=split, data_dir=data_dir)
     constants = values(pure.frozen)
-    _check(pure, constants, loss, data)
+    _check(pure, constants, loss, accuracy, data)
     start, size = _start(pure, initial), data.info.size
 
     def init(seed: Seed) -> tuple[Params, Constants]:
@@ -127,15 +129,10 @@ def from_keras(
         examples=keras_data.examples_of(data),
         xla=not pure.convolves if xla is None else xla,
     )
+    _check_repeats(problem, pure)
     if accuracy:
         return problem._replace(evaluate=measure)
     return problem._replace(objective=lambda params, constants: measure(params, constants)["loss"])
-
-
-def _require_size(batch_size: int) -> None:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-        raise ValueError(f"Received batch_size={batch_size!r}, expected a number of examples.")
-    require_positive("batch_size", batch_size)
 
 
 def _start(pure: Stateless, initial: str | float) -> Callable[[Seed], Params]:
@@ -160,7 +157,7 @@ def _measure(
 ) -> Callable[[Params, Constants], dict[str, tf.Tensor]]:
     """`(params, constants) -> {"loss": scalar, "accuracy": scalar}` over all data, minibatch after minibatch."""
     seeds, moving = tf.zeros([pure.num_seeds, 2], tf.int32), pure.moving()
-    kept = {name: tf.TensorSpec(pure.frozen[name].shape) for name in moving}
+    kept = {name: tf.TensorSpec(pure.frozen[name].shape, pure.frozen[name].dtype) for name in moving}
 
     def settled(params: Params, constants: Constants) -> Constants:
         """The constants with the statistics of the data. One update of zeros is `(1 - momentum)` of them."""
@@ -185,10 +182,12 @@ def _measure(
             if loss.reduction == "sum":  # of as many rows as those of a minibatch
                 value *= tf.cast(batch_size / tf.shape(indices)[0], value.dtype)
             found = {"loss": tf.add_n([value, *penalties])}
-            return found | ({"accuracy": keras_loss.share(accuracy, labels, outputs)} if accuracy else {})
+            return found | (keras_loss.answers(accuracy, labels, outputs) if accuracy else {})
 
-        scalars = {name: tf.TensorSpec([]) for name in ("loss", "accuracy")[: 2 if accuracy else 1]}
-        return _mean(parts, data.info.size, batch_size, scalars)
+        names = ("loss", *(("right", "counted") if accuracy else ()))
+        found = _mean(parts, data.info.size, batch_size, {name: tf.TensorSpec([]) for name in names})
+        accuracies = {"accuracy": found["right"] / found["counted"]} if accuracy else {}
+        return {"loss": found["loss"], **accuracies}
 
     return measure
 
@@ -196,7 +195,7 @@ def _measure(
 def _mean(function: Callable[[tf.Tensor], dict], size: int, batch_size: int, signature: dict) -> dict[str, tf.Tensor]:
     """The mean of what `function` says of minibatches of rows, which together are all rows."""
     whole, rest = divmod(size, batch_size)
-    total = {name: tf.zeros(spec.shape) for name, spec in signature.items()}
+    total = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in signature.items()}
     if whole:
         rows = tf.reshape(tf.range(whole * batch_size), [whole, batch_size])
         found = tf.map_fn(function, rows, fn_output_signature=signature, parallel_iterations=1)
@@ -207,7 +206,13 @@ def _mean(function: Callable[[tf.Tensor], dict], size: int, batch_size: int, sig
     return {name: value / size for name, value in total.items()}
 
 
-def _check(pure: Stateless, constants: Constants, loss: keras.losses.Loss, data: keras_data.Data) -> None:
+def _check(
+    pure: Stateless,
+    constants: Constants,
+    loss: keras.losses.Loss,
+    accuracy: keras_loss.Accuracy | None,
+    data: keras_data.Data,
+) -> None:
     """Traces one call for a batch of unknown length, and one for a length that nothing else has; refuses what cannot
     become a scalar. What is not float32 comes to the loss as float32, as Keras has it.
     """
@@ -219,8 +224,12 @@ def _check(pure: Stateless, constants: Constants, loss: keras.losses.Loss, data:
         with _explained(f"labels and outputs of {_shapes((labels, outputs))}", f"the loss {loss.name!r} cannot take"):
             cast = functools.partial(tf.cast, dtype=loss.dtype)
             found["values"] = loss.call(cast(labels), tf.nest.map_structure(cast, outputs))
+        if accuracy:
+            with _explained(f"labels and outputs of {_shapes((labels, outputs))}", "the `accuracy` cannot take"):
+                keras_loss.answers(accuracy, labels, outputs)
         found["outputs"] = outputs
 
+    keras_loss.check_accuracy(accuracy)
     for length in (_UNUSUAL, None):
         specs = tf.nest.map_structure(lambda x, n=length: tf.TensorSpec([n, *x.shape[1:]], x.dtype), data[:2])
         tf.function(trace, autograph=False).get_concrete_function(*specs)
@@ -236,18 +245,32 @@ def _check_indices(pure: Stateless, constants: Constants, data: keras_data.Data,
     params, seeds = values(pure.trainable), tf.zeros([pure.num_seeds, 2], tf.int32)
 
     @tf.function(autograph=False)
-    def look_up(indices):
+    def look_up(indices):  # on a GPU, too, where a lookup gives zeros and no error
         outputs, _, _ = pure.call(params, constants, seeds, keras_data.rows(data, indices)[0], training=False)
         return outputs
 
     for start in range(0, data.info.size, rows):
         try:
-            look_up(tf.range(start, min(start + rows, data.info.size)))
+            with tf.device("CPU:0"):
+                look_up(tf.range(start, min(start + rows, data.info.size)))
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(
                 f"Received x with indices that the model {pure.model.name!r} cannot look up, expected them to be "
                 "from 0 to below the `input_dim` of its embeddings, or, as Keras has it, from the end and negative."
             ) from error
+
+
+def _check_repeats(problem: Problem, pure: Stateless) -> None:
+    """Runs a minibatch twice; refuses a model that does not give the same loss."""
+    batch = tf.nest.map_structure(lambda tensor: tensor[0], problem.sample(make_seed(0), 1))
+    loss = tf.function(problem.loss, autograph=False)
+    value, again = (float(loss(values(pure.trainable), values(pure.frozen), batch)) for _ in range(2))
+    if abs(value - again) > 1e-4 * (1 + abs(value)):
+        raise ValueError(
+            f"Received model {pure.model.name!r}, whose loss at the same parameters, minibatch and seeds is first "
+            f"{value:g}, then {again:g}, expected a pure function; draw by `keras.random`, with a `SeedGenerator` of "
+            "the layer's own, and not by `tf.random`."
+        )
 
 
 @contextlib.contextmanager

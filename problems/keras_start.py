@@ -6,6 +6,7 @@ initialisers to be called later. All of them are given one `SeedGenerator`, and 
 values are those that Keras's own code draws, and a pure function of the seed.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import Any
@@ -80,6 +81,9 @@ def _twin(layer: keras.layers.Layer, generator: keras.random.SeedGenerator) -> l
     try:
         with keras.StatelessScope(), keras.utils.custom_object_scope(_objects(layer)):
             twin = type(layer).from_config(layer.get_config())
+            for name, value in list(vars(twin).items()):  # an initialiser may be called by another one
+                if isinstance(value, keras.Initializer):
+                    vars(twin)[name] = _seeded(value, generator)
             if not twin.built:
                 twin.build_from_config(layer.get_build_config())
             found = [weight._initializer for weight in twin.weights]
@@ -92,10 +96,18 @@ def _twin(layer: keras.layers.Layer, generator: keras.random.SeedGenerator) -> l
             f"configuration ({type(error).__name__}: {reason}). Give it a `get_config` that names all arguments of "
             f"its constructor. {_ADVICE}"
         ) from error
-    for initializer in [*vars(twin).values(), *found]:  # an initialiser may be called by another one
-        if isinstance(initializer, keras.Initializer) and hasattr(initializer, "seed"):
-            initializer.seed = generator
-    return found
+    return [_seeded(each, generator) if isinstance(each, keras.Initializer) else each for each in found]
+
+
+def _seeded(initializer: keras.Initializer, generator: keras.random.SeedGenerator) -> keras.Initializer:
+    """A copy that draws from `generator`, and so do the initialisers that it holds; it may be the user's own object."""
+    initializer = copy.copy(initializer)
+    for name, value in list(vars(initializer).items()):
+        if isinstance(value, keras.Initializer):
+            vars(initializer)[name] = _seeded(value, generator)
+    if hasattr(initializer, "seed"):
+        initializer.seed = generator
+    return initializer
 
 
 def _objects(layer: keras.layers.Layer) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A Keras model as a pure function of its weights, its other state and its inputs, through `Model.stateless_call`."""
+"""A Keras model as a pure function of its weights, its other state and its inputs, in a `keras.StatelessScope`."""
 
 import inspect
 from collections import Counter
@@ -31,7 +31,8 @@ class Stateless(NamedTuple):
     @property
     def convolves(self) -> bool:
         """Whether any of its layers is a convolution."""
-        return any("Conv" in type(layer).__name__ for layer in self.model._flatten_layers())
+        layers = self.model._flatten_layers()
+        return any("Conv" in kind.__name__ for layer in layers for kind in type(layer).__mro__)
 
     def call(
         self, params: Params, frozen: Constants, seeds: tf.Tensor, inputs: Any, *, training: bool
@@ -47,6 +48,9 @@ class Stateless(NamedTuple):
 
         Returns:
             `(outputs, the other weights after the call, regularisation losses)`.
+
+        Raises:
+            ValueError: if the call changes what is no state of the model: a generator of random numbers of the process.
         """
         names, drawn = {id(variable): name for name, variable in self.frozen.items()}, iter(range(self.num_seeds))
         variables = self.model.non_trainable_variables
@@ -56,9 +60,19 @@ class Stateless(NamedTuple):
         ]
         weights = [1.0 * params[name] for name in self.trainable]  # the factor makes the gradient of a lookup dense
         options = {"training": training} if self.takes_training else {}
-        outputs, after, penalties = self.model.stateless_call(weights, state, inputs, return_losses=True, **options)
-        after = {names[id(v)]: value for v, value in zip(variables, after, strict=True) if id(v) in names}
-        return outputs, after, [tf.cast(penalty, tf.float32) for penalty in penalties]
+        own = [*zip(self.model.trainable_variables, weights, strict=True), *zip(variables, state, strict=True)]
+        # `Model.stateless_call` would leave out what `__call__` does around `call`: autocast, penalties of activities
+        with keras.StatelessScope(own, collect_losses=True) as scope:
+            outputs = self.model(inputs, **options)
+            penalties = [tf.reduce_sum(tf.cast(penalty, tf.float32)) for penalty in self.model.losses]
+        known = {id(variable) for variable in [*self.model.variables, *self.model.metrics_variables]}
+        if set(scope.state_mapping) - known:
+            raise ValueError(
+                "it draws random numbers from a generator that is none of its own; give the layer a "
+                "`keras.random.SeedGenerator` as an attribute, and `keras.random` that as its seed"
+            )
+        after = {names[id(v)]: scope.get_current_value(v) for v in variables if id(v) in names}
+        return outputs, after, penalties
 
     def moving(self) -> dict[str, float]:
         """The moving statistics of batch normalisation: name -> momentum. Frozen layers move nothing."""
@@ -86,7 +100,7 @@ def stateless(model: Any) -> Stateless:
     if not model.built:
         raise ValueError(
             f"Received model {model.name!r}, which was never built and has no weights yet, expected a built one; give "
-            "it a `keras.Input`, or call it on an example first."
+            "it a `keras.Input`, or call a model of your own class on an example first."
         )
     if not model.trainable_variables:
         raise ValueError(f"Received model {model.name!r} without trainable weights, expected at least one.")

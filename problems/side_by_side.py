@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from problems.base import Batches, Constants, Params, Problem, Seed, fold, require_positive
+from problems.base import Batches, Constants, Params, Problem, Seed, fold, no_batches, objective_of, require_positive
 
 
 def split(seed: Seed, count: int) -> Seed:
@@ -43,12 +43,13 @@ def side_by_side(problem: Problem, count: int) -> Problem:
     def sample(seeds: Seed, num_steps: int) -> Batches:
         return _stack([problem.sample(seed, num_steps) for seed in tf.unstack(seeds, count)], axis=1)
 
+    objective = problem.objective or (objective_of(problem) if problem.sample is no_batches else None)
     return problem._replace(
         init=init,
         sample=sample,
         loss=problem.loss if getattr(problem.loss, "for_many", False) else each(problem.loss),
         evaluate=problem.evaluate and each(problem.evaluate),
-        objective=problem.objective and each(problem.objective),
+        objective=objective and each(objective),
         examples=None,
     )
 

@@ -165,15 +165,15 @@ def sum_of(problems: Sequence[Problem], weights: Sequence[float] | None = None) 
         return tuple(problem.sample(fold(seed, k), num_steps) for k, problem in enumerate(problems))
 
     def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
-        parts = zip(problems, split(params), constants, batch, strict=True)
+        parts = zip(problems, split(params), constants, batch if has_batches else [batch] * len(problems), strict=True)
         return tf.add_n([w * problem.loss(*arguments) for w, (problem, *arguments) in zip(weights, parts, strict=True)])
 
     def objective(params: Params, constants: Constants) -> tf.Tensor:
         parts = zip(objectives, split(params), constants, strict=True)
         return tf.add_n([w * whole(*arguments) for w, (whole, *arguments) in zip(weights, parts, strict=True)])
 
-    xla = all(problem.xla for problem in problems)
-    return Problem("sum_of", init, sample, loss, objective=objective, xla=xla)
+    xla, has_batches = all(p.xla for p in problems), any(p.sample is not no_batches for p in problems)
+    return Problem("sum_of", init, sample if has_batches else no_batches, loss, objective=objective, xla=xla)
 
 
 def sampled_objective(problem: Problem, num_minibatches: int) -> Problem:

@@ -2,7 +2,10 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
+
+from problems.base import make_seed
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 RNG = np.random.default_rng(0)
@@ -10,6 +13,12 @@ IMAGES = RNG.integers(0, 256, [20, 6, 6, 1]).astype(np.uint8)
 ROWS = RNG.normal(size=[20, 5]).astype(np.float32)
 TOKENS = RNG.integers(0, 6, [20, 4])
 LABELS = RNG.integers(0, 3, 20)
+SEED = make_seed(4)
+
+
+def first(problem, steps=1):
+    """The first minibatch of a run."""
+    return tf.nest.map_structure(lambda tensor: tensor[0], problem.sample(SEED, steps))
 
 
 def sequential(inputs, *stack, dtype="float32"):

@@ -32,6 +32,9 @@ def named():
 def spirals(mode):
     return parts()
 
+def asks(mode, data_options):
+    return parts()
+
 def needs(size):
     return mine()
 
@@ -72,7 +75,7 @@ def test_the_name_of_a_data_set_stands_for_the_part_that_is_asked_for(file, monk
     monkeypatch.setattr("problems.keras_data._from_tfds", read)
     for options in ({"mode": "test"}, {"mode": "train"}, {"mode": "train", "split": "test", "data_dir": "there"}):
         problem = make_problem(f"{file}:named", **options)
-    assert problem.data.split == "test"
+    assert (problem.data.name, problem.data.split) == ("mnist", "test")
     assert asked == [("mnist", "test", None), ("mnist", "train", None), ("mnist", "test", "there")]
 
 
@@ -84,6 +87,8 @@ def test_a_split_that_nobody_asks_for_is_refused(file):
     assert make_problem(f"{file}:modes", data="embedded", split="test").name.endswith("modes")
     assert make_problem(f"{file}:spirals", mode="test").data.split == "test"
     assert make_problem(f"{file}:parts", mode="test").data.split == "all"
+    for split, found in (("original", "test"), ("held_out", "held_out"), ("train", "train")):
+        assert make_problem(f"{file}:asks", mode="test", split=split).data.split == found
 
 
 def test_a_problem(file):
@@ -127,7 +132,7 @@ def test_a_file_is_run_once(file):
         ("other.py:mine", r"there is no file .*other.py"),
         (
             "own.py:mien",
-            r"expected path/to/file.py:function with one of the functions \['fails', 'mine', .*'unbuilt'\]",
+            r"expected path/to/file.py:function with one of the functions \['asks', 'fails', 'mine', .*'unbuilt'\]",
         ),
         ("own.py:constant", "with one of the functions"),
         ("own.py:needs", r"whose function needs \['size'\]; give its arguments defaults"),

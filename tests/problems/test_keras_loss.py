@@ -74,6 +74,10 @@ def test_the_masked_steps_of_sequences_do_not_count():
     expected = CROSS_ENTROPY(labels[rows], model(TOKENS[rows]))
     np.testing.assert_allclose(problem.loss(*problem.init(SEED), batch), expected, rtol=1e-6)
     assert np.any(TOKENS[rows] == 0)
+    answers = np.argmax(model(TOKENS), axis=-1) == labels
+    found = problem.evaluate(*problem.init(SEED))["accuracy"]
+    np.testing.assert_allclose(found, answers[TOKENS > 0].mean(), rtol=1e-6)
+    assert abs(answers.mean() - answers[TOKENS > 0].mean()) > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,7 @@ from problems.base import make_seed, objective_of
 from problems.keras_model import Minibatch
 from tests import contracts
 from tests.problems import keras_examples as examples
-from tests.problems.keras_examples import CROSS_ENTROPY, LABELS, ROWS, TOKENS
-
-SEED = make_seed(4)
+from tests.problems.keras_examples import CROSS_ENTROPY, LABELS, ROWS, SEED, TOKENS, first
 
 
 def states_of_seeds(model):
@@ -33,10 +31,6 @@ def by_keras(model, params, batch, x, y, loss=CROSS_ENTROPY):
     with tf.GradientTape() as tape:
         value = loss(y[batch.indices], model(x[batch.indices], training=True)) + sum(model.losses)
     return value, [tf.convert_to_tensor(g) for g in tape.gradient(value, model.trainable_variables)]
-
-
-def first(problem, steps=1):
-    return tf.nest.map_structure(lambda tensor: tensor[0], problem.sample(SEED, steps))
 
 
 @pytest.mark.parametrize("make", examples.MODELS)
@@ -229,6 +223,13 @@ class TestEvaluate:
         near = lambda labels, outputs: tf.abs(outputs[:, 0] - labels) < 1e9  # noqa: E731
         problem = from_keras(model, "mse", (ROWS, ROWS.sum(axis=1)), accuracy=near)
         assert problem.evaluate(*problem.init(SEED))["accuracy"] == 1.0
+
+
+def test_images_of_bits_can_be_seen():
+    model = examples.sequential(IMAGES := examples.IMAGES > 128, layers.Flatten())
+    problem = from_keras(model, CROSS_ENTROPY, (IMAGES, LABELS), batch_size=3)
+    images, _ = problem.examples(first(problem))
+    np.testing.assert_array_equal(images, IMAGES[first(problem).indices.numpy()].astype(np.float32))
 
 
 def test_several_inputs_by_order_and_by_name():

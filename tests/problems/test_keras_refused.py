@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from problems import from_keras
@@ -72,15 +73,45 @@ def test_models_that_cannot_be_taken(model, message):
     [
         ({"batch_size": 0}, "batch_size=0, expected a positive integer"),
         ({"initial": "layer"}, "initial='layer', expected 'layers', 'model' or a standard deviation"),
-        ({"batch_size": "8"}, "batch_size='8', expected a number of examples"),
+        ({"batch_size": "8"}, "batch_size='8', expected a positive integer"),
+        ({"batch_size": 2.5}, "batch_size=2.5, expected a positive integer"),
+        ({"accuracy": "accuracy"}, "accuracy='accuracy', expected a function"),
+        ({"accuracy": keras.metrics.SparseCategoricalAccuracy()}, "accuracy=<.*Accuracy.*>, expected a function"),
+        ({"accuracy": lambda y, p: y == p}, r"\['B', 3\], which the `accuracy` cannot take"),
         ({"initial": float("inf")}, "initial=inf, expected 'layers'"),
         ({"initial": True}, "initial=True, expected 'layers'"),
-        ({"initial": -0.1}, "initial=-0.1, expected a number of at least 0"),
+        ({"initial": -0.1}, "initial=-0.1, expected a finite number of at least 0"),
     ],
 )
 def test_options_that_make_no_sense(options, message):
     with pytest.raises(ValueError, match=message):
         from_keras(examples.dense()[0], CROSS_ENTROPY, (ROWS, LABELS), **options)
+
+
+class Noisy(layers.Layer):
+    """Noise from wherever `draw` has it."""
+
+    def __init__(self, draw):
+        super().__init__()
+        self.draw = draw
+
+    def call(self, inputs):
+        return inputs + self.draw([5])
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (keras.random.normal, "draws random numbers from a generator that is none of its own"),
+        (tf.random.normal, r"whose loss at the same .* is first [\d.]+, then [\d.]+, expected a pure function"),
+    ],
+)
+def test_noise_that_is_not_the_models_own(draw, message):
+    """Else the same seed would not give the same run."""
+    with pytest.raises(ValueError, match=message):
+        from_keras(examples.sequential(ROWS, Noisy(draw)), CROSS_ENTROPY, (ROWS, LABELS), initial="model")
+    own = examples.sequential(ROWS, layers.Dropout(0.5), layers.GaussianNoise(1.0))
+    from_keras(own, CROSS_ENTROPY, (ROWS, LABELS), initial="model")
 
 
 def test_a_model_of_ones_own_finds_that_the_data_do_not_fit():

@@ -124,6 +124,43 @@ def test_initialisers_and_functions_of_ones_own():
     assert not np.any(kernels[0] == kernels[2])
 
 
+class Halved(keras.Initializer):
+    """One that holds another one, with a seed that is a number."""
+
+    def __init__(self):
+        self.inner = keras.initializers.RandomUniform(1, 2, seed=3)
+
+    def __call__(self, shape, dtype=None):
+        return self.inner(shape, dtype) / 2
+
+
+class Handed(layers.Layer):
+    """A layer whose configuration has the very object that it was given."""
+
+    def __init__(self, initializer, **options):
+        super().__init__(**options)
+        self.initializer = initializer
+
+    def build(self, input_shape):
+        self.shift = self.add_weight(shape=[5], initializer=self.initializer, name="shift")
+
+    def call(self, inputs):
+        return inputs + self.shift
+
+    def get_config(self):
+        return super().get_config() | {"initializer": self.initializer}
+
+
+def test_an_initialiser_inside_another_one_draws_anew_and_stays_as_it_is():
+    initializer = Halved()
+    start = start_of(Handed(initializer, name="a"))
+    shifts = [start(make_seed(seed))["a/shift"].numpy() for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(shifts[0], shifts[1])
+    assert not np.any(shifts[0] == shifts[2])
+    assert np.all((shifts[0] >= 0.5) & (shifts[0] <= 1))
+    assert initializer.inner.seed == 3
+
+
 class Forgetful(layers.Layer):
     def __init__(self, size):
         super().__init__(name="forgetful")

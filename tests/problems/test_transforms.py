@@ -165,6 +165,11 @@ class TestSampledObjective:
     def test_without_minibatches_nothing_changes(self):
         problem = make_problem("quadratic")
         assert sampled_objective(problem, 3) is problem
+        both = sum_of([problem, make_problem("simple")])
+        assert sampled_objective(both, 3) is both
+        params, constants = both.init(SEED)
+        batch = both.sample(SEED, 2)[1]
+        np.testing.assert_array_equal(both.loss(params, constants, batch), objective_of(both)(params, constants))
 
     @pytest.mark.parametrize("transform", [gradient_noise, sparse_gradient])
     def test_slopes_stay_those_of_the_problem_inside(self, transform):
