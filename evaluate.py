@@ -10,7 +10,6 @@ last optimizer and problem that were done.
 """
 
 import math
-import os
 import sys
 from pathlib import Path
 
@@ -63,6 +62,12 @@ def evaluate_all(values: flags.FlagValues, folder: Path) -> list:
     pairs = [comparison.Pair(problem, *found) for problem in _problems(values) for found in optimizers]
     before = comparison.unfinished(folder, settings)
     results = [result for pair in pairs for result in before if result.is_of(pair)]
+    there = [result.key for result in before]
+    if there and not set(there) & set(map(_key, pairs)):
+        raise ValueError(
+            f"Received --output_dir={folder}, which holds an unfinished evaluation of {', '.join(there)}. Use the same "
+            "command to continue it, another folder, or delete that one."
+        )
     missing = [pair for pair in pairs if not any(result.is_of(pair) for result in results)]
     if results:
         print(f"Continuing: {len(results)} of {len(pairs)} evaluations are done.", file=sys.stderr)
@@ -71,8 +76,13 @@ def evaluate_all(values: flags.FlagValues, folder: Path) -> list:
         comparison.save(folder, results, settings, complete=len(results) == len(pairs))
     if not missing:
         comparison.save(folder, results, settings, complete=True)
-    order = [pair.problem.name + "/" + pair.optimizer.name for pair in pairs]
+    order = list(map(_key, pairs))
     return sorted(results, key=lambda result: order.index(result.key))
+
+
+def _key(pair) -> str:
+    """As `comparison.Result.key`."""
+    return f"{pair.problem.name}/{pair.optimizer.name}"
 
 
 def _optimizers(values: flags.FlagValues) -> list:
@@ -101,19 +111,6 @@ def _problems(values: flags.FlagValues) -> list:
     return [make_problem(name, mode="test", **options) for name in names]
 
 
-def make_folder(path: str) -> Path:
-    """The folder of the results.
-
-    Raises:
-        OSError: if it cannot be made or written; now, and not after an hour of evaluation.
-    """
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"Received --output_dir={folder}, which cannot be written. Choose another folder.")
-    return folder
-
-
 def present(results: list, folder: Path, x_scale: str) -> str:
     """Draws the picture; returns the table."""
     from l2o_tf import plots, summary
@@ -134,7 +131,7 @@ def main(values: flags.FlagValues) -> int:
     for name in ("optimizer", "problem"):
         if not values[name].value:
             raise ValueError(f"Received no --{name}, expected at least one.")
-    folder = make_folder(values.output_dir)
+    folder = console.make_folder(values.output_dir)
     console.import_tensorflow()
     with console.alone_in(folder):
         print(present(evaluate_all(values, folder), folder, values.x_scale))

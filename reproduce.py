@@ -53,8 +53,7 @@ def evaluate_missing(values: flags.FlagValues) -> None:
     from l2o_tf.trained import load_optimizer
     from problems import make_problem
 
-    folder = Path(values.results)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = console.make_folder(values.results, "results")
     options = {"mode": "test", "data": "tfds", "data_dir": values.data_dir}
     pairs = [
         Pair(make_problem(problem, **options), *load_optimizer(name))

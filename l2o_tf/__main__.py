@@ -1,10 +1,13 @@
 """`python -m l2o_tf`: the trained optimizers that ship, with what is known of each."""
 
+import argparse
+
 from l2o_tf import console
 
 
 def main() -> None:
-    """Prints the list."""
+    """Prints the list; exit code 2 for arguments, of which there are none."""
+    argparse.ArgumentParser("python -m l2o_tf", description=__doc__).parse_args()
     console.import_tensorflow()
     from l2o_tf import cards
     from l2o_tf.trained import pretrained_names

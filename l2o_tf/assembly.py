@@ -53,6 +53,7 @@ def make_student(config: Config) -> Optimizer:
     if assignments:
         student = make_optimizer("assigned", {"assignments": assignments})
     else:
+        _require_architecture(config.optimizer)
         student = make_optimizer(config.optimizer, _architecture(config, config.optimizer, config.seed))
     if not student.trainable_variables:
         received = f"net_assignments={config.net_assignments}" if assignments else f"optimizer={config.optimizer}"
@@ -60,6 +61,20 @@ def make_student(config: Config) -> Optimizer:
     if config.initial_weights:
         trained.begin_with(student, config.initial_weights)
     return student
+
+
+def _require_architecture(name: str) -> None:
+    """Raises a ValueError for the name of an optimizer that is none which could be trained."""
+    if name in CELLS or from_file.is_file(name):
+        return
+    if name in trained.pretrained_names():
+        kind = trained.load(name).kind
+        told = f"trained weights of {kind}. To train them further: --optimizer={kind} --initial_weights={name}"
+    elif trained.is_analytic(name):
+        told = f"where nothing can be trained; expected one of {list(CELLS)} or path/to/file.py:Cell"
+    else:
+        told = f"expected one of {list(CELLS)} or path/to/file.py:Cell"
+    raise ValueError(f"Received --optimizer={name}, {told}.{names.hint(name, CELLS)}")
 
 
 def _architecture(config: Config, kind: str, seed: int = 0) -> dict:

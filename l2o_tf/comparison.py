@@ -136,18 +136,41 @@ def save(folder: Path, results: Sequence[Result], settings: Mapping[str, Any], *
 
 
 def unfinished(folder: Path, settings: Mapping[str, Any]) -> list[Result]:
-    """The results of a comparison with these settings that was interrupted in this folder; otherwise none."""
+    """The results of a comparison with these settings that was interrupted in this folder; otherwise none.
+
+    Raises:
+        ValueError: if one with other settings was interrupted there, which would be lost.
+    """
+    record = _interrupted(folder)
+    if not record:
+        return []
+    there, here = record["flags"], _as_read(settings)
+    different = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
+    if different == ["files"]:
+        return []  # of an earlier version of the user's own file
+    if different:
+        told = "; ".join(f"{name}: {there.get(name)} there, {here.get(name)} now" for name in different)
+        raise ValueError(
+            f"Received --output_dir={folder}, which holds an unfinished evaluation with other options ({told}). "
+            "Use the same ones to continue it, another folder, or delete that one."
+        )
     try:
-        record = json.loads((folder / SUMMARY).read_bytes())
-        if record["complete"] or record["flags"] != _as_read(settings):
-            return []
         data = (folder / CURVES).read_bytes()
         if record["curves"] != _digest(data):
             return []  # killed between the two files
         curves = dict(np.load(io.BytesIO(data), allow_pickle=False))
         return [_read(entry, curves) for entry in record["results"]]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
-        return []  # none, or damaged: evaluated anew
+        return []  # damaged: evaluated anew
+
+
+def _interrupted(folder: Path) -> dict[str, Any] | None:
+    """What a comparison that was interrupted has written of itself, if there is one with results."""
+    try:
+        record = json.loads((folder / SUMMARY).read_bytes())
+        return record if not record["complete"] and record["results"] and dict(record["flags"]) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # none, or damaged
 
 
 def _read(entry: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Result:

@@ -116,7 +116,7 @@ def guarded(action: Callable[[], int], rest: list[str]) -> int:
     except (ValueError, OSError) as error:
         return _refuse(str(error))
     except _tensorflow_errors() as error:
-        return _refuse(f"TensorFlow: {_reason(error)} (--verbosity=1 says where){xla_cache.advice(error.message)}")
+        return _refuse(f"TensorFlow: {_reason(error)} (--verbosity=1 says where){_advice(error.message)}")
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
@@ -147,7 +147,7 @@ def import_tensorflow() -> None:
             import tensorflow  # noqa: F401
 
             gc.freeze()
-        except BaseException:
+        except Exception:  # not after Ctrl-C, which is no reason to read them
             held.seek(0)
             os.write(stderr, held.read())
             raise
@@ -155,6 +155,22 @@ def import_tensorflow() -> None:
             gc.enable()
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def make_folder(path: str, flag: str = "output_dir") -> Path:
+    """The folder for results.
+
+    Raises:
+        OSError: if it cannot be made or written; now, and not after an hour of work.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"Received --{flag}={path}, where no folder can be made ({error.strerror}).") from error
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"Received --{flag}={folder}, which cannot be written. Choose another folder.")
+    return folder
 
 
 @contextlib.contextmanager
@@ -191,6 +207,16 @@ def _reason(error: Exception) -> str:
     lines = [" ".join(line.split()) for line in error.message.splitlines()]
     said = [line for line in lines if line and not line.startswith(_WHERE)]
     return (said or [repr(error)])[0][:300]
+
+
+def _advice(message: str) -> str:
+    """What to do about it, where we know."""
+    if "unsupported operations" in message:
+        return (
+            ". XLA cannot compile an operation of the model: let the function return `from_keras(..., xla=False)`, see "
+            "docs/adding-a-problem.md."
+        )
+    return xla_cache.advice(message)
 
 
 def _refuse(message: str) -> int:

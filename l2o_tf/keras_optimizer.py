@@ -37,8 +37,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     """A learned optimizer with the interface of Keras's own.
 
     Its state is in `optimizer.variables`, and its meta-parameters φ in its configuration, so that a saved model goes on
-    exactly and needs no other file. φ is not trained any more. A variable that gets no gradient in a step stays as it
-    is; for the optimizer's state its gradient is zero. Sparse gradients are made dense.
+    exactly and needs no other file, but this module imported (and, for a cell of one's own, its file). φ is not trained
+    any more. A variable that gets no gradient in a step stays as it is; for the optimizer's state its gradient is zero.
+    Sparse gradients are made dense.
 
     Under `tf.distribute` each replica computes the same update from the summed gradients.
 
@@ -251,6 +252,8 @@ class _Hidden:
 def _make_guard(given: bool | Mapping[str, Any]) -> guard.Guard | None:
     if given is False:
         return None
+    if given is not True and not isinstance(given, Mapping):
+        raise ValueError(f"Received guard={given!r}, expected True, False or a dictionary of {guard.Guard._fields}.")
     settings = {} if given is True else dict(given)
     unknown = set(settings) - set(guard.Guard._fields)
     if unknown:
@@ -270,7 +273,7 @@ def _found(source: str | os.PathLike | Mapping[str, Any]) -> Optimizer:
     if isinstance(source, Mapping):
         return _unpacked(source)
     if isinstance(source, str | os.PathLike):
-        return load_optimizer(os.fspath(source))[0]
+        return load_optimizer(os.fspath(source), analytic=False)[0]
     raise ValueError(f"Received source={source!r}, expected a name of {pretrained_names()} or the path of a run.")
 
 

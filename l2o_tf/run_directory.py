@@ -21,7 +21,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from l2o_tf import checkpoint
+from l2o_tf import checkpoint, console
 from l2o_tf.config import FIELDS, Config
 from l2o_tf.meta_trainer import MetaTrainer
 from problems.base import DataInfo
@@ -53,7 +53,7 @@ def open_run(output_dir: str | os.PathLike, config: Config, data: DataInfo | Non
     }
     path = folder / CONFIG
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        console.make_folder(output_dir)
         checkpoint.write_atomically(path, json.dumps(asked, indent=2).encode())
         return folder
     if not resume:

@@ -203,7 +203,7 @@ def _headline(problem: str, rows: Sequence[Row]) -> str:
     data = rows[0].data
     return (
         f"{problem}{f' on {data}' if data else ''}\n"
-        f"ln of the mean of {'/'.join(map(str, window))} losses, over {'/'.join(map(str, runs))} runs; "
+        f"ln of the mean of up to {'/'.join(map(str, window))} losses, over {'/'.join(map(str, runs))} runs; "
         "time per run without compilation"
     )
 

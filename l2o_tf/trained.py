@@ -1,5 +1,6 @@
 """Optimizers by what a user types: a shipped name, an analytic rule, the folder of a run, or the original's weights."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ def kinds(card: Mapping[str, Any]) -> list[str]:
     return [kind for _, kind, _ in assigned] or [card["optimizer"]]
 
 
-def load_optimizer(name: str, learning_rate: float | None = None) -> tuple[Optimizer, dict[str, Any]]:
+def load_optimizer(
+    name: str, learning_rate: float | None = None, *, analytic: bool = True
+) -> tuple[Optimizer, dict[str, Any]]:
     """Finds an optimizer.
 
     Args:
@@ -43,6 +46,7 @@ def load_optimizer(name: str, learning_rate: float | None = None) -> tuple[Optim
             as `.npz`). The optimizer is given this name; a weight file of the original is named after the file, or
             the folder where the file is called as all of them are: `dm_cl (original)`.
         learning_rate: of an analytic optimizer; default (None): its own.
+        analytic: whether errors name the rules designed by hand among what was expected.
 
     Returns:
         The optimizer, and its card; for an analytic one, its name and what was given.
@@ -64,10 +68,11 @@ def load_optimizer(name: str, learning_rate: float | None = None) -> tuple[Optim
         return _from_folder(path.parent, name)
     if path.is_file() or tensorflow1.files(path):
         return _from_original(path)
-    known = [*pretrained_names(), *(rule.capitalize() for rule in ANALYTIC)]
+    known = [*pretrained_names(), *(rule.capitalize() for rule in ANALYTIC if analytic)]
+    absent, hint = (", where there is nothing", "") if os.sep in name else ("", names.hint(name, known))
     raise ValueError(
-        f"Received optimizer {name!r}, expected one of {known}, the folder of a run, or a weight file of the original "
-        f"program.{names.hint(name, known)}"
+        f"Received optimizer {name!r}{absent}, expected one of {known}, the folder of a run, or a weight file of the "
+        f"original program.{hint}"
     )
 
 
@@ -88,7 +93,7 @@ def begin_with(student: Optimizer, name: str) -> None:
             f"Received --initial_weights={name}, which has none. Expected one of {pretrained_names()}, the folder of a "
             "run, or a weight file of the original program."
         )
-    found, _ = load_optimizer(name)
+    found, _ = load_optimizer(name, analytic=False)
     if found.kind != student.kind:
         raise ValueError(
             f"Received --initial_weights={name}, which is of the architecture {found.kind}, for {student.kind}. Use "

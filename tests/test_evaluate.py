@@ -184,7 +184,7 @@ class TestBadInput:
             ("--optimizer=Adma", "Received optimizer 'Adma', expected one of .*Did you mean Adam"),
             ("--optimizer=Adam,L2O-XM", "Received optimizer 'L2O-XM', expected one of"),
             ("--optimizer=", "Received no --optimizer"),
-            ("--optimizer=no/such/run", "Received optimizer 'no/such/run', expected one of"),
+            ("--optimizer=no/such/run", r"optimizer 'no/such/run', where there is nothing, expected one of [^?]*$"),
             ("--problem=digit", "Received problem 'digit', expected one of .*did you mean digits"),
             ("--problem=", "Received no --problem"),
             ("--problem=digits,", "Received problem ''"),
@@ -249,7 +249,8 @@ class TestBadInput:
     def test_results_that_cannot_be_written(self, tmp_path, monkeypatch):
         """Said before the evaluation, not after it."""
         (tmp_path / "file").write_text("")
-        assert "file" in scripts.refused(evaluate, "--optimizer=Adam", f"--output_dir={tmp_path / 'file'}")
+        answer = scripts.refused(evaluate, "--optimizer=Adam", f"--output_dir={tmp_path / 'file'}")
+        assert "/file, where no folder can be made (File exists)" in answer
         monkeypatch.setattr("os.access", lambda path, mode: False)
         answer = scripts.refused(evaluate, "--optimizer=Adam", f"--output_dir={tmp_path}")
         assert "which cannot be written" in answer

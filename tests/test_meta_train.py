@@ -101,7 +101,7 @@ class TestBadInput:
         ("arguments", "words"),
         [
             ("--problem=smiple", "Received problem 'smiple', expected one of .*did you mean simple"),
-            ("--optimizer=L2O-DN", "Received optimizer 'L2O-DN', expected one of .*Did you mean L2O-DM"),
+            ("--optimizer=L2O-DN", "Received --optimizer=L2O-DN, expected one of .*Did you mean L2O-DM"),
             ("--preset=orignal", "Received --preset=orignal, expected one of .*Did you mean original"),
             ("--imitation --teachers=adam,sdg", "Received teacher 'sdg', expected one of .*Did you mean sgd"),
             ("--preprocess=Clam", "Received preprocess='Clam', expected one of"),
@@ -114,7 +114,7 @@ class TestBadInput:
             ("--layers=0", "--layers=0, expected hidden sizes"),
             ("--curriculum", "--curriculum with --num_steps"),
             ("--patience=2", "--patience without --curriculum"),
-            ("--optimizer=adam", "--optimizer=adam, where nothing can be trained"),
+            ("--optimizer=adam", r"where nothing can be trained; .* \['L2O-DM', 'RNNprop', 'L2O-Scale'\] or"),
             ("--net_assignments=y*=L2O-DM", r"parameter 'x', which matches none of \['y\*'\]"),
             ("--nope=1", "Unknown command line flag 'nope'"),
             ("--num_stpes=8", "Unknown command line flag 'num_stpes'. Did you mean: num_steps"),

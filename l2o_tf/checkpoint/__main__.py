@@ -84,9 +84,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _not_a_run(output: str) -> str:
+    """`output`, unless a meta-training keeps its own weights there."""
+    if (Path(output) / "config.json").exists():
+        raise ValueError(f"Received --output={output}, the folder of a run, whose weights are its own. Use another.")
+    return output
+
+
 def _import(given: argparse.Namespace) -> str:
     file = Path(given.file).resolve()
-    output = given.output or os.path.join("imported", f"{file.parent.name}-{file.name}")
+    output = _not_a_run(given.output or os.path.join("imported", f"{file.parent.name}-{file.name}"))
     shapes = import_file(given.file, given.optimizer, output)
     return f"{len(shapes)} variables of {given.optimizer} in {output}"
 
@@ -95,7 +102,7 @@ def _interpolate(given: argparse.Namespace) -> str:
     console.import_tensorflow()
     from l2o_tf.checkpoint.interpolation import interpolate
 
-    interpolate(given.first, given.second, given.share, given.output)
+    interpolate(given.first, given.second, given.share, _not_a_run(given.output))
     return f"{given.share:.0%} of the way from {given.first} to {given.second} in {given.output}"
 
 

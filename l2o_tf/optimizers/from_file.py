@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from problems import from_file
 
@@ -52,8 +53,36 @@ def initial_architecture(name: str, seed: int) -> dict[str, Any]:
 
 
 def make_cell(name: str, architecture: Mapping[str, Any]) -> keras.layers.Layer:
-    """The cell; see `cell_class` for the errors."""
-    return cell_class(name).from_config(dict(architecture))
+    """The cell, built and tried once.
+
+    Raises:
+        ValueError: as `cell_class`, or if a step on two coordinates raises an error, or does not give an update
+            `[2, 1]` and states as they were.
+    """
+    cell = cell_class(name).from_config(dict(architecture))
+    try:
+        if not cell.built:
+            cell.build((None, 1))
+        before = cell.get_initial_state(batch_size=2)
+        updates, after = cell(tf.zeros([2, 1]), before)
+        found, expected = (_shapes(each) for each in ((updates, after), (tf.zeros([2, 1]), before)))
+    except Exception as error:  # the user's code
+        reason = (str(error).strip().splitlines() or ["no message"])[0]
+        raise ValueError(
+            f"Received optimizer {name!r}, of which a step fails ({type(error).__name__}: {reason}); "
+            "see docs/adding-an-optimizer.md."
+        ) from error
+    if found != expected:
+        raise ValueError(
+            f"Received optimizer {name!r}, whose `call` returns {found} for gradients [2, 1], expected an update and "
+            f"states of {expected}; see docs/adding-an-optimizer.md."
+        )
+    return cell
+
+
+def _shapes(structure: Any) -> Any:
+    """The structure, with a shape in the place of each tensor."""
+    return tf.nest.map_structure(lambda tensor: tf.TensorShape(tf.convert_to_tensor(tensor).shape), structure)
 
 
 def _is_layer(value: Any) -> bool:

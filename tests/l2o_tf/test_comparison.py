@@ -64,11 +64,25 @@ def test_other_settings_or_weights_begin_anew(cut):
     folder, _ = cut
     settings = json.loads((folder / "summary.json").read_text())["flags"]
     assert len(comparison.unfinished(folder, settings)) == 2
-    assert comparison.unfinished(folder, settings | {"seed": 1}) == []
+    with pytest.raises(ValueError, match=r"unfinished evaluation with other options \(seed: 0 there, 1 now\)"):
+        comparison.unfinished(folder, settings | {"seed": 1})
+    assert comparison.unfinished(folder, settings | {"files": {"a.py:f": "0"}}) == []
     result = comparison.unfinished(folder, settings)[0]
     optimizer, card = load_optimizer("Adam")
     pair = comparison.Pair(make_problem("simple", mode="test"), optimizer, card)
     assert result.is_of(pair) and not result.is_of(pair._replace(card={**card, "weights": "others"}))
+
+
+def test_what_would_be_lost_is_not_replaced(cut):
+    folder, begun = cut
+    begun[:] = ["", "", ""]
+    before = (folder / "summary.json").read_bytes()
+    answer = scripts.refused(evaluate, "--optimizer=Adagrad", *OPTIONS, f"--output_dir={folder}")
+    assert "an unfinished evaluation of simple/Adam, simple/SGD. Use the same command" in answer
+    assert "(seed: 0 there, 3 now)" in scripts.refused(
+        evaluate, "--optimizer=Adam,SGD", *OPTIONS, "--seed=3", f"--output_dir={folder}"
+    )
+    assert (folder / "summary.json").read_bytes() == before
 
 
 def test_a_finished_or_damaged_one_is_not_continued(cut):

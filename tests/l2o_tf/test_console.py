@@ -30,6 +30,14 @@ def test_what_tensorflow_cannot_run_is_one_line(capsys):
     assert error.count("\n") == 1 and "TensorFlow: cache/xla/x.tmp; File too large (--verbosity=1 says where)" in error
 
 
+def test_what_xla_cannot_compile_has_a_remedy(capsys):
+    def action():
+        raise tf.errors.InvalidArgumentError(None, None, "Detected unsupported operations when trying to compile")
+
+    assert console.guarded(action, []) == 2
+    assert "from_keras(..., xla=False)" in capsys.readouterr().err
+
+
 def test_help_has_the_flags_in_order_under_their_headings():
     values = flags.FlagValues()
     flags.DEFINE_integer("steps", 100, "How many.", flag_values=values)

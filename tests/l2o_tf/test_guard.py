@@ -133,6 +133,7 @@ def test_gradients_that_are_not_finite_do_not_spoil_adam():
         ({"patience": 0}, "patience=0 for the guard, expected a positive integer"),
         ({"period": 1.5}, "period=1.5 for the guard, expected a positive integer"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0 for the guard, expected a positive number"),
+        ("yes", "guard='yes', expected True, False or a dictionary"),
         ({"rate": 1.0}, r"guard settings \['rate'\], expected some of"),
     ],
 )

@@ -155,9 +155,19 @@ class TestStudents:
         with pytest.raises(ValueError, match=f"--{next(iter(options))}=.*, where nothing can be trained"):
             training.trainer(**options)
 
-    @pytest.mark.parametrize("name", ["L2O", "assigned", "Adamm"])
-    def test_unknown(self, name):
-        with pytest.raises(ValueError, match=f"Received optimizer '{name}', expected one of"):
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("L2O", "expected one of .* or path/to/file.py:Cell. Did you mean"),
+            ("assigned", "expected one of .* or path/to/file.py:Cell.$"),
+            ("Adamm", "expected one of .* or path/to/file.py:Cell.$"),
+            ("RNNProp", r"Did you mean RNNprop\?$"),
+            ("L2O-DM-CL", "of L2O-DM. To train them further: --optimizer=L2O-DM --initial_weights=L2O-DM-CL"),
+        ],
+    )
+    def test_unknown(self, name, words):
+        """Nothing is suggested that would be refused in turn."""
+        with pytest.raises(ValueError, match=f"Received --optimizer={name}, .*{words}"):
             training.trainer(optimizer=name)
 
     @pytest.mark.parametrize("name", ["L2O-DM", "assigned", "adma"])

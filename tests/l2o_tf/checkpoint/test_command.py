@@ -69,6 +69,9 @@ class TestInterpolate:
         assert main(["interpolate", first, second, f"--share={share}", f"--output={out}"]) == 0
         assert f"{share:.0%} of the way" in capsys.readouterr().out
         card, weights = checkpoint.load_weights(out)
+        (folders / "out" / "config.json").write_text("{}")
+        assert main(["interpolate", first, second, f"--output={out}"]) == 2
+        assert "out, the folder of a run, whose weights are its own" in capsys.readouterr().err
         assert {float(x) for value in weights.values() for x in np.unique(value)} == {4 * share}
         assert {value.dtype for value in weights.values()} == {np.dtype("float32")}
         assert (card["meta_epochs"], card["interpolated"]["share"]) == (4, share)
