@@ -5,8 +5,8 @@
     python evaluate.py --optimizer=Adam --learning_rate=0.01 --num_steps=2000
 
 Every optimizer starts run r from the same parameters and sees the same minibatches. Out come a table, `curves.npz`,
-`summary.json` and `curves.png` in --output_dir. The same command continues an evaluation that was interrupted, from the
-last optimizer and problem that were done.
+`summary.json` and `curves.png` in --output_dir. The same command continues an evaluation that was interrupted, where
+it was a minute before.
 """
 
 import math
@@ -71,7 +71,7 @@ def evaluate_all(values: flags.FlagValues, folder: Path) -> list:
     missing = [pair for pair in pairs if not any(result.is_of(pair) for result in results)]
     if results:
         print(f"Continuing: {len(results)} of {len(pairs)} evaluations are done.", file=sys.stderr)
-    for result in comparison.evaluate_all(missing, **options):
+    for result in comparison.evaluate_all(missing, folder, **options):
         results.append(result)
         comparison.save(folder, results, settings, complete=len(results) == len(pairs))
     if not missing:

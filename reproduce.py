@@ -6,8 +6,7 @@
 
 10,000 steps, 10 runs, by default on the paper's three multilayer perceptrons; `--problem=mnist_conv,cifar_conv` are its
 others, and `--problem=lenet,nas --num_steps=2000 --num_runs=3` those of its figure 7. Every optimizer and problem has a
-result file of its own in --results; those that exist are not run again, so an interrupted reproduction goes on where
-it was.
+result file of its own in --results; those that exist are not run again, and one that was cut off goes on where it was.
 """
 
 import json
@@ -49,7 +48,7 @@ def define_flags(values: flags.FlagValues) -> None:
 def evaluate_missing(values: flags.FlagValues) -> None:
     """Evaluates what has no result file yet."""
     from l2o_tf.checkpoint import provenance, write_atomically
-    from l2o_tf.comparison import Pair, evaluate_all
+    from l2o_tf.comparison import Pair, evaluate_all, file_name
     from l2o_tf.trained import load_optimizer
     from problems import make_problem
 
@@ -60,7 +59,7 @@ def evaluate_missing(values: flags.FlagValues) -> None:
         for name in dict.fromkeys(values.optimizer)
         for problem in dict.fromkeys(values.problem)
     ]
-    files = {_path(folder, pair.problem.name, pair.optimizer.name): pair for pair in pairs}
+    files = {folder / file_name(pair.problem.name, pair.optimizer.name, ".json"): pair for pair in pairs}
     if len(files) < len(pairs):
         names = [pair.optimizer.name for pair in pairs]
         raise ValueError(
@@ -68,7 +67,7 @@ def evaluate_missing(values: flags.FlagValues) -> None:
             "one of them with another --results."
         )
     missing = [pair for path, pair in files.items() if not path.exists()]
-    for result in evaluate_all(missing, num_runs=values.num_runs, num_steps=values.num_steps):
+    for result in evaluate_all(missing, folder, num_runs=values.num_runs, num_steps=values.num_steps):
         record = {
             "problem": result.problem,
             "optimizer": result.optimizer,
@@ -77,12 +76,8 @@ def evaluate_missing(values: flags.FlagValues) -> None:
             "meta_training": {key: result.card.get(key) for key in ("config", "validation", "weights", "provenance")},
             "provenance": provenance(),
         }
-        path = _path(folder, result.problem, result.optimizer)
+        path = folder / file_name(result.problem, result.optimizer, ".json")
         write_atomically(path, json.dumps(record, indent=1).encode())
-
-
-def _path(folder: Path, problem: str, optimizer: str) -> Path:
-    return folder / f"{problem}--{optimizer}.json".replace(" ", "_").replace("/", "_")
 
 
 def tables(results: list[dict]) -> str:

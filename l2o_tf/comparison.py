@@ -23,9 +23,12 @@ import numpy as np
 
 from l2o_tf import evaluation, summary
 from l2o_tf.checkpoint import provenance, write_atomically
+from l2o_tf.halfway import Keeper
 from l2o_tf.optimizers import Optimizer
 from l2o_tf.progress import Progress
+from l2o_tf.trained import kinds
 from problems.base import Problem, make_seed
+from problems.from_file import digests
 
 CURVES, SUMMARY = "curves.npz", "summary.json"
 
@@ -74,12 +77,13 @@ class Result(NamedTuple):
 
 
 def evaluate_all(
-    pairs: Sequence[Pair], *, seed: int = 0, num_steps: int, full_period: int = 0, **options: Any
+    pairs: Sequence[Pair], folder: Path, *, seed: int = 0, num_steps: int, full_period: int = 0, **options: Any
 ) -> Iterator[Result]:
-    """Evaluates pair after pair, with a progress bar each.
+    """Evaluates pair after pair, with a progress bar each; one that was cut off goes on where it was.
 
     Args:
         pairs: what to evaluate.
+        folder: where the file of an evaluation is while it runs. It is removed when the next result is asked for.
         seed: decides starting points and minibatches.
         num_steps: steps per run.
         full_period: as in `evaluation.evaluate`.
@@ -91,10 +95,32 @@ def evaluate_all(
     checked = {name: options[name] for name in ("num_runs", "side_by_side") if name in options}
     for problem, optimizer, _ in pairs:
         evaluation.check(problem, optimizer, full_period=full_period, **checked)
-    return (_evaluate(pair, seed, num_steps=num_steps, full_period=full_period, **options) for pair in pairs)
+    options |= {"seed": seed, "num_steps": num_steps, "full_period": full_period}
+    return _each(pairs, folder, options)
 
 
-def _evaluate(pair: Pair, seed: int, *, num_steps: int, **options: Any) -> Result:
+def _each(pairs: Sequence[Pair], folder: Path, options: Mapping[str, Any]) -> Iterator[Result]:
+    for pair in pairs:
+        path = folder / file_name(pair.problem.name, pair.optimizer.name, ".halfway.npz")
+        keeper = Keeper(path, _decisive(pair, options))
+        yield _evaluate(pair, keeper=keeper, **options)
+        keeper.forget()
+
+
+def file_name(problem: str, optimizer: str, ending: str) -> str:
+    """`mnist--L2O-DM.json`: the name of a file that an evaluation has to itself."""
+    return f"{problem}--{optimizer}{ending}".replace(" ", "_").replace("/", "_")
+
+
+def _decisive(pair: Pair, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All that decides what comes out of an evaluation, but the date."""
+    program = {name: value for name, value in provenance().items() if name != "date"}
+    files = digests([pair.problem.name, *kinds(pair.card)])
+    data = pair.problem.data._asdict() if pair.problem.data else None
+    return {"card": pair.card, "data": data, "files": files, "program": program, **options}
+
+
+def _evaluate(pair: Pair, seed: int, *, num_steps: int, keeper: Keeper, **options: Any) -> Result:
     problem, optimizer, card = pair
     progress = Progress(num_steps, description=f"{problem.name}: {optimizer.name}")
     found = evaluation.evaluate(
@@ -102,6 +128,7 @@ def _evaluate(pair: Pair, seed: int, *, num_steps: int, **options: Any) -> Resul
         optimizer,
         make_seed(seed),
         num_steps=num_steps,
+        keeper=keeper,
         on_progress=lambda done, loss: progress.update(done, f"loss {loss:.4g}"),
         **options,
     )

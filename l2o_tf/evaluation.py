@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_tf import devices, unroll
+from l2o_tf.halfway import Halfway, Keeper
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.techniques.lesson import Optimizees
 from problems.base import Problem, Seed, fold, make_seed
@@ -248,6 +249,7 @@ def evaluate(
     window: int = 100,
     side_by_side: int = 1,
     on_progress: Callable[[int, float], None] = lambda steps, loss: None,
+    keeper: Keeper | None = None,
 ) -> Evaluation:
     """Runs `optimizer` on `problem` from `num_runs` starting points.
 
@@ -263,28 +265,36 @@ def evaluate(
         window: steps per window.
         side_by_side: runs that take their steps together, see `rollouts`; divides `num_runs`.
         on_progress: called as `(steps done, mean loss)` several times a run.
+        keeper: keeps how far the evaluation has come, and says how far it had come before.
 
     Raises:
         ValueError: as `check` does.
     """
-    options = {"num_runs": num_runs, "full_period": full_period, "window": window, "side_by_side": side_by_side}
-    check(problem, optimizer, **options)
+    check(problem, optimizer, num_runs=num_runs, full_period=full_period, window=window, side_by_side=side_by_side)
     compiled = rollouts(problem, optimizer, window=window, side_by_side=side_by_side)
     seeds = run_seeds(seed, num_runs)
-    carry = compiled.start(seeds)
-    compiled.advance(carry, seeds, tf.constant(0), tf.constant(1))  # compiles; pure, so nothing has happened
+    state = Halfway(0, compiled.start(seeds), [], {}, 0.0)
+    compiled.advance(state.carry, seeds, tf.constant(0), tf.constant(1))  # compiles; pure, so nothing has happened
+    state = keeper.load(state) if keeper else state
     total, chunk = -(-num_steps // window), full_period // window or 5
-    pieces, full, seconds = [], [], 0.0
-    for first in range(0, total, chunk):
-        started = time.perf_counter()
-        last = min(first + chunk, total)
-        carry, losses = compiled.advance(carry, seeds, tf.constant(first), tf.constant(last - first))
-        pieces.append(losses.numpy())
-        seconds += time.perf_counter() - started
-        done = last * window  # may be past `num_steps`, which need not be a multiple of the window
-        on_progress(min(done, num_steps), float(pieces[-1][:, -1, -1].mean()))
-        if full_period:
-            full.append({"step": done, **{name: x.numpy() for name, x in compiled.measure(carry).items()}})
-    losses = recorded_losses(np.concatenate(pieces, axis=1), record)[:, :num_steps]
-    measured = {name: np.stack([entry[name] for entry in full], axis=-1) for name in full[0]} if full else None
-    return Evaluation(losses, seconds * num_steps / (total * window), measured)
+    while state.done < total:
+        state = _go_on(compiled, seeds, state, min(state.done + chunk, total), measured=full_period > 0)
+        done = state.done * window  # may be past `num_steps`, which need not be a multiple of the window
+        if keeper and state.done < total:
+            keeper.save(state)
+        on_progress(min(done, num_steps), float(state.losses[-1][:, -1, -1].mean()))
+    losses = recorded_losses(np.concatenate(state.losses, axis=1), record)[:, :num_steps]
+    full = {name: np.stack(values, axis=-1) for name, values in state.full.items()}
+    return Evaluation(losses, state.seconds * num_steps / (total * window), full or None)
+
+
+def _go_on(compiled: Rollouts, seeds: tf.Tensor, state: Halfway, last: int, *, measured: bool) -> Halfway:
+    """The windows up to `last`, and a measurement over the whole data set after them."""
+    started, full = time.perf_counter(), state.full
+    carry, losses = compiled.advance(state.carry, seeds, tf.constant(state.done), tf.constant(last - state.done))
+    pieces = [*state.losses, losses.numpy()]
+    seconds = state.seconds + time.perf_counter() - started
+    if measured:
+        entry = {"step": np.array(last * compiled.window)} | {k: x.numpy() for k, x in compiled.measure(carry).items()}
+        full = {name: [*full.get(name, []), value] for name, value in entry.items()}
+    return Halfway(last, carry, pieces, full, seconds)

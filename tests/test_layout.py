@@ -27,7 +27,7 @@ RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (5, ("l2o_tf.guard", "l2o_tf.pull_back", "l2o_tf.unroll", "l2o_tf.objectives")),
     (6, ("l2o_tf.techniques", "l2o_tf.techniques.*")),
     (7, ("l2o_tf.assembly", "l2o_tf.averaging", "l2o_tf.inspection", "l2o_tf.meta_epoch", "l2o_tf.standing")),
-    (7, ("l2o_tf.evaluation", "l2o_tf.meta_optimizers", "l2o_tf.meta_trainer", "l2o_tf.validation")),
+    (7, ("l2o_tf.evaluation", "l2o_tf.halfway", "l2o_tf.meta_optimizers", "l2o_tf.meta_trainer", "l2o_tf.validation")),
     (8, ("l2o_tf.checkpoint.__main__",)),
     (7, ("l2o_tf.checkpoint", "l2o_tf.checkpoint.*", "l2o_tf.trained")),
     (8, ("l2o_tf.plots", "l2o_tf.plots.*")),

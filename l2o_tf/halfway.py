@@ -1,0 +1,106 @@
+"""An evaluation that is cut off goes on where it was: how far it has come lies in a file until it is done.
+
+    halfway.npz     "of": SHA-256 of what is evaluated, how, and by which program; "done": windows so far; "seconds";
+                    "losses [R, done, T+1]"; "full/<name> [R, M]"; "0", "1", ...: tensors of the carry, serialised
+
+The file is written anew once in a while, and never for more than a fiftieth of the time. What another evaluation has
+left is passed over. Tensors are written as they are, so that what is continued ends bit for bit as if never cut off.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from l2o_tf.checkpoint import write_atomically
+
+LARGEST = 2**30
+"""Bytes of a carry above which nothing is kept."""
+
+
+class Halfway(NamedTuple):
+    """How far an evaluation of R runs has come.
+
+    Attributes:
+        done: number of windows that are done.
+        carry: parameters, constants and optimizer states of all runs.
+        losses: pieces `[R, w, T+1]` that follow each other, `done` windows in all.
+        full: name -> pieces `[R]`, one for each measurement over the whole data set.
+        seconds: of the steps so far.
+    """
+
+    done: int
+    carry: Any
+    losses: list[np.ndarray]
+    full: dict[str, list[np.ndarray]]
+    seconds: float
+
+
+class Keeper:
+    """Keeps a `Halfway` in a file.
+
+    Args:
+        path: the file.
+        of: all that decides what comes out, of JSON types.
+        every: least seconds between two writings; default 60.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, path: Path, of: Mapping[str, Any], every: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ):
+        self._path, self._every, self._clock = path, every, clock
+        self._of = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
+        self._next = clock() + every
+
+    def load(self, begin: Halfway) -> Halfway:
+        """How far this evaluation has come; `begin`, whose structure it has, if nothing of it is there."""
+        try:
+            with np.load(io.BytesIO(self._path.read_bytes()), allow_pickle=False) as file:
+                if str(file["of"]) != self._of:
+                    return begin
+                like = tf.nest.flatten(begin.carry)
+                found = [tf.io.parse_tensor(file[str(k)].tobytes(), leaf.dtype) for k, leaf in enumerate(like)]
+                full = {name.removeprefix("full/"): file[name] for name in file.files if name.startswith("full/")}
+                return Halfway(
+                    int(file["done"]),
+                    tf.nest.pack_sequence_as(begin.carry, found),
+                    [file["losses"]],
+                    {name: list(np.moveaxis(values, -1, 0)) for name, values in full.items()},
+                    float(file["seconds"]),
+                )
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, tf.errors.OpError):
+            return begin  # none, or damaged
+
+    def save(self, halfway: Halfway) -> None:
+        """Writes the file, if it is time to.
+
+        Raises:
+            OSError: if the folder cannot be written or the disk is full; an earlier file stays.
+        """
+        leaves, began = tf.nest.flatten(halfway.carry), self._clock()
+        if began < self._next or sum(leaf.dtype.size * leaf.shape.num_elements() for leaf in leaves) > LARGEST:
+            return
+        arrays = {
+            str(k): np.frombuffer(tf.io.serialize_tensor(leaf).numpy(), np.uint8) for k, leaf in enumerate(leaves)
+        }
+        arrays |= {f"full/{name}": np.stack(values, axis=-1) for name, values in halfway.full.items()}
+        content = io.BytesIO()
+        losses = np.concatenate(halfway.losses, axis=1)
+        np.savez(content, of=self._of, done=halfway.done, seconds=halfway.seconds, losses=losses, **arrays)
+        write_atomically(self._path, content.getvalue())
+        ended = self._clock()
+        self._next = ended + max(self._every, 50 * (ended - began))
+
+    def forget(self) -> None:
+        """Removes the file: the evaluation is done, and its result is elsewhere."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
