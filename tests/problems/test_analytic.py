@@ -102,7 +102,7 @@ def test_an_ensemble_is_a_weighted_sum():
     assert (problem.name, list(params)) == ("ensemble", ["0/x", "1/x"])
     quadratic = make_problem("quadratic", batch_size=4)
     batch = tf.nest.map_structure(lambda tensor: tensor[0], problem.sample(seed, 1))
-    expected = 1.0 + 0.25 * quadratic.loss({"x": params["1/x"]}, constants[1], batch[1])
+    expected = 1.0 + 0.25 * quadratic.loss({"x": params["1/x"]}, constants[1], batch)
     np.testing.assert_allclose(problem.loss(params, constants, batch), expected, rtol=1e-6)
     np.testing.assert_allclose(objective_of(problem)(params, constants), expected, rtol=1e-6)
 
