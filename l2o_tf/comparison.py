@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2o_tf import evaluation, summary
-from l2o_tf.checkpoint import provenance, write_atomically
+from l2o_tf.checkpoint import provenance, sources, write_atomically
 from l2o_tf.halfway import Keeper
 from l2o_tf.optimizers import Optimizer
 from l2o_tf.progress import Progress
@@ -113,8 +113,8 @@ def file_name(problem: str, optimizer: str, ending: str) -> str:
 
 
 def _decisive(pair: Pair, options: Mapping[str, Any]) -> dict[str, Any]:
-    """All that decides what comes out of an evaluation, but the date."""
-    program = {name: value for name, value in provenance().items() if name != "date"}
+    """All that decides what comes out of an evaluation."""
+    program = {"sources": sources(), "versions": provenance()["versions"]}
     files = digests([pair.problem.name, *kinds(pair.card)])
     data = pair.problem.data._asdict() if pair.problem.data else None
     return {"card": pair.card, "data": data, "files": files, "program": program, **options}

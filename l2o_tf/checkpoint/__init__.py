@@ -15,7 +15,7 @@ between two of them, `provenance` says by which program they were made.
 """
 
 from l2o_tf.checkpoint.original import import_original
-from l2o_tf.checkpoint.provenance import provenance
+from l2o_tf.checkpoint.provenance import provenance, sources
 from l2o_tf.checkpoint.weights import (
     CARD,
     WEIGHTS,
@@ -35,5 +35,6 @@ __all__ = [
     "named_weights",
     "provenance",
     "save_weights",
+    "sources",
     "write_atomically",
 ]

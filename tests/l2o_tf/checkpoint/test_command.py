@@ -12,7 +12,7 @@ import pytest
 
 from l2o_tf import checkpoint
 from l2o_tf.checkpoint.__main__ import main
-from l2o_tf.checkpoint.provenance import RUNNING, program_in
+from l2o_tf.checkpoint.provenance import RUNNING, program_in, sources
 from l2o_tf.optimizers import make_optimizer
 from tests.l2o_tf.checkpoint.samples import assert_equal, original_tree, some_weights
 
@@ -160,6 +160,25 @@ class TestProvenance:
         record = started.provenance()
         assert program_in(checkout).commit != before.commit
         assert (record["commit"], record["dirty"]) == before == (before.commit, False)
+
+    def test_sources_are_those_of_the_packages(self, tmp_path):
+        seen = set()
+        for folder, name, text in (
+            ("", "evaluate.py", ""),
+            ("problems", "a.py", "x = 1"),
+            ("problems", "a.py", "x = 2"),
+            ("problems", "b.py", ""),
+            ("l2o_tf/optimizers", "b.py", ""),
+        ):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / name).write_text(text)
+            sources.cache_clear()
+            seen.add(sources(tmp_path))
+        assert len(seen) == 5
+        (tmp_path / "README.md").write_text("")
+        sources.cache_clear()
+        assert sources(tmp_path) in seen
+        sources.cache_clear()
 
     def test_by_default_it_is_of_this_program(self):
         record = checkpoint.provenance()
