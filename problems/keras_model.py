@@ -263,8 +263,8 @@ def _check_indices(pure: Stateless, constants: Constants, data: keras_data.Data,
 def _check_repeats(problem: Problem, pure: Stateless) -> None:
     """Runs a minibatch twice; refuses a model that does not give the same loss."""
     batch = tf.nest.map_structure(lambda tensor: tensor[0], problem.sample(make_seed(0), 1))
-    loss = tf.function(problem.loss, autograph=False)
-    value, again = (float(loss(values(pure.trainable), values(pure.frozen), batch)) for _ in range(2))
+    params, constants = values(pure.trainable), values(pure.frozen)
+    value, again = (float(problem.loss(params, constants, batch)) for _ in range(2))
     if abs(value - again) > 1e-4 * (1 + abs(value)):
         raise ValueError(
             f"Received model {pure.model.name!r}, whose loss at the same parameters, minibatch and seeds is first "
