@@ -6,7 +6,7 @@
 
 Every optimizer starts run r from the same parameters and sees the same minibatches. Out come a table, `curves.npz`,
 `summary.json` and `curves.png` in --output_dir. The same command continues an evaluation that was interrupted, where
-it was a minute before.
+it was about a minute before; if its states are more than 1 GiB, from the last optimizer and problem that were done.
 """
 
 import math
@@ -63,7 +63,8 @@ def evaluate_all(values: flags.FlagValues, folder: Path) -> list:
     before = comparison.unfinished(folder, settings)
     results = [result for pair in pairs for result in before if result.is_of(pair)]
     there = [result.key for result in before]
-    if there and not set(there) & set(map(_key, pairs)):
+    order = [pair.key for pair in pairs]
+    if there and not set(there) & set(order):
         raise ValueError(
             f"Received --output_dir={folder}, which holds an unfinished evaluation of {', '.join(there)}. Use the same "
             "command to continue it, another folder, or delete that one."
@@ -76,13 +77,7 @@ def evaluate_all(values: flags.FlagValues, folder: Path) -> list:
         comparison.save(folder, results, settings, complete=len(results) == len(pairs))
     if not missing:
         comparison.save(folder, results, settings, complete=True)
-    order = list(map(_key, pairs))
     return sorted(results, key=lambda result: order.index(result.key))
-
-
-def _key(pair) -> str:
-    """As `comparison.Result.key`."""
-    return f"{pair.problem.name}/{pair.optimizer.name}"
 
 
 def _optimizers(values: flags.FlagValues) -> list:

@@ -40,6 +40,11 @@ class Pair(NamedTuple):
     optimizer: Optimizer
     card: Mapping[str, Any]
 
+    @property
+    def key(self) -> str:
+        """That of its `Result`."""
+        return f"{self.problem.name}/{self.optimizer.name}"
+
 
 class Result(NamedTuple):
     """What came out.
