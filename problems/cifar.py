@@ -234,4 +234,4 @@ def _on_cifar(
     batch_size: int,
 ) -> Problem:
     dataset = load("cifar10", mode, data_options)
-    return classification(name, dataset, starts(tensors), network, batch_size, shuffled_queue, xla=False)
+    return classification(name, dataset, starts(tensors), network, batch_size, shuffled_queue, convolves=True)

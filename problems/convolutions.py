@@ -163,7 +163,7 @@ def convolutional(
         return architecture.head(dense(params, "linear", flat(hidden)))
 
     tensors = _tensors(architecture, dataset.images.shape[1:].as_list())
-    return classification(name, dataset, starts(tensors), network, batch_size, sampling, xla=False)
+    return classification(name, dataset, starts(tensors), network, batch_size, sampling, convolves=True)
 
 
 def _tensors(architecture: Architecture, image: list[int]) -> dict[str, Start]:

@@ -45,6 +45,7 @@ from problems.base import (
 )
 from problems.keras_start import redraw
 from problems.keras_stateless import Stateless, stateless, values
+from problems.sampling import mean_of_rows
 
 _SEEDS = 0x5EED5  # the purpose of the seeds of dropout
 _UNUSUAL = 1009  # a number of examples that no other axis has
@@ -170,7 +171,7 @@ def _measure(
             # what the model calls with training=False keeps the statistics that it has
             return {name: constants[name] if after[name] is zeros[name] else updated[name] for name in moving}
 
-        return constants | _mean(statistics, data.info.size, batch_size, kept) if moving else constants
+        return constants | mean_of_rows(statistics, data.info.size, batch_size, kept) if moving else constants
 
     def measure(params: Params, constants: Constants) -> dict[str, tf.Tensor]:
         constants = settled(params, constants)
@@ -185,25 +186,11 @@ def _measure(
             return found | (keras_loss.answers(accuracy, labels, outputs) if accuracy else {})
 
         names = ("loss", *(("right", "counted") if accuracy else ()))
-        found = _mean(parts, data.info.size, batch_size, {name: tf.TensorSpec([]) for name in names})
+        found = mean_of_rows(parts, data.info.size, batch_size, {name: tf.TensorSpec([]) for name in names})
         accuracies = {"accuracy": found["right"] / found["counted"]} if accuracy else {}
         return {"loss": found["loss"], **accuracies}
 
     return measure
-
-
-def _mean(function: Callable[[tf.Tensor], dict], size: int, batch_size: int, signature: dict) -> dict[str, tf.Tensor]:
-    """The mean of what `function` says of minibatches of rows, which together are all rows."""
-    whole, rest = divmod(size, batch_size)
-    total = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in signature.items()}
-    if whole:
-        rows = tf.reshape(tf.range(whole * batch_size), [whole, batch_size])
-        found = tf.map_fn(function, rows, fn_output_signature=signature, parallel_iterations=1)
-        total = {name: tf.reduce_sum(found[name], axis=0) * batch_size for name in total}
-    if rest:
-        found = function(tf.range(whole * batch_size, size))
-        total = {name: value + found[name] * rest for name, value in total.items()}
-    return {name: value / size for name, value in total.items()}
 
 
 def _check(

@@ -17,7 +17,7 @@ import tensorflow as tf
 from problems.base import Batch, Constants, Params, Problem, for_many, require_positive
 from problems.datasets import DataOptions, Dataset, load
 from problems.layers import Start, dense, flat, starts
-from problems.sampling import Sample, with_replacement
+from problems.sampling import Sample, mean_of_rows, with_replacement
 
 Network = Callable[[Params, tf.Tensor], tf.Tensor]
 """`(params, images [B, height, width, channels] in [0, 1]) -> logits [B, classes]`."""
@@ -89,7 +89,7 @@ def classification(
     network: Network,
     batch_size: int = 128,
     sampling: Callable[[int, int], Sample] = with_replacement,
-    xla: bool = True,
+    convolves: bool = False,
 ) -> Problem:
     """Any classifier on any data set as a `Problem`.
 
@@ -101,7 +101,8 @@ def classification(
         batch_size: examples per minibatch.
         sampling: how minibatches are drawn, `(number of examples, batch_size) -> sample`; default: uniformly with
             replacement.
-        xla: see `Problem.xla`; False for networks that convolve.
+        convolves: whether the network convolves: it is faster without XLA then (`Problem.xla`), and has large
+            activations, so that `evaluate` takes minibatch after minibatch, as batch normalisation does, too.
 
     Raises:
         ValueError: if `batch_size` is not positive.
@@ -121,13 +122,21 @@ def classification(
         pixels, answers = examples(batch)
         return _cross_entropy(logits(params, pixels), answers)
 
+    def measure(params: Params, pixels: tf.Tensor, answers: tf.Tensor) -> dict[str, tf.Tensor]:
+        scores = logits(params, pixels)
+        correct = tf.argmax(scores, axis=-1, output_type=tf.int32) == answers
+        return {"loss": _cross_entropy(scores, answers), "accuracy": tf.reduce_mean(tf.cast(correct, scores.dtype))}
+
     def evaluate(params: Params, constants: Constants) -> dict[str, tf.Tensor]:
         del constants
-        scores = logits(params, images)
-        correct = tf.argmax(scores, axis=-1, output_type=tf.int32) == labels
-        return {"loss": _cross_entropy(scores, labels), "accuracy": tf.reduce_mean(tf.cast(correct, scores.dtype))}
+        if not convolves:
+            return measure(params, images, labels)
+        scalar = tf.TensorSpec([], next(iter(params.values())).dtype)
+        signature = {"loss": scalar, "accuracy": scalar}
+        return mean_of_rows(lambda batch: measure(params, *examples(batch)), info.size, batch_size, signature)
 
     sample = sampling(info.size, batch_size)
+    xla = not convolves
     return Problem(name, lambda seed: (init(seed), ()), sample, loss, info, evaluate, examples=examples, xla=xla)
 
 

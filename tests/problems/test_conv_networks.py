@@ -112,6 +112,21 @@ def test_biases_start_as_the_specification_says(name, zero, normal, ones):
     assert all(np.all(params[key] == 1) for key in ones)
 
 
+@pytest.mark.parametrize("name", ["mnist_conv", "cifar_conv_paper"])
+def test_all_images_are_measured_minibatch_after_minibatch(name):
+    """Which bounds the memory; batch normalisation sees a minibatch at a time, too."""
+    problem = make_problem(name, data="embedded", batch_size=1000)
+    params, constants = problem.init(SEED)
+    params = {key: tf.cast(20 * value, tf.float64) for key, value in params.items()}
+    measured = problem.evaluate(params, constants)
+    size = problem.data.size
+    assert 1000 < size < 2000
+    losses = [problem.loss(params, constants, rows) for rows in (tf.range(1000), tf.range(1000, size))]
+    np.testing.assert_allclose(measured["loss"], np.average(losses, weights=[1000, size - 1000]), rtol=1e-12)
+    assert abs(losses[0] - losses[1]) > 1e-4
+    assert 0 < measured["accuracy"] < 1 and measured["accuracy"].dtype == tf.float64
+
+
 def test_what_the_program_adds_to_conv_mnist():
     """Batch norm cancels the biases; dead logits are ln 10 with a gradient of zero."""
     problem = make_problem("mnist_conv", data="embedded")
