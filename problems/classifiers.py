@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from problems.base import Batch, Constants, Params, Problem, Seed, fold, require_not_negative, require_positive
-from problems.networks import ACTIVATIONS
+from problems.networks import ACTIVATIONS, require_hidden
 from problems.synthetic_data import DATA_SEED, Rows, clusters, epochs, noisy_parity, random_mlp
 
 Network = Callable[[Params, tf.Tensor], tf.Tensor]
@@ -112,10 +112,7 @@ def fully_connected(
     Raises:
         ValueError: on an unknown activation, sizes that are not positive, or a negative `stddev`.
     """
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"Received activation={activation!r}, expected one of {', '.join(ACTIVATIONS)}.")
-    if any(units < 1 for units in layers):
-        raise ValueError(f"Received layers={tuple(layers)}, expected positive numbers of units.")
+    require_hidden(layers, activation)
     sizes = (num_features, *layers, NUM_CLASSES)
     shapes: Shapes = {}
     for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):

@@ -10,6 +10,7 @@ of *Training Stronger Baselines for Learning to Optimize*; `data_options` is our
 """
 
 import itertools
+import numbers
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -140,16 +141,22 @@ def classification(
     return Problem(name, lambda seed: (init(seed), ()), sample, loss, info, evaluate, examples=examples, xla=xla)
 
 
+def require_hidden(layers: Sequence[int], activation: str) -> None:
+    """Raises ValueError unless `layers` are numbers of hidden units and `activation` is one of `ACTIVATIONS`."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"Received activation={activation!r}, expected one of {', '.join(ACTIVATIONS)}.")
+    whole = isinstance(layers, Sequence) and all(isinstance(units, numbers.Integral) for units in layers)
+    if not whole or min(layers, default=1) < 1:
+        raise ValueError(f"Received layers={layers!r}, expected a sequence of positive numbers of units.")
+
+
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), axis=-1)
 
 
 def _perceptron(name: str, dataset: Dataset, layers: Sequence[int], activation: str, batch_size: int) -> Problem:
     """Dense layers `x W + b`, the activation between them; parameters `layer_0/w, layer_0/b, layer_1/w, ...`."""
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"Received activation={activation!r}, expected one of {', '.join(ACTIVATIONS)}.")
-    if any(units < 1 for units in layers):
-        raise ValueError(f"Received layers={tuple(layers)}, expected positive numbers of units.")
+    require_hidden(layers, activation)
     sizes = (dataset.images.shape[1:].num_elements(), *layers, NUM_CLASSES)
     tensors: dict[str, Start] = {}
     for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):

@@ -185,7 +185,8 @@ def test_compiled_loss_and_second_derivatives():
     ("options", "message"),
     [
         ({"activation": "gelu"}, "Received activation='gelu', expected one of sigmoid, relu, tanh, elu"),
-        ({"layers": (20, 0)}, r"Received layers=\(20, 0\), expected positive"),
+        ({"layers": (20, 0)}, r"Received layers=\(20, 0\), expected a sequence of positive"),
+        ({"layers": 20}, "Received layers=20, expected a sequence of positive"),
         ({"batch_size": 0}, "Received batch_size=0, expected a positive"),
         ({"mode": "valid"}, "Received mode='valid', expected one of train, test"),
     ],
