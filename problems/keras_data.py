@@ -131,6 +131,12 @@ def _array(values: Any, what: str) -> np.ndarray:
     narrow = array.astype(_NARROW.get(array.dtype.name, array.dtype))
     if array.dtype.kind in "iu" and not np.array_equal(narrow, array):
         raise ValueError(f"Received {what} with integers beyond 32 bits, expected int32.")
+    missing = ~np.isfinite(narrow)
+    if missing.any():
+        raise ValueError(
+            f"Received {what} with values that are missing or infinite, the first in row {np.argwhere(missing)[0][0]}, "
+            "expected finite numbers; fill them in, or leave these examples out."
+        )
     return narrow
 
 

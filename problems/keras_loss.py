@@ -18,8 +18,12 @@ Accuracy = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 _CROSS_ENTROPIES = {
     keras.losses.sparse_categorical_crossentropy: keras.losses.SparseCategoricalCrossentropy,
     keras.losses.categorical_crossentropy: keras.losses.CategoricalCrossentropy,
+    keras.losses.categorical_focal_crossentropy: keras.losses.CategoricalFocalCrossentropy,
     keras.losses.binary_crossentropy: keras.losses.BinaryCrossentropy,
+    keras.losses.binary_focal_crossentropy: keras.losses.BinaryFocalCrossentropy,
 }
+_OF_CLASSES = (keras.losses.CategoricalCrossentropy, keras.losses.CategoricalFocalCrossentropy)
+_OF_BITS = (keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy)
 _EXPECTED = "expected the name of a Keras loss, a keras.losses.Loss or a function (labels, outputs) -> [B] or scalar"
 
 
@@ -114,10 +118,10 @@ def check_labels(loss: keras.losses.Loss, labels: np.ndarray, outputs: Any) -> N
         classes, ignored = outputs.shape[-1], loss.get_config().get("ignore_class")
         wrong = labels[((labels < 0) | (labels >= classes) | (labels != labels // 1)) & (labels != ignored)]
         expected = f"class numbers from 0 to {classes - 1}, for the {classes} outputs of the model"
-    elif isinstance(loss, keras.losses.CategoricalCrossentropy | keras.losses.BinaryCrossentropy):
+    elif isinstance(loss, (*_OF_CLASSES, *_OF_BITS)):
         wrong = labels[~((labels >= 0) & (labels <= 1))]
         expected = "values from 0 to 1"
-        if isinstance(loss, keras.losses.CategoricalCrossentropy):
+        if isinstance(loss, _OF_CLASSES):
             expected += "; for class numbers use a sparse cross-entropy"
     else:
         return
@@ -131,9 +135,9 @@ def accuracy_of(loss: keras.losses.Loss) -> Accuracy | None:
         return None
     if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
         return keras.metrics.sparse_categorical_accuracy
-    if isinstance(loss, keras.losses.CategoricalCrossentropy):
+    if isinstance(loss, _OF_CLASSES):
         return keras.metrics.categorical_accuracy
-    if isinstance(loss, keras.losses.BinaryCrossentropy):
+    if isinstance(loss, _OF_BITS):
         threshold = 0.0 if loss.get_config()["from_logits"] else 0.5
         return lambda labels, outputs: keras.metrics.binary_accuracy(*_same_rank(labels, outputs), threshold)
     return None

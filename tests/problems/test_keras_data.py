@@ -134,6 +134,11 @@ RAGGED = tf.data.Dataset.from_generator(
         ((3.0, LABELS), "x without axes"),
         ((ROWS, {"a": LABELS}), "y as a dict, expected one array"),
         ((ROWS, LABELS + 2**40), "y with integers beyond 32 bits"),
+        (
+            (np.where(np.arange(20)[:, None] == 7, np.nan, ROWS), LABELS),
+            "x with values that are missing or infinite, .* in row 7",
+        ),
+        ((ROWS, np.where(LABELS == 0, np.inf, LABELS)), "y with values that are missing or infinite"),
         ((ROWS, LABELS, LABELS), "a data set of 3 entries, expected arrays"),
         (ROWS, "a data set of ndarray, expected arrays"),
     ],

@@ -95,6 +95,8 @@ def test_the_masked_steps_of_sequences_do_not_count():
         ("categorical_crossentropy", LABELS, "cannot take|labels out of range"),
         ("categorical_crossentropy", 2 * ONE_HOT, "out of range, 2.0 for one, expected values from 0 to 1; for class"),
         ("binary_crossentropy", ONE_HOT - 1, "out of range, -1.0 for one, expected values from 0 to 1"),
+        ("binary_focal_crossentropy", ONE_HOT - 1, "out of range, -1.0 for one, expected values from 0 to 1"),
+        (keras.losses.categorical_focal_crossentropy, 2 * ONE_HOT, "out of range, 2.0 for one"),
     ],
 )
 def test_what_is_refused(loss, labels, message):
@@ -120,5 +122,7 @@ def test_functions_get_the_ranks_that_keras_gives_them(labels, outputs):
 
 
 def test_no_accuracy_where_classes_are_not_last():
+    assert keras_loss.accuracy_of(keras.losses.CategoricalFocalCrossentropy(axis=1)) is None
+    assert keras_loss.accuracy_of(keras.losses.CategoricalFocalCrossentropy()) is not None
     assert keras_loss.accuracy_of(keras.losses.CategoricalCrossentropy(axis=1)) is None
     assert keras_loss.accuracy_of(keras.losses.CategoricalCrossentropy()) is not None
