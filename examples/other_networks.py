@@ -3,6 +3,8 @@ r"""Perceptrons that no evaluation is reported on: to choose, among trained opti
     FILE=examples/other_networks.py
     python evaluate.py --optimizer=runs/one,runs/two --problem=mnist,$FILE:tanh,$FILE:elu --split=held_out \
         --num_steps=10000 --num_runs=2 --seed=77
+    python evaluate.py --optimizer=runs/one,runs/two --problem=$FILE:ten_thousand --split=train \
+        --num_steps=10000 --num_runs=2 --seed=77
 
 They differ from the paper's in width, depth and activation; `docs/data.md` says what `held_out` is.
 """
