@@ -131,8 +131,8 @@ def _array(values: Any, what: str) -> np.ndarray:
     narrow = array.astype(_NARROW.get(array.dtype.name, array.dtype))
     if array.dtype.kind in "iu" and not np.array_equal(narrow, array):
         raise ValueError(f"Received {what} with integers beyond 32 bits, expected int32.")
-    missing = ~np.isfinite(narrow)
-    if missing.any():
+    if array.dtype.kind not in "biu" and not np.isfinite(narrow).all():
+        missing = ~np.isfinite(narrow)
         raise ValueError(
             f"Received {what} with values that are missing or infinite, the first in row {np.argwhere(missing)[0][0]}, "
             "expected finite numbers; fill them in, or leave these examples out."

@@ -31,6 +31,7 @@ import keras
 import tensorflow as tf
 
 from problems import keras_data, keras_loss
+from problems.all_rows import mean_of_rows
 from problems.base import (
     Batches,
     Constants,
@@ -45,7 +46,6 @@ from problems.base import (
 )
 from problems.keras_start import redraw
 from problems.keras_stateless import Stateless, stateless, values
-from problems.sampling import mean_of_rows
 
 _SEEDS = 0x5EED5  # the purpose of the seeds of dropout
 _UNUSUAL = 1009  # a number of examples that no other axis has

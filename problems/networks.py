@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from problems.all_rows import mean_of_rows
 from problems.base import Batch, Constants, Params, Problem, for_many, require_positive
 from problems.datasets import DataOptions, Dataset, load
 from problems.layers import Start, dense, flat, starts
-from problems.sampling import Sample, mean_of_rows, with_replacement
+from problems.sampling import Sample, with_replacement
 
 Network = Callable[[Params, tf.Tensor], tf.Tensor]
 """`(params, images [B, height, width, channels] in [0, 1]) -> logits [B, classes]`."""

@@ -1,4 +1,4 @@
-"""How minibatches are drawn, `(seed, num_steps) -> int32 row numbers [num_steps, batch_size]`; means over all rows."""
+"""How minibatches are drawn: `(seed, num_steps) -> int32 row numbers [num_steps, batch_size]`."""
 
 from collections.abc import Callable
 
@@ -47,27 +47,3 @@ def shuffled_queue(size: int, batch_size: int, capacity: int = QUEUE) -> Sample:
         return tf.reshape(rows, [num_steps, batch_size])
 
     return sample
-
-
-def mean_of_rows(
-    function: Callable[[tf.Tensor], dict], size: int, batch_size: int, signature: dict[str, tf.TensorSpec]
-) -> dict[str, tf.Tensor]:
-    """The mean over all rows of what `function` says of one minibatch after the other: memory for one at a time.
-
-    Args:
-        function: int32 row numbers `[B]` -> the mean over these rows by name, as `signature` has it. B is `batch_size`,
-            and for the last minibatch what is left.
-        size: rows of the data set.
-        batch_size: rows at a time.
-        signature: shapes and types.
-    """
-    whole, rest = divmod(size, batch_size)
-    total = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in signature.items()}
-    if whole:
-        rows = tf.reshape(tf.range(whole * batch_size), [whole, batch_size])
-        found = tf.map_fn(function, rows, fn_output_signature=signature, parallel_iterations=1)
-        total = {name: tf.reduce_sum(found[name], axis=0) * batch_size for name in total}
-    if rest:
-        found = function(tf.range(whole * batch_size, size))
-        total = {name: value + found[name] * rest for name, value in total.items()}
-    return {name: value / size for name, value in total.items()}
