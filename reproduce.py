@@ -25,6 +25,9 @@ PAPER = json.loads((Path(__file__).parent / "experiments" / "paper_figures.json"
 RELEASED = {"L2O-DM": "dm", "L2O-DM-CL": "dm_cl", "L2O-DM-CL-IL": "dm_cl_il", "RNNprop-CL-IL": "rnnprop_cl_il"}
 """What ships -> the released weights of the same name."""
 
+_KEPT = ("config", "validation", "weights", "provenance", "interpolated", "scaled")
+"""What a result file keeps of the card of a trained optimizer."""
+
 PROBLEMS = (*PAPER["ln_loss"], "lenet", "nas")
 """The paper's optimizees, in its order: those of figure 2, then those of figure 7."""
 
@@ -73,7 +76,7 @@ def evaluate_missing(values: flags.FlagValues) -> None:
             "optimizer": result.optimizer,
             "data": result.data,
             "summary": result.summary,
-            "meta_training": {key: result.card.get(key) for key in ("config", "validation", "weights", "provenance")},
+            "meta_training": {key: result.card[key] for key in _KEPT if key in result.card},
             "provenance": provenance(),
         }
         path = folder / file_name(result.problem, result.optimizer, ".json")

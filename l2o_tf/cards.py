@@ -55,12 +55,17 @@ def trained_on(card: Card) -> str:
         f"with {' and '.join(techniques).replace('_', '-')}" if techniques else "plain",
         f"{card['meta_epochs']:,} {'more ' if begun else ''}meta-epochs",
         *([_between(card["interpolated"])] if "interpolated" in card else []),
+        *([_scaled(card["scaled"])] if "scaled" in card else []),
     ]
     return ", ".join(parts)
 
 
 def _between(interpolated: Mapping[str, Any]) -> str:
     return f"of which {interpolated['share']:.0%} of the way is kept"
+
+
+def _scaled(scaled: Mapping[str, Any]) -> str:
+    return f"updates times {scaled['factor']:g} after training"
 
 
 def good_for(card: Card, results: Mapping[str, Any]) -> str:
@@ -161,10 +166,14 @@ def collect(card: Card, folder: Path, name: str) -> dict[str, Any]:
     found = {}
     for path in sorted(folder.glob("*.json")):
         result = json.loads(path.read_text())
-        weights = (result.get("meta_training") or {}).get("weights") or {}
-        if result["optimizer"] == name and weights.get("sha256") == card["weights"]["sha256"]:
+        if result["optimizer"] == name and _identity(result.get("meta_training") or {}) == _identity(card):
             found[result["problem"]] = {"data": result["data"], **result["summary"]}
     return found
+
+
+def _identity(card: Mapping[str, Any]) -> tuple[str | None, float]:
+    """What tells an optimizer from others of its architecture: its weights, and what its updates are multiplied by."""
+    return (card.get("weights") or {}).get("sha256"), (card.get("scaled") or {}).get("factor", 1.0)
 
 
 def _data(card: Card) -> str:
@@ -177,20 +186,24 @@ def _validated(card: Card) -> str:
     kept = kept_validation(card)
     if kept is None:
         return "- Never validated."
+    before = " before their updates were scaled" if "scaled" in card else ""
     if "interpolated" in card:
         second = card["interpolated"]["between"][1]["name"]
         return f"- These weights were never validated; those of {second} had a validation cost of {kept['cost']:.3g}."
-    return f"- These are the weights after {kept['epoch']:,} meta-epochs; validation cost {kept['cost']:.3g}."
+    return f"- These are the weights after {kept['epoch']:,} meta-epochs; validation cost {kept['cost']:.3g}{before}."
 
 
 def _commands(card: Card) -> list[str]:
     """What was typed: the options that are not those of the preset."""
-    trained = f"    python meta_train.py {' '.join(options(card['config']))}"
-    if "interpolated" not in card:
-        return [trained]
-    names = " ".join(end["name"] for end in card["interpolated"]["between"])
-    share = card["interpolated"]["share"]
-    return [trained, f"    python -m l2o_tf.checkpoint interpolate {names} --share={share} --output=FOLDER"]
+    commands, folder = [f"    python meta_train.py {' '.join(options(card['config']))}"], None
+    if "interpolated" in card:
+        names, folder = " ".join(end["name"] for end in card["interpolated"]["between"]), "FOLDER"
+        share = card["interpolated"]["share"]
+        commands.append(f"    python -m l2o_tf.checkpoint interpolate {names} --share={share} --output={folder}")
+    if "scaled" in card:
+        name, factor = folder or card["scaled"]["from"]["name"], card["scaled"]["factor"]
+        commands.append(f"    python -m l2o_tf.checkpoint scale {name} --factor={factor:g} --output=SCALED")
+    return commands
 
 
 def options(config: Mapping[str, Any]) -> list[str]:

@@ -76,6 +76,20 @@ def load_optimizer(
     )
 
 
+def with_weights(name: str) -> tuple[dict[str, Any], checkpoint.weights.Weights]:
+    """Card and weights of what is not a rule and not in the original program's form.
+
+    Raises:
+        ValueError: if there is no such optimizer, or it has no weights of ours.
+    """
+    optimizer, card = load_optimizer(name)
+    if "weights" not in card:
+        raise ValueError(
+            f"Received {name}, which has no weights of ours, expected a shipped name or the folder of a run."
+        )
+    return card, checkpoint.named_weights(optimizer)
+
+
 def begin_with(student: Optimizer, name: str) -> None:
     """Gives a student the weights of a trained optimizer, to be trained further.
 

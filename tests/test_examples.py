@@ -71,9 +71,11 @@ def test_other_networks(tmp_path):
 
 
 @pytest.mark.usefixtures("tfds_dir")
-def test_ten_thousand_images():
-    batches = other_networks.ten_thousand().sample(make_seed(0), 50).numpy()
-    assert 9_900 < batches.max() < 10_000
+@pytest.mark.parametrize("name", ["ten_thousand", "ten_thousand_relu", "ten_thousand_deep"])
+def test_ten_thousand_images(name):
+    problem = getattr(other_networks, name)(mode="test", data_options=DataOptions(split="train"))
+    assert 9_900 < problem.sample(make_seed(0), 50).numpy().max() < 10_000
+    assert problem.evaluate is None
 
 
 def first_layer_slope(problem):

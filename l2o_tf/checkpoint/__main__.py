@@ -1,8 +1,9 @@
-"""Makes weights of others: brings those of the original program into our form, or takes what is between two of ours.
+"""Makes optimizers of others: imports those of the original program, takes what is between two, or scales updates.
 
 python -m l2o_tf.checkpoint import dm_cl/cw.l2l-0 --optimizer=L2O-DM --output=weights/dm_cl
 python -m l2o_tf.checkpoint import hess_cl_mt/model.ckpt-0 --optimizer=L2O-Scale --output=weights/scale
 python -m l2o_tf.checkpoint interpolate runs/short runs/further --share=0.5 --output=weights/between
+python -m l2o_tf.checkpoint scale runs/further --factor=0.5 --output=weights/shorter
 """
 
 import argparse
@@ -81,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--share", type=float, default=0.5, help="0: the first, 1: the second; default: %(default)s")
     command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
     command.set_defaults(run=_interpolate)
+    command = commands.add_parser("scale", help="the same optimizer with all updates longer or shorter")
+    command.add_argument("optimizer", help="a shipped name or the folder of a run; L2O-DM or RNNprop")
+    command.add_argument("--factor", type=float, required=True, help="what its updates are multiplied by")
+    command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
+    command.set_defaults(run=_scale)
     return parser
 
 
@@ -104,6 +110,14 @@ def _interpolate(given: argparse.Namespace) -> str:
 
     interpolate(given.first, given.second, given.share, _not_a_run(given.output))
     return f"{given.share:.0%} of the way from {given.first} to {given.second} in {given.output}"
+
+
+def _scale(given: argparse.Namespace) -> str:
+    console.import_tensorflow()
+    from l2o_tf.checkpoint.scaling import scale_updates
+
+    scale_updates(given.optimizer, given.factor, _not_a_run(given.output))
+    return f"{given.optimizer} with updates times {given.factor:g} in {given.output}"
 
 
 if __name__ == "__main__":

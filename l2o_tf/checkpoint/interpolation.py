@@ -7,8 +7,6 @@ gain and little of the loss (Wortsman et al., *Robust fine-tuning of zero-shot m
 It is not meant for optimizers that were trained apart, whose hidden units have no common order.
 """
 
-from typing import Any
-
 from l2o_tf import checkpoint, trained
 
 
@@ -27,7 +25,7 @@ def interpolate(first: str, second: str, share: float, output: str) -> None:
     """
     if not 0 <= share <= 1:
         raise ValueError(f"Received a share of {share}, expected a number from 0, the first, to 1, the second.")
-    (one, before), (two, after) = _weights(first), _weights(second)
+    (one, before), (two, after) = trained.with_weights(first), trained.with_weights(second)
     if one["optimizer"] != two["optimizer"] or _shapes(before) != _shapes(after):
         raise ValueError(
             f"Received {first} ({one['optimizer']}, {_shapes(before)}) and {second} ({two['optimizer']}, "
@@ -37,18 +35,11 @@ def interpolate(first: str, second: str, share: float, output: str) -> None:
     if different:
         raise ValueError(f"Received {first} and {second}, whose arguments differ (first, second): {different}.")
     between = {name: (1 - share) * before[name] + share * after[name] for name in after}
+    if "scaled" in one or "scaled" in two:
+        raise ValueError(f"Received {first} and {second}, expected weights as trained: scale what is between them.")
     made_of = [{"name": name, "sha256": end["weights"]["sha256"]} for name, end in ((first, one), (second, two))]
     card = {**two, "interpolated": {"share": share, "between": made_of}, "provenance": checkpoint.provenance()}
     checkpoint.save_weights(output, between, card)
-
-
-def _weights(name: str) -> tuple[dict[str, Any], checkpoint.weights.Weights]:
-    optimizer, card = trained.load_optimizer(name)
-    if "weights" not in card:
-        raise ValueError(
-            f"Received {name}, which has no weights of ours, expected a shipped name or the folder of a run."
-        )
-    return card, checkpoint.named_weights(optimizer)
 
 
 def _shapes(weights: checkpoint.weights.Weights) -> dict[str, tuple[int, ...]]:

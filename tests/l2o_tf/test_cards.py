@@ -86,6 +86,18 @@ def test_weights_between_two_are_said_to_be():
     assert "never validated; those of runs/two had" in cards.page("L2O-DM-CL", between, {})
 
 
+def test_scaled_updates_are_said_to_be():
+    card, _ = cards.read("RNNprop")
+    scaled = {**card, "scaled": {"factor": 0.5, "from": {"name": "runs/one"}}}
+    assert cards.trained_on(scaled).endswith(" meta-epochs, updates times 0.5 after training")
+    text = cards.page("RNNprop", scaled, {})
+    assert "validation cost 0.396 before their updates were scaled." in text
+    assert "    python -m l2o_tf.checkpoint scale runs/one --factor=0.5 --output=SCALED\n" in text
+    ends = [{"name": "runs/a"}, {"name": "runs/b"}]
+    both = cards.page("RNNprop", {**scaled, "interpolated": {"share": 0.5, "between": ends}}, {})
+    assert both.index("interpolate runs/a runs/b") < both.index("checkpoint scale FOLDER --factor=0.5")
+
+
 def test_a_set_of_problems_with_runs_of_random_length():
     card, results = cards.read("L2O-Scale-Meta")
     assert cards.trained_on(card).startswith("scale_meta, further, after L2O-Scale-Meta-")
@@ -121,9 +133,10 @@ def test_results_of_other_weights_are_left_out(tmp_path):
     (tmp_path / "one.json").write_text(json.dumps(result))
     assert list(cards.collect(card, tmp_path, "L2O-DM")) == ["p"]
     assert not cards.collect(card, tmp_path, "RNNprop")
-    result["meta_training"] = {**card, "weights": {"sha256": "0"}}
-    (tmp_path / "one.json").write_text(json.dumps(result))
-    assert not cards.collect(card, tmp_path, "L2O-DM")
+    for other in ({"weights": {"sha256": "0"}}, {"scaled": {"factor": 0.5, "from": {"name": "L2O-DM"}}}):
+        result["meta_training"] = {**card, **other}
+        (tmp_path / "one.json").write_text(json.dumps(result))
+        assert not cards.collect(card, tmp_path, "L2O-DM")
 
 
 def test_the_list_has_an_entry_for_each():

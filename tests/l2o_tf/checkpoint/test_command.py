@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from l2o_tf import checkpoint
+from l2o_tf import checkpoint, trained
 from l2o_tf.checkpoint.__main__ import main
 from l2o_tf.checkpoint.provenance import RUNNING, program_in, sources
 from l2o_tf.optimizers import make_optimizer
+from l2o_tf.optimizers.scale_weights import STEP_SIZE
 from tests.l2o_tf.checkpoint.samples import assert_equal, original_tree, some_weights
 
 
@@ -47,22 +49,31 @@ class TestCommand:
         assert not (tmp_path / "out").exists()
 
 
-class TestInterpolate:
-    @pytest.fixture
-    def folders(self, tmp_path):
-        """Two of one architecture, which are 0 and 4; one of another, and one with another scale."""
-        for name, architecture, value in (
-            ("first", "L2O-DM", 0.0),
-            ("second", "L2O-DM", 4.0),
-            ("other", "RNNprop", 1.0),
-            ("larger", "L2O-DM", 2.0),
-        ):
-            learned = make_optimizer(architecture, {"scale": 0.1} if name == "larger" else {})
-            weights = {key: np.full_like(x, value) for key, x in checkpoint.named_weights(learned).items()}
-            card = {"optimizer": architecture, "architecture": learned.architecture, "meta_epochs": int(value)}
-            checkpoint.save_weights(tmp_path / name, weights, card)
-        return tmp_path
+@pytest.fixture
+def folders(tmp_path):
+    """Two of one architecture, which are 0 and 4; one of another, one with another scale, and one that was scaled."""
+    for name, architecture, value in (
+        ("first", "L2O-DM", 0.0),
+        ("second", "L2O-DM", 4.0),
+        ("other", "RNNprop", 1.0),
+        ("larger", "L2O-DM", 2.0),
+        ("scaled", "L2O-DM", 3.0),
+        ("levels", "L2O-Scale", 0.1),
+        ("no_rates", "L2O-Scale", 0.1),
+    ):
+        options = {
+            "larger": {"scale": 0.1},
+            "no_rates": {"dynamic_learning_rates": False, "relative_learning_rate": "none"},
+        }
+        learned = make_optimizer(architecture, options.get(name, {}))
+        weights = {key: np.full_like(x, value) for key, x in checkpoint.named_weights(learned).items()}
+        card = {"optimizer": architecture, "architecture": learned.architecture, "meta_epochs": int(value)}
+        card |= {"scaled": {"factor": 1.0, "from": {"name": "runs/this"}}} if name == "scaled" else {}
+        checkpoint.save_weights(tmp_path / name, weights, card)
+    return tmp_path
 
+
+class TestInterpolate:
     @pytest.mark.parametrize("share", [0, 0.25, 1])
     def test_it_is_on_the_line(self, folders, capsys, share):
         first, second, out = (str(folders / name) for name in ("first", "second", "out"))
@@ -86,6 +97,7 @@ class TestInterpolate:
             ("other", "0.5", "of one architecture"),
             ("larger", "0.5", "{'scale': (0.01, 0.1)}"),
             ("nowhere", "0.5", "expected one of"),
+            ("scaled", "0.5", "expected weights as trained"),
         ],
     )
     def test_bad_input(self, folders, capsys, second, share, says):
@@ -97,6 +109,54 @@ class TestInterpolate:
     def test_a_rule_has_no_weights(self, folders, capsys):
         assert main(["interpolate", "Adam", str(folders / "second"), f"--output={folders / 'out'}"]) == 2
         assert "Adam, which has no weights" in capsys.readouterr().err
+
+
+class TestScale:
+    @pytest.mark.parametrize(
+        ("architecture", "folder"), [("L2O-DM", "second"), ("RNNprop", "other"), ("L2O-Scale", "levels")]
+    )
+    def test_all_updates_are_multiplied(self, folders, capsys, architecture, folder):
+        out = str(folders / "out")
+        assert main(["scale", str(folders / folder), "--factor=0.25", f"--output={out}"]) == 0
+        assert "with updates times 0.25" in capsys.readouterr().out
+        card, weights = checkpoint.load_weights(out)
+        before, same = checkpoint.load_weights(folders / folder)
+        assert (card["scaled"]["factor"], card["meta_epochs"]) == (0.25, before["meta_epochs"])
+        assert card["scaled"]["from"]["sha256"] == before["weights"]["sha256"]
+        changed = [name for name in same if not (weights[name] == same[name]).all()]
+        assert changed == ([STEP_SIZE] if architecture == "L2O-Scale" else [])
+        assert {value.dtype for value in weights.values()} == {np.dtype("float32")}
+        params = {"x": tf.constant([0.5, -2.0])}
+        steps = []
+        for name in (str(folders / folder), out):
+            optimizer = trained.load(name)
+            assert optimizer.kind == architecture
+            steps.append(optimizer.update(params, optimizer.initial_state(params, tf.constant([0, 1])), params)[0]["x"])
+        assert np.abs(steps[0]).min() > 1e-7
+        np.testing.assert_allclose(steps[1], 0.25 * steps[0], rtol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("folder", "factor", "says"),
+        [
+            ("first", "0", "a factor of 0.0"),
+            ("first", "-1", "a factor of -1.0"),
+            ("first", "nan", "a factor of nan"),
+            ("first", "inf", "a factor of inf"),
+            ("scaled", "0.5", "which is runs/this times 1. Scale that one"),
+            ("no_rates", "0.5", "(L2O-Scale), which has neither an output scale nor learning rates"),
+            ("nowhere", "0.5", "expected one of"),
+        ],
+    )
+    def test_bad_input(self, folders, capsys, folder, factor, says):
+        out = f"--output={folders / 'out'}"
+        assert main(["scale", str(folders / folder), f"--factor={factor}", out]) == 2
+        assert says in capsys.readouterr().err
+        assert not (folders / "out").exists()
+
+    def test_a_run_keeps_its_own_weights(self, folders, capsys):
+        (folders / "second" / "config.json").write_text("{}")
+        assert main(["scale", str(folders / "first"), "--factor=0.5", f"--output={folders / 'second'}"]) == 2
+        assert "the folder of a run" in capsys.readouterr().err
 
 
 COMMIT = "-c user.name=n -c user.email=e@x commit -q -m m"
