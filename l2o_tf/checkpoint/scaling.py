@@ -24,21 +24,17 @@ def scale_updates(name: str, factor: float, output: str) -> None:
     Args:
         name: as in `trained.load_optimizer`, of an optimizer that has weights.
         factor: s, positive.
-        output: folder for `weights.npz` and `optimizer.json`; the card says what it was made of.
+        output: folder for `weights.npz` and `optimizer.json`; the card says what it was made of, and of something that
+            was scaled before the product of the factors.
 
     Raises:
-        ValueError: if the factor is no such number, or the optimizer is not there, has no weights, neither of
-            the two numbers (an L2O-Scale without learning rates), or was scaled before.
+        ValueError: if the factor is no such number, or the optimizer is not there, has no weights, or has neither of
+            the two (an L2O-Scale without learning rates).
         OSError: if the output cannot be written.
     """
     if not (math.isfinite(factor) and factor > 0):
         raise ValueError(f"Received a factor of {factor}, expected a positive number; 1 changes nothing.")
     card, weights = trained.with_weights(name)
-    if "scaled" in card:
-        before = card["scaled"]
-        raise ValueError(
-            f"Received {name}, which is {before['from']['name']} times {before['factor']:g}. Scale that one instead."
-        )
     architecture = dict(card["architecture"])
     if "scale" in architecture:
         architecture["scale"] *= factor
@@ -49,6 +45,6 @@ def scale_updates(name: str, factor: float, output: str) -> None:
             f"Received {name} ({card['optimizer']}), which has neither an output scale nor learning rates. Expected an "
             "L2O-DM, an RNNprop, or an L2O-Scale with learning rates."
         )
-    made_of = {"name": name, "sha256": card["weights"]["sha256"]}
-    changed = {"architecture": architecture, "scaled": {"factor": factor, "from": made_of}}
+    made_of = {"factor": 1.0, "from": {"name": name, "sha256": card["weights"]["sha256"]}} | card.get("scaled", {})
+    changed = {"architecture": architecture, "scaled": {**made_of, "factor": factor * made_of["factor"]}}
     checkpoint.save_weights(output, weights, {**card, **changed, "provenance": checkpoint.provenance()})

@@ -68,7 +68,7 @@ def folders(tmp_path):
         learned = make_optimizer(architecture, options.get(name, {}))
         weights = {key: np.full_like(x, value) for key, x in checkpoint.named_weights(learned).items()}
         card = {"optimizer": architecture, "architecture": learned.architecture, "meta_epochs": int(value)}
-        card |= {"scaled": {"factor": 1.0, "from": {"name": "runs/this"}}} if name == "scaled" else {}
+        card |= {"scaled": {"factor": 4.0, "from": {"name": "runs/this"}}} if name == "scaled" else {}
         checkpoint.save_weights(tmp_path / name, weights, card)
     return tmp_path
 
@@ -142,7 +142,6 @@ class TestScale:
             ("first", "-1", "a factor of -1.0"),
             ("first", "nan", "a factor of nan"),
             ("first", "inf", "a factor of inf"),
-            ("scaled", "0.5", "which is runs/this times 1. Scale that one"),
             ("no_rates", "0.5", "(L2O-Scale), which has neither an output scale nor learning rates"),
             ("nowhere", "0.5", "expected one of"),
         ],
@@ -152,6 +151,12 @@ class TestScale:
         assert main(["scale", str(folders / folder), f"--factor={factor}", out]) == 2
         assert says in capsys.readouterr().err
         assert not (folders / "out").exists()
+
+    def test_factors_are_multiplied(self, folders):
+        assert main(["scale", str(folders / "scaled"), "--factor=0.5", f"--output={folders / 'out'}"]) == 0
+        card = checkpoint.load_weights(folders / "out")[0]
+        assert card["scaled"] == {"factor": 2.0, "from": {"name": "runs/this"}}
+        assert card["architecture"]["scale"] == 0.005
 
     def test_a_run_keeps_its_own_weights(self, folders, capsys):
         (folders / "second" / "config.json").write_text("{}")
