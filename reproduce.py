@@ -25,7 +25,7 @@ PAPER = json.loads((Path(__file__).parent / "experiments" / "paper_figures.json"
 RELEASED = {"L2O-DM": "dm", "L2O-DM-CL": "dm_cl", "L2O-DM-CL-IL": "dm_cl_il", "RNNprop-CL-IL": "rnnprop_cl_il"}
 """What ships -> the released weights of the same name."""
 
-_KEPT = ("config", "validation", "weights", "provenance", "interpolated", "scaled")
+_KEPT = ("config", "validation", "weights", "provenance", "interpolated", "adjusted")
 """What a result file keeps of the card of a trained optimizer."""
 
 PROBLEMS = (*PAPER["ln_loss"], "lenet", "nas")

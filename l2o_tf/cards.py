@@ -55,7 +55,7 @@ def trained_on(card: Card) -> str:
         f"with {' and '.join(techniques).replace('_', '-')}" if techniques else "plain",
         f"{card['meta_epochs']:,} {'more ' if begun else ''}meta-epochs",
         *([_between(card["interpolated"])] if "interpolated" in card else []),
-        *([_scaled(card["scaled"])] if "scaled" in card else []),
+        *([_adjusted(card["adjusted"])] if "adjusted" in card else []),
     ]
     return ", ".join(parts)
 
@@ -64,8 +64,10 @@ def _between(interpolated: Mapping[str, Any]) -> str:
     return f"of which {interpolated['share']:.0%} of the way is kept"
 
 
-def _scaled(scaled: Mapping[str, Any]) -> str:
-    return f"updates times {scaled['factor']:g} after training"
+def _adjusted(adjusted: Mapping[str, Any]) -> str:
+    """`updates times 0.5 and without drift after training`."""
+    factor = f"updates times {adjusted['factor']:g}"
+    return f"{factor}{' and without drift' if adjusted['no_drift'] else ''} after training"
 
 
 def good_for(card: Card, results: Mapping[str, Any]) -> str:
@@ -173,7 +175,7 @@ def collect(card: Card, folder: Path, name: str) -> dict[str, Any]:
 
 def _identity(card: Mapping[str, Any]) -> tuple[str | None, float]:
     """What tells an optimizer from others of its architecture: its weights, and what its updates are multiplied by."""
-    return (card.get("weights") or {}).get("sha256"), (card.get("scaled") or {}).get("factor", 1.0)
+    return (card.get("weights") or {}).get("sha256"), (card.get("adjusted") or {}).get("factor", 1.0)
 
 
 def _data(card: Card) -> str:
@@ -186,7 +188,7 @@ def _validated(card: Card) -> str:
     kept = kept_validation(card)
     if kept is None:
         return "- Never validated."
-    before = " before their updates were scaled" if "scaled" in card else ""
+    before = " before they were adjusted" if "adjusted" in card else ""
     if "interpolated" in card:
         second = card["interpolated"]["between"][1]["name"]
         return f"- These weights were never validated; those of {second} had a validation cost of {kept['cost']:.3g}."
@@ -200,9 +202,11 @@ def _commands(card: Card) -> list[str]:
         names, folder = " ".join(end["name"] for end in card["interpolated"]["between"]), "FOLDER"
         share = card["interpolated"]["share"]
         commands.append(f"    python -m l2o_tf.checkpoint interpolate {names} --share={share} --output={folder}")
-    if "scaled" in card:
-        name, factor = folder or card["scaled"]["from"]["name"], card["scaled"]["factor"]
-        commands.append(f"    python -m l2o_tf.checkpoint scale {name} --factor={factor:g} --output=SCALED")
+    if "adjusted" in card:
+        adjusted = card["adjusted"]
+        flags = f"--factor={adjusted['factor']:g}{' --no_drift' if adjusted['no_drift'] else ''}"
+        name = folder or adjusted["from"]["name"]
+        commands.append(f"    python -m l2o_tf.checkpoint adjust {name} {flags} --output=ADJUSTED")
     return commands
 
 

@@ -76,8 +76,8 @@ def load_optimizer(
     )
 
 
-def with_weights(name: str) -> tuple[dict[str, Any], checkpoint.weights.Weights]:
-    """Card and weights of what is not a rule and not in the original program's form.
+def with_weights(name: str) -> tuple[Optimizer, dict[str, Any], checkpoint.weights.Weights]:
+    """An optimizer with its card and weights, if it is not a rule and not in the original program's form.
 
     Raises:
         ValueError: if there is no such optimizer, or it has no weights of ours.
@@ -87,7 +87,7 @@ def with_weights(name: str) -> tuple[dict[str, Any], checkpoint.weights.Weights]
         raise ValueError(
             f"Received {name}, which has no weights of ours, expected a shipped name or the folder of a run."
         )
-    return card, checkpoint.named_weights(optimizer)
+    return optimizer, card, checkpoint.named_weights(optimizer)
 
 
 def begin_with(student: Optimizer, name: str) -> None:

@@ -11,7 +11,7 @@ its pickles without running what they say::
     python -m l2o_tf.checkpoint import dm_cl/cw.l2l-0 --optimizer=L2O-DM --output=weights/dm_cl
 
 `weights` writes and reads such folders, `original` imports (L2O-Scale by `tensorflow1`), `interpolation` makes what is
-between two of them, `scaling` what makes longer or shorter updates, `provenance` says by which program they were made.
+between two of them, `adjusting` makes updates shorter or drift-free, `provenance` says by which program they were made.
 """
 
 from l2o_tf.checkpoint.original import import_original

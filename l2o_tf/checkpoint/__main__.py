@@ -1,9 +1,9 @@
-"""Makes optimizers of others: imports those of the original program, takes what is between two, or scales updates.
+"""Makes optimizers of others: imports those of the original program, takes what is between two, or adjusts one.
 
 python -m l2o_tf.checkpoint import dm_cl/cw.l2l-0 --optimizer=L2O-DM --output=weights/dm_cl
 python -m l2o_tf.checkpoint import hess_cl_mt/model.ckpt-0 --optimizer=L2O-Scale --output=weights/scale
 python -m l2o_tf.checkpoint interpolate runs/short runs/further --share=0.5 --output=weights/between
-python -m l2o_tf.checkpoint scale runs/further --factor=0.5 --output=weights/shorter
+python -m l2o_tf.checkpoint adjust runs/further --factor=0.5 --no_drift --output=weights/steady
 """
 
 import argparse
@@ -82,11 +82,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--share", type=float, default=0.5, help="0: the first, 1: the second; default: %(default)s")
     command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
     command.set_defaults(run=_interpolate)
-    command = commands.add_parser("scale", help="the same optimizer with all updates longer or shorter")
-    command.add_argument("optimizer", help="a shipped name or the folder of a run; L2O-DM or RNNprop")
-    command.add_argument("--factor", type=float, required=True, help="what its updates are multiplied by")
+    command = commands.add_parser("adjust", help="the same optimizer with other lengths of updates, or without drift")
+    command.add_argument("optimizer", help="a shipped name or the folder of a run")
+    command.add_argument(
+        "--factor", type=float, default=1.0, help="what updates are multiplied by; default: %(default)s"
+    )
+    command.add_argument("--no_drift", action="store_true", help="let coordinates without a gradient rest")
     command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
-    command.set_defaults(run=_scale)
+    command.set_defaults(run=_adjust)
     return parser
 
 
@@ -112,12 +115,13 @@ def _interpolate(given: argparse.Namespace) -> str:
     return f"{given.share:.0%} of the way from {given.first} to {given.second} in {given.output}"
 
 
-def _scale(given: argparse.Namespace) -> str:
+def _adjust(given: argparse.Namespace) -> str:
     console.import_tensorflow()
-    from l2o_tf.checkpoint.scaling import scale_updates
+    from l2o_tf.checkpoint.adjusting import adjust
 
-    scale_updates(given.optimizer, given.factor, _not_a_run(given.output))
-    return f"{given.optimizer} with updates times {given.factor:g} in {given.output}"
+    drift = adjust(given.optimizer, _not_a_run(given.output), factor=given.factor, no_drift=given.no_drift)
+    without = "" if drift is None else f", without a drift of {drift:.1e} a step"
+    return f"{given.optimizer} with updates times {given.factor:g}{without}, in {given.output}"
 
 
 if __name__ == "__main__":

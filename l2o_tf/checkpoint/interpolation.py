@@ -25,7 +25,7 @@ def interpolate(first: str, second: str, share: float, output: str) -> None:
     """
     if not 0 <= share <= 1:
         raise ValueError(f"Received a share of {share}, expected a number from 0, the first, to 1, the second.")
-    (one, before), (two, after) = trained.with_weights(first), trained.with_weights(second)
+    (_, one, before), (_, two, after) = trained.with_weights(first), trained.with_weights(second)
     if one["optimizer"] != two["optimizer"] or _shapes(before) != _shapes(after):
         raise ValueError(
             f"Received {first} ({one['optimizer']}, {_shapes(before)}) and {second} ({two['optimizer']}, "
@@ -35,8 +35,8 @@ def interpolate(first: str, second: str, share: float, output: str) -> None:
     if different:
         raise ValueError(f"Received {first} and {second}, whose arguments differ (first, second): {different}.")
     between = {name: (1 - share) * before[name] + share * after[name] for name in after}
-    if "scaled" in one or "scaled" in two:
-        raise ValueError(f"Received {first} and {second}, expected weights as trained: scale what is between them.")
+    if "adjusted" in one or "adjusted" in two:
+        raise ValueError(f"Received {first} and {second}, expected weights as trained: adjust what is between them.")
     made_of = [{"name": name, "sha256": end["weights"]["sha256"]} for name, end in ((first, one), (second, two))]
     card = {**two, "interpolated": {"share": share, "between": made_of}, "provenance": checkpoint.provenance()}
     checkpoint.save_weights(output, between, card)

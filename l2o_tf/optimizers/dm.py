@@ -100,6 +100,10 @@ class DMCell(keras.layers.Layer):
         """`call` with everything transposed: `([1, N], [[H, N], ...]) -> ([1, N], [[H, N], ...])`."""
         return self._step(columns, inputs, states)
 
+    def last_layer(self, update):
+        """`h2 W + b` of an update, a number."""
+        return update / self.scale
+
     def diagnose(self, inputs, states):
         return lstm.activations(self._preprocess(inputs, lstm.AXIS), states, self.named_weights)
 

@@ -24,6 +24,7 @@ it back:
 | initial `W_in`, `W` | `1/√fan_in` | 0.1: `projection_stddev=0.1` |
 """
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -164,6 +165,10 @@ class RNNpropCell(keras.layers.Layer):
     def columns(self, inputs, states):
         """`call` with everything transposed: `([1, N], [[H, N], ...]) -> ([1, N], [[H, N], ...])`."""
         return self._step(columns, inputs, states)
+
+    def last_layer(self, update):
+        """`h2 W + b` of an update, a number."""
+        return math.atanh(update / self.scale)
 
     def diagnose(self, inputs, states):
         features, _ = self._features(lstm, inputs, states[:3])

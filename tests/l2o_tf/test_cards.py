@@ -86,16 +86,17 @@ def test_weights_between_two_are_said_to_be():
     assert "never validated; those of runs/two had" in cards.page("L2O-DM-CL", between, {})
 
 
-def test_scaled_updates_are_said_to_be():
+def test_what_was_adjusted_is_said():
     card, _ = cards.read("RNNprop")
-    scaled = {**card, "scaled": {"factor": 0.5, "from": {"name": "runs/one"}}}
-    assert cards.trained_on(scaled).endswith(" meta-epochs, updates times 0.5 after training")
-    text = cards.page("RNNprop", scaled, {})
-    assert "validation cost 0.396 before their updates were scaled." in text
-    assert "    python -m l2o_tf.checkpoint scale runs/one --factor=0.5 --output=SCALED\n" in text
+    adjusted = {**card, "adjusted": {"factor": 0.5, "no_drift": True, "from": {"name": "runs/one"}}}
+    assert cards.trained_on(adjusted).endswith(" meta-epochs, updates times 0.5 and without drift after training")
+    text = cards.page("RNNprop", adjusted, {})
+    assert "validation cost 0.396 before they were adjusted." in text
+    assert "    python -m l2o_tf.checkpoint adjust runs/one --factor=0.5 --no_drift --output=ADJUSTED\n" in text
     ends = [{"name": "runs/a"}, {"name": "runs/b"}]
-    both = cards.page("RNNprop", {**scaled, "interpolated": {"share": 0.5, "between": ends}}, {})
-    assert both.index("interpolate runs/a runs/b") < both.index("checkpoint scale FOLDER --factor=0.5")
+    adjusted = {**adjusted, "adjusted": {**adjusted["adjusted"], "no_drift": False}}
+    both = cards.page("RNNprop", {**adjusted, "interpolated": {"share": 0.5, "between": ends}}, {})
+    assert both.index("interpolate runs/a runs/b") < both.index("checkpoint adjust FOLDER --factor=0.5 --output")
 
 
 def test_a_set_of_problems_with_runs_of_random_length():
@@ -133,7 +134,7 @@ def test_results_of_other_weights_are_left_out(tmp_path):
     (tmp_path / "one.json").write_text(json.dumps(result))
     assert list(cards.collect(card, tmp_path, "L2O-DM")) == ["p"]
     assert not cards.collect(card, tmp_path, "RNNprop")
-    for other in ({"weights": {"sha256": "0"}}, {"scaled": {"factor": 0.5, "from": {"name": "L2O-DM"}}}):
+    for other in ({"weights": {"sha256": "0"}}, {"adjusted": {"factor": 0.5}}):
         result["meta_training"] = {**card, **other}
         (tmp_path / "one.json").write_text(json.dumps(result))
         assert not cards.collect(card, tmp_path, "L2O-DM")

@@ -12,7 +12,9 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf import checkpoint, trained
+from l2o_tf.checkpoint import adjusting
 from l2o_tf.checkpoint.__main__ import main
+from l2o_tf.checkpoint.adjusting import at_rest
 from l2o_tf.checkpoint.provenance import RUNNING, program_in, sources
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.scale_weights import STEP_SIZE
@@ -51,13 +53,13 @@ class TestCommand:
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two of one architecture, which are 0 and 4; one of another, one with another scale, and one that was scaled."""
+    """Two of one architecture, which are 0 and 4; one of another, one with another scale, and one that was adjusted."""
     for name, architecture, value in (
         ("first", "L2O-DM", 0.0),
         ("second", "L2O-DM", 4.0),
         ("other", "RNNprop", 1.0),
         ("larger", "L2O-DM", 2.0),
-        ("scaled", "L2O-DM", 3.0),
+        ("adjusted", "L2O-DM", 3.0),
         ("levels", "L2O-Scale", 0.1),
         ("no_rates", "L2O-Scale", 0.1),
     ):
@@ -68,7 +70,8 @@ def folders(tmp_path):
         learned = make_optimizer(architecture, options.get(name, {}))
         weights = {key: np.full_like(x, value) for key, x in checkpoint.named_weights(learned).items()}
         card = {"optimizer": architecture, "architecture": learned.architecture, "meta_epochs": int(value)}
-        card |= {"scaled": {"factor": 4.0, "from": {"name": "runs/this"}}} if name == "scaled" else {}
+        if name == "adjusted":
+            card["adjusted"] = {"factor": 4.0, "no_drift": True, "from": {"name": "runs/this"}}
         checkpoint.save_weights(tmp_path / name, weights, card)
     return tmp_path
 
@@ -97,7 +100,7 @@ class TestInterpolate:
             ("other", "0.5", "of one architecture"),
             ("larger", "0.5", "{'scale': (0.01, 0.1)}"),
             ("nowhere", "0.5", "expected one of"),
-            ("scaled", "0.5", "expected weights as trained"),
+            ("adjusted", "0.5", "expected weights as trained"),
         ],
     )
     def test_bad_input(self, folders, capsys, second, share, says):
@@ -111,56 +114,90 @@ class TestInterpolate:
         assert "Adam, which has no weights" in capsys.readouterr().err
 
 
-class TestScale:
+def adjust(*arguments):
+    return main(["adjust", *map(str, arguments)])
+
+
+class TestAdjust:
     @pytest.mark.parametrize(
         ("architecture", "folder"), [("L2O-DM", "second"), ("RNNprop", "other"), ("L2O-Scale", "levels")]
     )
     def test_all_updates_are_multiplied(self, folders, capsys, architecture, folder):
-        out = str(folders / "out")
-        assert main(["scale", str(folders / folder), "--factor=0.25", f"--output={out}"]) == 0
-        assert "with updates times 0.25" in capsys.readouterr().out
+        out = folders / "out"
+        assert adjust(folders / folder, "--factor=0.25", f"--output={out}") == 0
+        assert "with updates times 0.25, in" in capsys.readouterr().out
         card, weights = checkpoint.load_weights(out)
         before, same = checkpoint.load_weights(folders / folder)
-        assert (card["scaled"]["factor"], card["meta_epochs"]) == (0.25, before["meta_epochs"])
-        assert card["scaled"]["from"]["sha256"] == before["weights"]["sha256"]
+        source = {"name": str(folders / folder), "sha256": before["weights"]["sha256"]}
+        assert card["adjusted"] == {"factor": 0.25, "no_drift": False, "from": source}
+        assert card["meta_epochs"] == before["meta_epochs"]
         changed = [name for name in same if not (weights[name] == same[name]).all()]
         assert changed == ([STEP_SIZE] if architecture == "L2O-Scale" else [])
         assert {value.dtype for value in weights.values()} == {np.dtype("float32")}
         params = {"x": tf.constant([0.5, -2.0])}
         steps = []
-        for name in (str(folders / folder), out):
-            optimizer = trained.load(name)
+        for name in (folders / folder, out):
+            optimizer = trained.load(str(name))
             assert optimizer.kind == architecture
             steps.append(optimizer.update(params, optimizer.initial_state(params, tf.constant([0, 1])), params)[0]["x"])
         assert np.abs(steps[0]).min() > 1e-7
         np.testing.assert_allclose(steps[1], 0.25 * steps[0], rtol=1e-6)
 
+    @pytest.mark.parametrize("architecture", ["L2O-DM", "RNNprop"])
+    def test_without_drift_what_has_no_gradient_stays(self, tmp_path, capsys, architecture):
+        """And updates differ from those before by a constant of the last layer."""
+        learned = make_optimizer(architecture, {"seed": 3})
+        learned.named_variables["linear/b"].assign([0.5])
+        card = {"optimizer": architecture, "architecture": learned.architecture}
+        checkpoint.save_weights(tmp_path / "run", checkpoint.named_weights(learned), card)
+        assert adjust(tmp_path / "run", "--no_drift", "--factor=0.5", f"--output={tmp_path / 'out'}") == 0
+        before, after = (trained.load(str(tmp_path / name)) for name in ("run", "out"))
+        drift = at_rest(before)[-1]
+        assert abs(drift) > 1e-3
+        assert f"without a drift of {drift:.1e} a step" in capsys.readouterr().out
+        assert np.abs(at_rest(after)).max() < 1e-6 * abs(drift)
+        params = {"x": tf.constant([0.5, -2.0])}
+        old, new = (
+            [
+                cell.last_layer(float(u))
+                for u in optimizer.update(params, optimizer.initial_state(params, None), params)[0]["x"]
+            ]
+            for optimizer, cell in ((before, before.cell), (after, after.cell))
+        )
+        np.testing.assert_allclose(np.subtract(old, new), before.cell.last_layer(drift), rtol=1e-5)
+        assert trained.load_optimizer(str(tmp_path / "out"))[1]["adjusted"]["no_drift"] is True
+
     @pytest.mark.parametrize(
-        ("folder", "factor", "says"),
+        ("folder", "options", "says"),
         [
-            ("first", "0", "a factor of 0.0"),
-            ("first", "-1", "a factor of -1.0"),
-            ("first", "nan", "a factor of nan"),
-            ("first", "inf", "a factor of inf"),
-            ("no_rates", "0.5", "(L2O-Scale), which has neither an output scale nor learning rates"),
-            ("nowhere", "0.5", "expected one of"),
+            ("first", ["--factor=0"], "a factor of 0.0"),
+            ("first", ["--factor=-1"], "a factor of -1.0"),
+            ("first", ["--factor=nan"], "a factor of nan"),
+            ("first", ["--factor=inf"], "a factor of inf"),
+            ("no_rates", ["--factor=0.5"], "(L2O-Scale), which has neither an output scale nor learning rates"),
+            ("levels", ["--no_drift"], "levels, whose drift is not the bias of a last layer"),
+            ("nowhere", ["--no_drift"], "expected one of"),
         ],
     )
-    def test_bad_input(self, folders, capsys, folder, factor, says):
-        out = f"--output={folders / 'out'}"
-        assert main(["scale", str(folders / folder), f"--factor={factor}", out]) == 2
+    def test_bad_input(self, folders, capsys, folder, options, says):
+        assert adjust(folders / folder, *options, f"--output={folders / 'out'}") == 2
         assert says in capsys.readouterr().err
         assert not (folders / "out").exists()
 
+    def test_who_does_not_come_to_rest_is_refused(self, folders, capsys, monkeypatch):
+        monkeypatch.setattr(adjusting, "at_rest", lambda optimizer: np.linspace(1e-4, 2e-4, 10))
+        assert adjust(folders / "second", "--no_drift", f"--output={folders / 'out'}") == 2
+        assert "does not come to rest within 1,000 steps" in capsys.readouterr().err
+
     def test_factors_are_multiplied(self, folders):
-        assert main(["scale", str(folders / "scaled"), "--factor=0.5", f"--output={folders / 'out'}"]) == 0
+        assert adjust(folders / "adjusted", "--factor=0.5", f"--output={folders / 'out'}") == 0
         card = checkpoint.load_weights(folders / "out")[0]
-        assert card["scaled"] == {"factor": 2.0, "from": {"name": "runs/this"}}
+        assert card["adjusted"] == {"factor": 2.0, "no_drift": True, "from": {"name": "runs/this"}}
         assert card["architecture"]["scale"] == 0.005
 
     def test_a_run_keeps_its_own_weights(self, folders, capsys):
         (folders / "second" / "config.json").write_text("{}")
-        assert main(["scale", str(folders / "first"), "--factor=0.5", f"--output={folders / 'second'}"]) == 2
+        assert adjust(folders / "first", "--factor=0.5", f"--output={folders / 'second'}") == 2
         assert "the folder of a run" in capsys.readouterr().err
 
 
