@@ -147,7 +147,7 @@ def page(name: str, card: Card, results: Mapping[str, Any]) -> str:
         "## Limits",
         f"Trained on {what}, in {runs(card)}. Longer runs and other models are",
         "extrapolation: where the table has no row, nothing is known. There is no learning rate to tune; that of",
-        "`LearnedOptimizer` scales the updates, 1 being what it was trained with.",
+        "`LearnedOptimizer` scales the updates, 1 being what was measured.",
         "",
         "## Made by",
         *_commands(card),
