@@ -147,7 +147,7 @@ def page(name: str, card: Card, results: Mapping[str, Any]) -> str:
         "## Limits",
         f"Trained on {what}, in {runs(card)}. Longer runs and other models are",
         "extrapolation: where the table has no row, nothing is known. There is no learning rate to tune; that of",
-        "`LearnedOptimizer` scales the updates, 1 being what was measured.",
+        f"`LearnedOptimizer` scales the updates, 1 being what was measured{_as_trained(card)}.",
         "",
         "## Made by",
         *_commands(card),
@@ -161,6 +161,11 @@ def page(name: str, card: Card, results: Mapping[str, Any]) -> str:
         f"- SHA-256 of the weights: {card['weights']['sha256']}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _as_trained(card: Card) -> str:
+    factor = card.get("adjusted", {}).get("factor", 1.0)
+    return "" if factor == 1 else f", and {1 / factor:.3g} what it was trained with, better in short runs"
 
 
 def collect(card: Card, folder: Path, name: str) -> dict[str, Any]:

@@ -35,8 +35,8 @@ def interpolate(first: str, second: str, share: float, output: str) -> None:
     if different:
         raise ValueError(f"Received {first} and {second}, whose arguments differ (first, second): {different}.")
     between = {name: (1 - share) * before[name] + share * after[name] for name in after}
-    if "adjusted" in one or "adjusted" in two:
-        raise ValueError(f"Received {first} and {second}, expected weights as trained: adjust what is between them.")
+    if "adjusted" in two:
+        raise ValueError(f"Received {second}, which was adjusted after training: adjust what is between them instead.")
     made_of = [{"name": name, "sha256": end["weights"]["sha256"]} for name, end in ((first, one), (second, two))]
     card = {**two, "interpolated": {"share": share, "between": made_of}, "provenance": checkpoint.provenance()}
     checkpoint.save_weights(output, between, card)

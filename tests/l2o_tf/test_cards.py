@@ -93,6 +93,8 @@ def test_what_was_adjusted_is_said():
     assert cards.trained_on(adjusted).endswith(" meta-epochs, updates times 0.5 and without drift after training")
     text = cards.page("RNNprop", adjusted, {})
     assert "validation cost 0.396 before they were adjusted." in text
+    assert "1 being what was measured, and 2 what it was trained with" in text
+    assert "1 being what was measured.\n" in cards.page("RNNprop", card, {})
     assert "    python -m l2o_tf.checkpoint adjust runs/one --factor=0.5 --no_drift --output=ADJUSTED\n" in text
     ends = [{"name": "runs/a"}, {"name": "runs/b"}]
     adjusted = {**adjusted, "adjusted": {**adjusted["adjusted"], "no_drift": False}}

@@ -100,7 +100,7 @@ class TestInterpolate:
             ("other", "0.5", "of one architecture"),
             ("larger", "0.5", "{'scale': (0.01, 0.1)}"),
             ("nowhere", "0.5", "expected one of"),
-            ("adjusted", "0.5", "expected weights as trained"),
+            ("adjusted", "0.5", "adjusted, which was adjusted after training"),
         ],
     )
     def test_bad_input(self, folders, capsys, second, share, says):
