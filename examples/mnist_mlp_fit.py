@@ -1,6 +1,7 @@
 """A perceptron on MNIST in `model.fit`, by a learned optimizer and by Adam; draws both as mnist_mlp_fit.png.
 
     python -m examples.mnist_mlp_fit
+    python -m examples.mnist_mlp_fit --learning_rate=2  # longer updates, as RNNprop-CL-IL was trained: better in short runs
     python -m examples.mnist_mlp_fit --optimizer=L2O-DM-CL-IL --epochs=3
 
 Without MNIST the embedded digits take its place, and the picture says so.
@@ -46,13 +47,16 @@ def main() -> None:
     """Trains with both, draws and prints."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--optimizer", default="RNNprop-CL-IL", help="a shipped name, or the folder of a run")
+    text = "what the learned optimizer's updates are multiplied by; its CARD.md says with which it was trained"
+    parser.add_argument("--learning_rate", type=float, default=1.0, help=text)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--data", default="auto", choices=("auto", "tfds", "embedded"))
     parser.add_argument("--output", default="mnist_mlp_fit.png")
     given = parser.parse_args()
     images, labels, info = load("mnist", options=DataOptions(given.data))
     pixels = images.numpy().astype("float32") / 255
-    optimizers = {given.optimizer: l2o_tf.LearnedOptimizer(given.optimizer), "Adam": keras.optimizers.Adam(0.01)}
+    learned = l2o_tf.LearnedOptimizer(given.optimizer, learning_rate=given.learning_rate)
+    optimizers = {given.optimizer: learned, "Adam": keras.optimizers.Adam(0.01)}
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for name, optimizer in optimizers.items():

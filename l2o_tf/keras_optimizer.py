@@ -46,7 +46,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     Args:
         source: a shipped name (`l2o_tf.list_pretrained()`), the folder of a run, a weight file of the original program;
             or the dictionary that `get_config` makes of these.
-        learning_rate: factor of the update; a number or a Keras schedule. Default 1.0: as it was trained.
+        learning_rate: factor of the update; a number or a Keras schedule. Default 1.0: as it was measured.
         seed: decides what the optimizer draws for itself: L2O-Scale its first learning rates. Default 0.
         guard: whether Adam takes over where the learned update is not finite or the loss gets stuck; default False. A
             dictionary sets what it differs in from `guard.Guard()`: `{"learning_rate": 0.01, "patience": 3}`. It needs
