@@ -1,7 +1,7 @@
 """A perceptron on MNIST in `model.fit`, by a learned optimizer and by Adam; draws both as mnist_mlp_fit.png.
 
     python -m examples.mnist_mlp_fit
-    python -m examples.mnist_mlp_fit --learning_rate=2  # longer updates, as RNNprop-CL-IL was trained: better in short runs
+    python -m examples.mnist_mlp_fit --learning_rate=2  # updates as long as in its training
     python -m examples.mnist_mlp_fit --optimizer=L2O-DM-CL-IL --epochs=3
 
 Without MNIST the embedded digits take its place, and the picture says so.
