@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_tf import checkpoint, trained
+from l2o_tf.checkpoint.weights import Weights
 from l2o_tf.optimizers import Optimizer
 from l2o_tf.optimizers.scale_weights import STEP_SIZE
 from problems.base import make_seed
@@ -46,12 +47,12 @@ def adjust(name: str, output: str, *, factor: float = 1.0, no_drift: bool = Fals
     if not (math.isfinite(factor) and factor > 0):
         raise ValueError(f"Received a factor of {factor}, expected a positive number; 1 changes nothing.")
     optimizer, card, weights = trained.with_weights(name)
-    drift = _take_drift(optimizer, name, weights) if no_drift else None
+    weights, drift = _without_drift(optimizer, name, weights) if no_drift else (weights, None)
     architecture = dict(card["architecture"])
     if "scale" in architecture:
         architecture["scale"] *= factor
     elif STEP_SIZE in weights:
-        weights[STEP_SIZE] = weights[STEP_SIZE] + np.float32(math.log(factor))
+        weights = {**weights, STEP_SIZE: weights[STEP_SIZE] + np.float32(math.log(factor))}
     else:
         raise ValueError(
             f"Received {name} ({card['optimizer']}), which has neither an output scale nor learning rates. Expected an "
@@ -65,19 +66,18 @@ def adjust(name: str, output: str, *, factor: float = 1.0, no_drift: bool = Fals
     return drift
 
 
-def _take_drift(optimizer: Optimizer, name: str, weights: dict[str, np.ndarray]) -> float:
-    """Changes the last layer's bias in `weights`; returns the update per step without it."""
+def _without_drift(optimizer: Optimizer, name: str, weights: Weights) -> tuple[Weights, float]:
+    """The weights with another bias of the last layer, and the update per step that it takes away."""
     cell = getattr(optimizer, "cell", None)
     if OUTPUT_BIAS not in weights or not hasattr(cell, "last_layer"):
         raise ValueError(f"Received {name}, whose drift is not the bias of a last layer. Expected L2O-DM or RNNprop.")
     updates = at_rest(optimizer)
-    drift = updates[-1]
+    drift = float(updates[-1])
     if not np.ptp(updates) <= 1e-3 * abs(drift) + 1e-12:
         raise ValueError(
             f"Received {name}, which does not come to rest within {STEPS_TO_REST:,} steps without a gradient."
         )
-    weights[OUTPUT_BIAS] = weights[OUTPUT_BIAS] - np.float32(cell.last_layer(drift))
-    return float(drift)
+    return {**weights, OUTPUT_BIAS: weights[OUTPUT_BIAS] - np.float32(cell.last_layer(drift))}, drift
 
 
 def at_rest(optimizer: Optimizer, steps: int = STEPS_TO_REST) -> np.ndarray:
