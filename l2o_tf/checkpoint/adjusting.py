@@ -40,12 +40,14 @@ def adjust(name: str, output: str, *, factor: float = 1.0, no_drift: bool = Fals
         The drift that was taken away, as an update per step, at the length it had before; None if it was not asked for.
 
     Raises:
-        ValueError: if the factor is no such number, the optimizer is not there or has no weights, it has neither an
+        ValueError: if the factor is no such number, nothing is to be adjusted, the optimizer is not there or has no weights, it has neither an
             output scale nor learning rates, or, for its drift, no last layer whose bias takes it away (L2O-Scale).
         OSError: if the output cannot be written.
     """
     if not (math.isfinite(factor) and factor > 0):
-        raise ValueError(f"Received a factor of {factor}, expected a positive number; 1 changes nothing.")
+        raise ValueError(f"Received a factor of {factor}, expected a positive number.")
+    if factor == 1 and not no_drift:
+        raise ValueError("Received a factor of 1 and a drift that may stay, expected something to adjust.")
     optimizer, card, weights = trained.with_weights(name)
     weights, drift = _without_drift(optimizer, name, weights) if no_drift else (weights, None)
     architecture = dict(card["architecture"])

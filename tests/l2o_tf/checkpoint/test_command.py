@@ -174,6 +174,7 @@ class TestAdjust:
             ("first", ["--factor=-1"], "a factor of -1.0"),
             ("first", ["--factor=nan"], "a factor of nan"),
             ("first", ["--factor=inf"], "a factor of inf"),
+            ("first", [], "expected something to adjust"),
             ("no_rates", ["--factor=0.5"], "(L2O-Scale), which has neither an output scale nor learning rates"),
             ("levels", ["--no_drift"], "levels, whose drift is not the bias of a last layer"),
             ("nowhere", ["--no_drift"], "expected one of"),
