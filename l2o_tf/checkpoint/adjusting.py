@@ -40,8 +40,9 @@ def adjust(name: str, output: str, *, factor: float = 1.0, no_drift: bool = Fals
         The drift that was taken away, as an update per step, at the length it had before; None if it was not asked for.
 
     Raises:
-        ValueError: if the factor is no such number, nothing is to be adjusted, the optimizer is not there or has no weights, it has neither an
-            output scale nor learning rates, or, for its drift, no last layer whose bias takes it away (L2O-Scale).
+        ValueError: if the factor is no such number, nothing is to be adjusted, the optimizer is not there or has no
+            weights, it has neither an output scale nor learning rates, or, for its drift, no last layer whose bias
+            takes it away (L2O-Scale).
         OSError: if the output cannot be written.
     """
     if not (math.isfinite(factor) and factor > 0):
