@@ -66,8 +66,11 @@ def _between(interpolated: Mapping[str, Any]) -> str:
 
 def _adjusted(adjusted: Mapping[str, Any]) -> str:
     """`updates times 0.5 and without drift after training`."""
-    factor = f"updates times {adjusted['factor']:g}"
-    return f"{factor}{' and without drift' if adjusted['no_drift'] else ''} after training"
+    parts = [f"updates times {adjusted['factor']:g}"] if adjusted["factor"] != 1 else []
+    parts += ["without drift"] if adjusted["no_drift"] else []
+    if rates := adjusted.get("initial_learning_rates"):
+        parts.append(f"first learning rates from {rates[0]:g} to {rates[1]:g}")
+    return f"{' and '.join(parts)} after training"
 
 
 def good_for(card: Card, results: Mapping[str, Any]) -> str:
@@ -178,9 +181,10 @@ def collect(card: Card, folder: Path, name: str) -> dict[str, Any]:
     return found
 
 
-def _identity(card: Mapping[str, Any]) -> tuple[str | None, float]:
-    """What tells an optimizer from others of its architecture: its weights, and what its updates are multiplied by."""
-    return (card.get("weights") or {}).get("sha256"), (card.get("adjusted") or {}).get("factor", 1.0)
+def _identity(card: Mapping[str, Any]) -> tuple:
+    """What tells an optimizer from others of its architecture: its weights, and how it was adjusted besides them."""
+    adjusted = card.get("adjusted") or {}
+    return (card.get("weights") or {}).get("sha256"), adjusted.get("factor", 1), adjusted.get("initial_learning_rates")
 
 
 def _data(card: Card) -> str:
@@ -209,9 +213,11 @@ def _commands(card: Card) -> list[str]:
         commands.append(f"    python -m l2o_tf.checkpoint interpolate {names} --share={share} --output={folder}")
     if "adjusted" in card:
         adjusted = card["adjusted"]
-        flags = f"--factor={adjusted['factor']:g}{' --no_drift' if adjusted['no_drift'] else ''}"
+        flags = [f"--factor={adjusted['factor']:g}", *(["--no_drift"] if adjusted["no_drift"] else [])]
+        if rates := adjusted.get("initial_learning_rates"):
+            flags.append(f"--initial_learning_rates={','.join(f'{rate:g}' for rate in rates)}")
         name = folder or adjusted["from"]["name"]
-        commands.append(f"    python -m l2o_tf.checkpoint adjust {name} {flags} --output=ADJUSTED")
+        commands.append(f"    python -m l2o_tf.checkpoint adjust {name} {' '.join(flags)} --output=ADJUSTED")
     return commands
 
 

@@ -82,12 +82,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--share", type=float, default=0.5, help="0: the first, 1: the second; default: %(default)s")
     command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
     command.set_defaults(run=_interpolate)
-    command = commands.add_parser("adjust", help="the same optimizer with other lengths of updates, or without drift")
+    command = commands.add_parser("adjust", help="the same optimizer with shorter updates, and the like, for long runs")
     command.add_argument("optimizer", help="a shipped name or the folder of a run")
     command.add_argument(
         "--factor", type=float, default=1.0, help="what updates are multiplied by; default: %(default)s"
     )
     command.add_argument("--no_drift", action="store_true", help="let coordinates without a gradient rest")
+    text = "range of L2O-Scale's first learning rates, such as 1e-5,1e-3"
+    command.add_argument("--initial_learning_rates", type=_numbers, help=text)
     command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
     command.set_defaults(run=_adjust)
     return parser
@@ -119,9 +121,16 @@ def _adjust(given: argparse.Namespace) -> str:
     console.import_tensorflow()
     from l2o_tf.checkpoint.adjusting import adjust
 
-    drift = adjust(given.optimizer, _not_a_run(given.output), factor=given.factor, no_drift=given.no_drift)
+    options = {name: getattr(given, name) for name in ("factor", "no_drift", "initial_learning_rates")}
+    drift = adjust(given.optimizer, _not_a_run(given.output), **options)
     without = "" if drift is None else f", without a drift of {drift:.1e} a step"
-    return f"{given.optimizer} with updates times {given.factor:g}{without}, in {given.output}"
+    rates = given.initial_learning_rates
+    between = "" if rates is None else f", first learning rates {' to '.join(f'{rate:g}' for rate in rates)}"
+    return f"{given.optimizer} with updates times {given.factor:g}{without}{between}, in {given.output}"
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A trained optimizer with shorter updates, and without a drift: two numbers of φ, for long runs.
+"""A trained optimizer with shorter updates, without a drift, or with other first learning rates, for long runs.
 
 Meta-training sees runs of some hundred steps, cut into windows, and learns what is best for them: strides that a run of
 ten thousand steps does not forgive, and an output that is not quite zero where there is no gradient, of which ten
@@ -7,17 +7,22 @@ thousand steps make a walk. Both are one number each, that can be set without tr
     Δθ' = s Δθ                                        # the output scale, or of L2O-Scale o' = o + ln s
     b'  = b - z,    z the last layer's output at rest      # so that g = 0, 0, ... leads to Δθ = 0
 
-How s is chosen, and on what, is in docs/data.md.
+L2O-Scale draws a first learning rate for every coordinate, from 1e-6 to 1e-2 as in the original program; where it does
+not find its way from one end of that range, a run stands still. The range is an argument of its architecture.
+
+How they are chosen, and on what, is in docs/data.md.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from l2o_tf import checkpoint, trained
 from l2o_tf.checkpoint.weights import Weights
-from l2o_tf.optimizers import Optimizer
+from l2o_tf.optimizers import Optimizer, make_optimizer
 from l2o_tf.optimizers.scale_weights import STEP_SIZE
 from problems.base import make_seed
 
@@ -26,8 +31,15 @@ STEPS_TO_REST = 1000
 """Steps without a gradient after which a recurrent network is asked what it does; those that ship need some hundred."""
 
 
-def adjust(name: str, output: str, *, factor: float = 1.0, no_drift: bool = False) -> float | None:
-    """Writes the same optimizer with updates that are `factor` times as long, and, if wanted, without its drift.
+def adjust(
+    name: str,
+    output: str,
+    *,
+    factor: float = 1.0,
+    no_drift: bool = False,
+    initial_learning_rates: Sequence[float] | None = None,
+) -> float | None:
+    """Writes the same optimizer with what is asked for changed.
 
     Args:
         name: as in `trained.load_optimizer`, of an optimizer that has weights.
@@ -35,38 +47,56 @@ def adjust(name: str, output: str, *, factor: float = 1.0, no_drift: bool = Fals
             was adjusted before the product of the factors.
         factor: s, positive; default 1.
         no_drift: whether coordinates without a gradient come to rest. Default False.
+        initial_learning_rates: range of an L2O-Scale's first learning rates; default: as it is.
 
     Returns:
         The drift that was taken away, as an update per step, at the length it had before; None if it was not asked for.
 
     Raises:
-        ValueError: if the factor is no such number, nothing is to be adjusted, the optimizer is not there or has no
-            weights, it has neither an output scale nor learning rates, or, for its drift, no last layer whose bias
-            takes it away (L2O-Scale).
+        ValueError: if the factor or the range is no such thing, nothing is to be adjusted, the optimizer is not there
+            or has no weights, or does not have what is to be adjusted: an output scale or learning rates, a last layer
+            whose bias takes the drift away (L2O-Scale), or first learning rates.
         OSError: if the output cannot be written.
     """
     if not (math.isfinite(factor) and factor > 0):
         raise ValueError(f"Received a factor of {factor}, expected a positive number.")
-    if factor == 1 and not no_drift:
-        raise ValueError("Received a factor of 1 and a drift that may stay, expected something to adjust.")
+    if factor == 1 and not no_drift and initial_learning_rates is None:
+        raise ValueError("Received a factor of 1 and nothing else, expected something to adjust.")
     optimizer, card, weights = trained.with_weights(name)
+    source = {"name": name, "sha256": card["weights"]["sha256"]}
+    adjusted = {"factor": 1.0, "no_drift": False, "from": source} | card.get("adjusted", {})
+    adjusted |= {"factor": factor * adjusted["factor"], "no_drift": no_drift or adjusted["no_drift"]}
     weights, drift = _without_drift(optimizer, name, weights) if no_drift else (weights, None)
+    architecture, weights = _lengthened(card, name, weights, factor)
+    if initial_learning_rates is not None:
+        rates = {"initial_learning_rates": list(initial_learning_rates)}
+        architecture, adjusted = _with_first_rates(card, name, architecture, rates), adjusted | rates
+    changed = {"architecture": architecture, "adjusted": adjusted, "provenance": checkpoint.provenance()}
+    checkpoint.save_weights(output, weights, {**card, **changed})
+    return drift
+
+
+def _lengthened(card: dict[str, Any], name: str, weights: Weights, factor: float) -> tuple[dict[str, Any], Weights]:
+    """Architecture and weights with updates times `factor`."""
     architecture = dict(card["architecture"])
     if "scale" in architecture:
         architecture["scale"] *= factor
     elif STEP_SIZE in weights:
         weights = {**weights, STEP_SIZE: weights[STEP_SIZE] + np.float32(math.log(factor))}
-    else:
+    elif factor != 1:
         raise ValueError(
             f"Received {name} ({card['optimizer']}), which has neither an output scale nor learning rates. Expected an "
             "L2O-DM, an RNNprop, or an L2O-Scale with learning rates."
         )
-    source = {"name": name, "sha256": card["weights"]["sha256"]}
-    before = {"factor": 1.0, "no_drift": False, "from": source} | card.get("adjusted", {})
-    changed = {"factor": factor * before["factor"], "no_drift": no_drift or before["no_drift"]}
-    card = {**card, "architecture": architecture, "adjusted": {**before, **changed}}
-    checkpoint.save_weights(output, weights, {**card, "provenance": checkpoint.provenance()})
-    return drift
+    return architecture, weights
+
+
+def _with_first_rates(card: dict[str, Any], name: str, architecture: dict[str, Any], rates: dict[str, Any]):
+    """The architecture with another range, if it is one."""
+    if not rates.keys() <= architecture.keys():
+        raise ValueError(f"Received {name} ({card['optimizer']}), expected an L2O-Scale for other first rates.")
+    make_optimizer(card["optimizer"], architecture | rates)
+    return architecture | rates
 
 
 def _without_drift(optimizer: Optimizer, name: str, weights: Weights) -> tuple[Weights, float]:

@@ -56,12 +56,16 @@ class ScaleOptions:
     zero_learning_rate_weights: bool
 
     def __post_init__(self):
-        low, high = self.initial_learning_rates
+        rates = self.initial_learning_rates
         rate_features = (self.relative_learning_rate != "none", self.extreme_learning_rate, self.learning_rate_shortcut)
         for option, is_good, expected in (
             ("levels", 1 <= len(self.levels) <= 3 and min(self.levels) > 0, "one to three numbers of units"),
             ("time_scales", self.time_scales > 0, "at least 1"),
-            ("initial_learning_rates", 0 < low <= high, "two positive numbers, the lower one first"),
+            (
+                "initial_learning_rates",
+                len(rates) == 2 and 0 < rates[0] <= rates[1],
+                "two positive numbers, the lower one first",
+            ),
             ("max_log_learning_rate", self.max_log_learning_rate > MIN_LOG_LEARNING_RATE, "more than -33"),
             ("relative_learning_rate", self.relative_learning_rate in RELATIVE_TO, f"one of {list(RELATIVE_TO)}"),
             ("global_input", self.global_input in GLOBAL_INPUTS, f"one of {list(GLOBAL_INPUTS)}"),

@@ -96,6 +96,13 @@ def test_what_was_adjusted_is_said():
     assert "1 being what was measured, and 2 what it was trained with" in text
     assert "1 being what was measured.\n" in cards.page("RNNprop", card, {})
     assert "    python -m l2o_tf.checkpoint adjust runs/one --factor=0.5 --no_drift --output=ADJUSTED\n" in text
+    rates = {"factor": 1.0, "no_drift": False, "initial_learning_rates": [1e-5, 1e-3], "from": {"name": "runs/one"}}
+    assert cards.trained_on({**card, "adjusted": rates}).endswith(
+        ", first learning rates from 1e-05 to 0.001 after training"
+    )
+    assert "adjust runs/one --factor=1 --initial_learning_rates=1e-05,0.001 -" in cards.page(
+        "R", {**card, "adjusted": rates}, {}
+    )
     ends = [{"name": "runs/a"}, {"name": "runs/b"}]
     adjusted = {**adjusted, "adjusted": {**adjusted["adjusted"], "no_drift": False}}
     both = cards.page("RNNprop", {**adjusted, "interpolated": {"share": 0.5, "between": ends}}, {})
@@ -137,7 +144,8 @@ def test_results_of_other_weights_are_left_out(tmp_path):
     (tmp_path / "one.json").write_text(json.dumps(result))
     assert list(cards.collect(card, tmp_path, "L2O-DM")) == ["p"]
     assert not cards.collect(card, tmp_path, "RNNprop")
-    for other in ({"weights": {"sha256": "0"}}, {"adjusted": {"factor": 0.5}}):
+    rates = {"adjusted": {"factor": 1.0, "initial_learning_rates": [1e-5, 1e-3]}}
+    for other in ({"weights": {"sha256": "0"}}, {"adjusted": {"factor": 0.5}}, rates):
         result["meta_training"] = {**card, **other}
         (tmp_path / "one.json").write_text(json.dumps(result))
         assert not cards.collect(card, tmp_path, "L2O-DM")

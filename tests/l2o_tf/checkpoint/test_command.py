@@ -1,11 +1,6 @@
-"""The commands that make weights of others, and what results say about the program that made them."""
+"""The commands that make weights of others."""
 
-import importlib.util
-import json
 import pickle
-import shutil
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +10,9 @@ from l2o_tf import checkpoint, trained
 from l2o_tf.checkpoint import adjusting
 from l2o_tf.checkpoint.__main__ import main
 from l2o_tf.checkpoint.adjusting import at_rest
-from l2o_tf.checkpoint.provenance import RUNNING, program_in, sources
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.scale_weights import STEP_SIZE
+from problems.base import make_seed
 from tests.l2o_tf.checkpoint.samples import assert_equal, original_tree, some_weights
 
 
@@ -175,6 +170,9 @@ class TestAdjust:
             ("first", ["--factor=nan"], "a factor of nan"),
             ("first", ["--factor=inf"], "a factor of inf"),
             ("first", [], "expected something to adjust"),
+            ("first", ["--initial_learning_rates=1e-5,1e-3"], "(L2O-DM), expected an L2O-Scale"),
+            ("levels", ["--initial_learning_rates=1e-3,1e-5"], "initial_learning_rates"),
+            ("levels", ["--initial_learning_rates=1e-3"], "initial_learning_rates"),
             ("no_rates", ["--factor=0.5"], "(L2O-Scale), which has neither an output scale nor learning rates"),
             ("levels", ["--no_drift"], "levels, whose drift is not the bias of a last layer"),
             ("nowhere", ["--no_drift"], "expected one of"),
@@ -190,6 +188,21 @@ class TestAdjust:
         assert adjust(folders / "second", "--no_drift", f"--output={folders / 'out'}") == 2
         assert "does not come to rest within 1,000 steps" in capsys.readouterr().err
 
+    def test_first_learning_rates(self, folders, capsys):
+        """They are drawn from the other range, and nothing else is changed."""
+        rates = "--initial_learning_rates=0.02,0.03"
+        assert adjust(folders / "levels", rates, f"--output={folders / 'out'}") == 0
+        assert "first learning rates 0.02 to 0.03, in" in capsys.readouterr().out
+        optimizer, card = trained.load_optimizer(str(folders / "out"))
+        assert (card["adjusted"]["factor"], card["adjusted"]["initial_learning_rates"]) == (1.0, [0.02, 0.03])
+        state = optimizer.initial_state({f"x{i}": tf.zeros([2]) for i in range(20)}, make_seed(0))
+        drawn = np.exp(np.unique(state.log_learning_rate))
+        assert (len(drawn), *np.round([drawn.min(), drawn.max()], 2)) == (40, 0.02, 0.03)
+        assert (
+            checkpoint.load_weights(folders / "out")[0]["weights"]
+            == checkpoint.load_weights(folders / "levels")[0]["weights"]
+        )
+
     def test_factors_are_multiplied(self, folders):
         assert adjust(folders / "adjusted", "--factor=0.5", f"--output={folders / 'out'}") == 0
         card = checkpoint.load_weights(folders / "out")[0]
@@ -200,89 +213,3 @@ class TestAdjust:
         (folders / "second" / "config.json").write_text("{}")
         assert adjust(folders / "first", "--factor=0.5", f"--output={folders / 'second'}") == 2
         assert "the folder of a run" in capsys.readouterr().err
-
-
-COMMIT = "-c user.name=n -c user.email=e@x commit -q -m m"
-
-
-def git(folder, *commands):
-    for command in commands:
-        subprocess.run(["git", "-C", str(folder), *command.split()], check=True)
-
-
-class TestProvenance:
-    @pytest.fixture
-    def checkout(self, tmp_path):
-        (tmp_path / "program.py").write_text("x = 1\n")
-        git(tmp_path, "init -q", "add program.py", COMMIT)
-        return tmp_path
-
-    def test_clean_checkout(self, checkout):
-        record = checkpoint.provenance(program_in(checkout))
-        assert len(record["commit"]) == 40
-        assert record["dirty"] is False
-        assert record["date"].endswith("+00:00")
-        assert set(record["versions"]) == {"l2o_tf", "python", "tensorflow", "keras", "numpy"}
-        assert record["versions"]["numpy"] == np.__version__
-        json.dumps(record)
-
-    def test_results_do_not_make_it_dirty_but_program_files_do(self, checkout):
-        (checkout / "result.json").touch()
-        assert checkpoint.provenance(program_in(checkout))["dirty"] is False
-        (checkout / "new.py").touch()
-        assert checkpoint.provenance(program_in(checkout))["dirty"] is True
-        (checkout / "new.py").unlink()
-        (checkout / "program.py").write_text("x = 2\n")
-        assert checkpoint.provenance(program_in(checkout))["dirty"] is True
-
-    def test_no_commit_of_somebody_elses_checkout(self, checkout):
-        (checkout / "site-packages").mkdir()
-        record = checkpoint.provenance(program_in(checkout / "site-packages"))
-        assert (record["commit"], record["dirty"]) == (None, None)
-
-    def test_without_git(self, checkout, monkeypatch):
-        monkeypatch.setenv("PATH", "")
-        assert checkpoint.provenance(program_in(checkout))["commit"] is None
-
-    def test_before_the_first_commit(self, tmp_path):
-        git(tmp_path, "init -q")
-        assert program_in(tmp_path) == (None, None)
-
-    def test_it_is_of_the_program_that_runs_whatever_is_committed_meanwhile(self, checkout):
-        module = checkout / "l2o_tf" / "checkpoint" / "provenance.py"
-        module.parent.mkdir(parents=True)
-        shutil.copy(Path(checkpoint.__file__).parent / "provenance.py", module)
-        git(checkout, "add .", COMMIT)
-        before = program_in(checkout)
-        spec = importlib.util.spec_from_file_location("started", module)
-        started = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(started)
-        (checkout / "program.py").write_text("x = 2\n")
-        git(checkout, "add .", COMMIT)
-        (checkout / "new.py").touch()
-        record = started.provenance()
-        assert program_in(checkout).commit != before.commit
-        assert (record["commit"], record["dirty"]) == before == (before.commit, False)
-
-    def test_sources_are_those_of_the_packages(self, tmp_path):
-        seen = set()
-        for folder, name, text in (
-            ("", "evaluate.py", ""),
-            ("problems", "a.py", "x = 1"),
-            ("problems", "a.py", "x = 2"),
-            ("problems", "b.py", ""),
-            ("l2o_tf/optimizers", "b.py", ""),
-        ):
-            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-            (tmp_path / folder / name).write_text(text)
-            sources.cache_clear()
-            seen.add(sources(tmp_path))
-        assert len(seen) == 5
-        (tmp_path / "README.md").write_text("")
-        sources.cache_clear()
-        assert sources(tmp_path) in seen
-        sources.cache_clear()
-
-    def test_by_default_it_is_of_this_program(self):
-        record = checkpoint.provenance()
-        assert (record["commit"], record["dirty"]) == RUNNING
