@@ -168,7 +168,7 @@ def page(name: str, card: Card, results: Mapping[str, Any]) -> str:
 
 def _as_trained(card: Card) -> str:
     factor = card.get("adjusted", {}).get("factor", 1.0)
-    return "" if factor == 1 else f", and {1 / factor:.3g} what it was trained with, better in short runs"
+    return "" if factor == 1 else f", and {1 / factor:.3g} the length of its training"
 
 
 def collect(card: Card, folder: Path, name: str) -> dict[str, Any]:

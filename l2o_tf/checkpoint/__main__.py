@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from l2o_tf import console
+from l2o_tf.architectures import numbers
 from l2o_tf.checkpoint import assign_weights, import_original, named_weights, provenance, save_weights, tensorflow1
 
 
@@ -89,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--no_drift", action="store_true", help="let coordinates without a gradient rest")
     text = "range of L2O-Scale's first learning rates, such as 1e-5,1e-3"
-    command.add_argument("--initial_learning_rates", type=_numbers, help=text)
+    command.add_argument("--initial_learning_rates", type=numbers, help=text)
     command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
     command.set_defaults(run=_adjust)
     return parser
@@ -127,10 +128,6 @@ def _adjust(given: argparse.Namespace) -> str:
     rates = given.initial_learning_rates
     between = "" if rates is None else f", first learning rates {' to '.join(f'{rate:g}' for rate in rates)}"
     return f"{given.optimizer} with updates times {given.factor:g}{without}{between}, in {given.output}"
-
-
-def _numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split(",")]
 
 
 if __name__ == "__main__":

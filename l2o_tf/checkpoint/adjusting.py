@@ -17,6 +17,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -24,7 +25,6 @@ from l2o_tf import checkpoint, trained
 from l2o_tf.checkpoint.weights import Weights
 from l2o_tf.optimizers import Optimizer, make_optimizer
 from l2o_tf.optimizers.scale_weights import STEP_SIZE
-from problems.base import make_seed
 
 OUTPUT_BIAS = "linear/b"
 STEPS_TO_REST = 1000
@@ -104,7 +104,7 @@ def _without_drift(optimizer: Optimizer, name: str, weights: Weights) -> tuple[W
     cell = getattr(optimizer, "cell", None)
     if OUTPUT_BIAS not in weights or not hasattr(cell, "last_layer"):
         raise ValueError(f"Received {name}, whose drift is not the bias of a last layer. Expected L2O-DM or RNNprop.")
-    updates = at_rest(optimizer)
+    updates = at_rest(cell)
     drift = float(updates[-1])
     if not np.ptp(updates) <= 1e-3 * abs(drift) + 1e-12:
         raise ValueError(
@@ -113,16 +113,6 @@ def _without_drift(optimizer: Optimizer, name: str, weights: Weights) -> tuple[W
     return {**weights, OUTPUT_BIAS: weights[OUTPUT_BIAS] - np.float32(cell.last_layer(drift))}, drift
 
 
-def at_rest(optimizer: Optimizer, steps: int = STEPS_TO_REST) -> np.ndarray:
+def at_rest(cell: keras.layers.Layer, steps: int = STEPS_TO_REST) -> np.ndarray:
     """`[10]`: the last updates of `steps` in which a coordinate has no gradient."""
-    params = {"x": tf.zeros([1])}
-
-    @tf.function(autograph=False)
-    def step(state):
-        return optimizer.update(params, state, params)
-
-    state, found = optimizer.initial_state(params, make_seed(0)), []
-    for _ in range(steps):
-        updates, state = step(state)
-        found.append(float(updates["x"][0]))
-    return np.array(found[-10:])
+    return keras.layers.RNN(cell, return_sequences=True)(tf.zeros([1, steps, 1])).numpy()[0, -10:, 0]

@@ -93,7 +93,7 @@ def test_what_was_adjusted_is_said():
     assert cards.trained_on(adjusted).endswith(" meta-epochs, updates times 0.5 and without drift after training")
     text = cards.page("RNNprop", adjusted, {})
     assert "validation cost 0.396 before they were adjusted." in text
-    assert "1 being what was measured, and 2 what it was trained with" in text
+    assert "1 being what was measured, and 2 the length of its training." in text
     assert "1 being what was measured.\n" in cards.page("RNNprop", card, {})
     assert "    python -m l2o_tf.checkpoint adjust runs/one --factor=0.5 --no_drift --output=ADJUSTED\n" in text
     rates = {"factor": 1.0, "no_drift": False, "initial_learning_rates": [1e-5, 1e-3], "from": {"name": "runs/one"}}

@@ -147,10 +147,10 @@ class TestAdjust:
         checkpoint.save_weights(tmp_path / "run", checkpoint.named_weights(learned), card)
         assert adjust(tmp_path / "run", "--no_drift", "--factor=0.5", f"--output={tmp_path / 'out'}") == 0
         before, after = (trained.load(str(tmp_path / name)) for name in ("run", "out"))
-        drift = at_rest(before)[-1]
+        drift = at_rest(before.cell)[-1]
         assert abs(drift) > 1e-3
         assert f"without a drift of {drift:.1e} a step" in capsys.readouterr().out
-        assert np.abs(at_rest(after)).max() < 1e-6 * abs(drift)
+        assert np.abs(at_rest(after.cell)).max() < 1e-6 * abs(drift)
         params = {"x": tf.constant([0.5, -2.0])}
         old, new = (
             [
@@ -184,7 +184,7 @@ class TestAdjust:
         assert not (folders / "out").exists()
 
     def test_who_does_not_come_to_rest_is_refused(self, folders, capsys, monkeypatch):
-        monkeypatch.setattr(adjusting, "at_rest", lambda optimizer: np.linspace(1e-4, 2e-4, 10))
+        monkeypatch.setattr(adjusting, "at_rest", lambda cell: np.linspace(1e-4, 2e-4, 10))
         assert adjust(folders / "second", "--no_drift", f"--output={folders / 'out'}") == 2
         assert "does not come to rest within 1,000 steps" in capsys.readouterr().err
 
