@@ -32,9 +32,14 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def requested(values: flags.FlagValues) -> configuration.Config:
-    """The configuration that the given flags ask for."""
-    names = configuration.FIELDS
-    return configuration.resolve({name: values[name].value for name in names if values[name].present})
+    """The configuration that the given flags ask for; `--initial_weights` bring their architecture with them."""
+    given = {name: values[name].value for name in configuration.FIELDS if values[name].present}
+    if not given.get("initial_weights"):
+        return configuration.resolve(given)
+    console.import_tensorflow()
+    from l2o_tf import trained
+
+    return configuration.resolve(given, trained.options(given["initial_weights"]))
 
 
 def default_output_dir(config: configuration.Config) -> str:

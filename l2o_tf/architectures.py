@@ -4,7 +4,7 @@
 option that is given for an architecture that does not take it is refused.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -18,6 +18,11 @@ def numbers(text: str) -> tuple[float, ...]:
     return tuple(float(entry) for entry in text.split(",") if entry)
 
 
+def _text(entries: Sequence[float]) -> str:
+    """`(20, 20)` -> `"20,20"`; what `integers` and `numbers` read."""
+    return ",".join(str(entry) for entry in entries)
+
+
 def _unchanged(value: Any) -> Any:
     return value
 
@@ -26,16 +31,22 @@ def _none_if_zero(value: float) -> float | None:
     return value or None
 
 
+def _zero_if_none(value: float | None) -> float:
+    return value or 0.0
+
+
 class Option(NamedTuple):
     """An option as an architecture takes it.
 
     Attributes:
         argument: name of the cell's argument.
         parse: from the option's value to the argument's.
+        format: from the argument's value to the option's.
     """
 
     argument: str
     parse: Callable[[Any], Any] = _unchanged
+    format: Callable[[Any], Any] = _unchanged
 
 
 _SCALE_UNCHANGED = (
@@ -47,22 +58,22 @@ _SCALE_UNCHANGED = (
 
 ARCHITECTURES: dict[str, dict[str, Option]] = {
     "L2O-DM": {
-        "layers": Option("layers", integers),
+        "layers": Option("layers", integers, _text),
         "preprocess": Option("preprocess"),
         "log_and_sign_k": Option("k"),
         "output_scale": Option("scale"),
     },
     "RNNprop": {
-        "layers": Option("layers", integers),
+        "layers": Option("layers", integers, _text),
         "output_scale": Option("scale"),
         "beta_1": Option("beta_1"),
         "beta_2": Option("beta_2"),
         "feature_order": Option("feature_order"),
-        "projection_stddev": Option("projection_stddev", _none_if_zero),
+        "projection_stddev": Option("projection_stddev", _none_if_zero, _zero_if_none),
     },
     "L2O-Scale": {
-        "levels": Option("levels", integers),
-        "initial_learning_rates": Option("initial_learning_rates", numbers),
+        "levels": Option("levels", integers, _text),
+        "initial_learning_rates": Option("initial_learning_rates", numbers, _text),
         **{name: Option(name) for name in _SCALE_UNCHANGED},
     },
 }
@@ -72,6 +83,18 @@ ARCHITECTURES: dict[str, dict[str, Option]] = {
 def arguments(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of the cell of an architecture, from the values of all options."""
     return {option.argument: option.parse(options[name]) for name, option in ARCHITECTURES[kind].items()}
+
+
+def options(kind: str, arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that give a cell these arguments, written as the defaults are where they mean the same.
+
+    The inverse of `arguments`; nothing for a kind that is not in `ARCHITECTURES`.
+    """
+    found = {}
+    for name, option in ARCHITECTURES.get(kind, {}).items():
+        default, value = defaults[name], option.format(arguments[option.argument])
+        found[name] = default if option.format(option.parse(default)) == value else value
+    return found
 
 
 def takers(option: str) -> list[str]:

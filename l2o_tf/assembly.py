@@ -69,7 +69,7 @@ def _require_architecture(name: str) -> None:
         return
     if name in trained.pretrained_names():
         kind = trained.load(name).kind
-        told = f"trained weights of {kind}. To train them further: --optimizer={kind} --initial_weights={name}"
+        told = f"trained weights of {kind}. To train them further: --initial_weights={name}"
     elif trained.is_analytic(name):
         told = f"where nothing can be trained; expected one of {list(CELLS)} or path/to/file.py:Cell"
     else:

@@ -7,6 +7,7 @@ help text, the only place where it is written.
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from l2o_tf import architectures, config_checks, names, presets
@@ -28,7 +29,7 @@ class Config:
     )
     optimizer: str = _field("L2O-DM", "Architecture of the learned optimizer, or path/to/file.py:Cell.")
     initial_weights: str = _field(
-        "", "Trained weights to begin with, as evaluate.py takes them (a shipped name, a run); default: random ones."
+        "", "Weights and architecture to begin with, as evaluate.py takes them (a name, a run); default: random ones."
     )
     net_assignments: str = _field(
         "", "Optimizers by parameter name: 'conv*=L2O-DM,embedding*=frozen,*=adam'; first match wins."
@@ -226,11 +227,12 @@ NEEDS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
 """Option -> another one, and which of its values the option needs in order to do something."""
 
 
-def resolve(overrides: Mapping[str, Any]) -> Config:
+def resolve(overrides: Mapping[str, Any], weights: Mapping[str, Any] = MappingProxyType({})) -> Config:
     """The configuration for explicitly given options: preset first, then what was given.
 
     Args:
         overrides: option name -> value, only those that the user gave.
+        weights: those that make an optimizer like `initial_weights`, for which a preset has no say.
 
     Raises:
         ValueError: for unknown presets, contradictory options, and values out of range.
@@ -238,8 +240,8 @@ def resolve(overrides: Mapping[str, Any]) -> Config:
     preset = overrides.get("preset", "paper")
     if preset not in PRESETS:
         raise ValueError(f"Received --preset={preset}, expected one of {sorted(PRESETS)}.{names.hint(preset, PRESETS)}")
-    kinds = _kinds({**PRESETS[preset], **overrides})
-    given = {**presets.values(preset, kinds), **overrides}
+    kinds = _kinds({**PRESETS[preset], **weights, **overrides})
+    given = {**presets.values(preset, kinds), **weights, **overrides}
     _give_way(given, overrides)
     for option, (name, is_enough, needed) in NEEDS.items():
         value = given.get(name, FIELDS[name].default)

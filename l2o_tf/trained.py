@@ -7,9 +7,10 @@ from typing import Any
 
 from absl import logging
 
-from l2o_tf import checkpoint, names
+from l2o_tf import architectures, checkpoint, names
 from l2o_tf.checkpoint import CARD, WEIGHTS, tensorflow1
-from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, make_optimizer
+from l2o_tf.config import FIELDS
+from l2o_tf.optimizers import ANALYTIC, CELLS, Assigned, Optimizer, make_optimizer
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -90,6 +91,25 @@ def with_weights(name: str) -> tuple[Optimizer, dict[str, Any], checkpoint.weigh
     return optimizer, card, checkpoint.named_weights(optimizer)
 
 
+def options(name: str) -> dict[str, Any]:
+    """Which options make an optimizer like that of `--initial_weights`: its kind, and what its architecture is told.
+
+    Args:
+        name: as in `load_optimizer`, but of one that has weights.
+
+    Returns:
+        Option -> value; empty for several optimizers with assignments, whose options have to be given.
+
+    Raises:
+        ValueError: if there is no such optimizer.
+    """
+    found = _initial(name)
+    if isinstance(found, Assigned):
+        return {}
+    defaults = {option: field.default for option, field in FIELDS.items()}
+    return {"optimizer": found.kind, **architectures.options(found.kind, found.architecture, defaults)}
+
+
 def begin_with(student: Optimizer, name: str) -> None:
     """Gives a student the weights of a trained optimizer, to be trained further.
 
@@ -102,21 +122,33 @@ def begin_with(student: Optimizer, name: str) -> None:
     Raises:
         ValueError: if there is no such optimizer, or it is of another kind or of other sizes.
     """
-    if is_analytic(name):
-        raise ValueError(
-            f"Received --initial_weights={name}, which has none. Expected one of {pretrained_names()}, the folder of a "
-            "run, or a weight file of the original program."
-        )
-    found, _ = load_optimizer(name, analytic=False)
+    found = _initial(name)
     if found.kind != student.kind:
         raise ValueError(
             f"Received --initial_weights={name}, which is of the architecture {found.kind}, for {student.kind}. Use "
-            f"--optimizer={found.kind}, or other weights."
+            f"{_asking_for(found)}, or other weights."
         )
     checkpoint.assign_weights(student, checkpoint.named_weights(found))
     different = differences(found.architecture, student.architecture)
     if different:
         logging.warning("%s was trained with other arguments (there, here): %s.", name, different)
+
+
+def _asking_for(optimizer: Optimizer) -> str:
+    """The option that asks for an optimizer of this kind."""
+    if isinstance(optimizer, Assigned):
+        return "--net_assignments=" + ",".join(f"{pattern}={each.kind}" for pattern, each in optimizer.assignments)
+    return f"--optimizer={optimizer.kind}"
+
+
+def _initial(name: str) -> Optimizer:
+    """What `--initial_weights` names."""
+    if is_analytic(name):
+        raise ValueError(
+            f"Received --initial_weights={name}, which has none. Expected one of {pretrained_names()}, the folder of a "
+            "run, or a weight file of the original program."
+        )
+    return load_optimizer(name, analytic=False)[0]
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from l2o_tf.architectures import ARCHITECTURES, arguments, integers, numbers, takers, untaken
+from l2o_tf.architectures import ARCHITECTURES, arguments, integers, numbers, options, takers, untaken
 from l2o_tf.assembly import make_student
 from l2o_tf.config import FIELDS, Config, resolve
 from l2o_tf.optimizers import CELLS
@@ -55,6 +55,21 @@ def test_an_option_changes_its_argument_and_nothing_else(kind, option):
     before, after = make_student(usual).architecture, make_student(other).architecture
     changed = {name for name in before if before[name] != after[name]} - {"name"}
     assert changed == {ARCHITECTURES[kind][option].argument}
+
+
+@pytest.mark.parametrize(("kind", "option"), PAIRS)
+def test_options_of_an_architecture_give_it_again(kind, option):
+    needed = {"relative_learning_rate": "none"} if option == "dynamic_learning_rates" else {}
+    config = resolve({"optimizer": kind, **needed, option: OTHERS[option]})
+    found = options(kind, make_student(config).architecture, Config().to_dict())
+    assert arguments(kind, found) == arguments(kind, config.to_dict())
+    assert {name: value for name, value in config.to_dict().items() if name in found and name != option} == {
+        name: value for name, value in found.items() if name != option
+    }
+
+
+def test_there_are_no_options_for_a_cell_of_ones_own():
+    assert options("some/own.py:Cell", {"units": 3}, {}) == {}
 
 
 @pytest.mark.parametrize("option", OTHERS)

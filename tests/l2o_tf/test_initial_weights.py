@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+from absl import flags
 
 import meta_train
 from l2o_tf import checkpoint
+from l2o_tf.assembly import make_student
+from l2o_tf.config import resolve
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.reporting import _scalars
 from l2o_tf.run_directory import Checkpoints
-from l2o_tf.trained import begin_with
+from l2o_tf.trained import begin_with, load
 from tests.l2o_tf import training
 
 CURRICULUM = {"curriculum": True, "curriculum_steps": "4,8,12", "min_periods": 1, "evaluation_period": 1}
@@ -114,6 +117,44 @@ class TestRefused:
     def test_other_sizes(self, folder):
         with pytest.raises(ValueError, match=r"another architecture than .*expected \(3"):
             trainer(folder, layers="3")
+
+
+class TestTheirArchitecture:
+    """Comes with them, so that an adjusted optimizer is trained further as what it is."""
+
+    def asked(self, name, *arguments):
+        values = flags.FlagValues()
+        meta_train.define_flags(values)
+        values(["meta_train", f"--initial_weights={name}", *arguments])
+        return meta_train.requested(values)
+
+    def test_without_a_word(self):
+        asked = self.asked("RNNprop-CL-IL", "--preset=rnnprop2017")
+        assert (asked.optimizer, asked.output_scale, asked.feature_order) == ("RNNprop", 0.005, "mg")
+        student, shipped = make_student(asked), load("RNNprop-CL-IL")
+        assert student.architecture | {"seed": 0, "name": ""} == shipped.architecture | {"seed": 0, "name": ""}
+
+    def test_what_is_given_has_the_last_word(self):
+        assert self.asked("RNNprop-CL-IL", "--optimizer=RNNprop", "--output_scale=0.3").output_scale == 0.3
+
+    def test_what_is_as_usual_is_written_as_usual(self):
+        assert self.asked("L2O-Scale-CL-IL") == resolve(
+            {"optimizer": "L2O-Scale", "initial_weights": "L2O-Scale-CL-IL"}
+        )
+
+    @pytest.mark.parametrize("other", ["optimizer=L2O-DM", "net_assignments=x=RNNprop"])
+    def test_another_optimizer_is_refused(self, other):
+        with pytest.raises(ValueError, match="architecture RNNprop, for .* Use --optimizer=RNNprop, or other weights"):
+            make_student(self.asked("RNNprop-CL-IL", f"--{other}"))
+
+    def test_with_assignments_all_is_given(self, tmp_path):
+        assigned = "x=L2O-DM,*=adam"
+        student = make_student(resolve({"net_assignments": assigned, "output_scale": 0.3}))
+        card = {"optimizer": student.kind, "architecture": student.architecture}
+        checkpoint.save_weights(tmp_path, checkpoint.named_weights(student), card)
+        assert self.asked(tmp_path, f"--net_assignments={assigned}").output_scale == 0.01
+        with pytest.raises(ValueError, match=r"assigned, for L2O-DM. Use --net_assignments=x=L2O-DM,\*=adam, or other"):
+            make_student(self.asked(tmp_path))
 
 
 def test_other_arguments_are_said(folder, caplog):

@@ -162,7 +162,7 @@ class TestStudents:
             ("assigned", "expected one of .* or path/to/file.py:Cell.$"),
             ("Adamm", "expected one of .* or path/to/file.py:Cell.$"),
             ("RNNProp", r"Did you mean RNNprop\?$"),
-            ("L2O-DM-CL", "of L2O-DM. To train them further: --optimizer=L2O-DM --initial_weights=L2O-DM-CL"),
+            ("L2O-DM-CL", "of L2O-DM. To train them further: --initial_weights=L2O-DM-CL"),
         ],
     )
     def test_unknown(self, name, words):
