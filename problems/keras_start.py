@@ -87,7 +87,7 @@ def _twin(layer: keras.layers.Layer, generator: keras.random.SeedGenerator) -> l
             if not twin.built:
                 twin.build_from_config(layer.get_build_config())
             found = [weight._initializer for weight in twin.weights]
-        if [tuple(weight.shape) for weight in twin.weights] != shapes or None in found:
+        if [tuple(weight.shape) for weight in twin.weights] != shapes:
             raise ValueError(f"its weights would be {[tuple(weight.shape) for weight in twin.weights]}, not {shapes}")
     except Exception as error:  # the configuration is the user's code
         reason = (str(error).strip().splitlines() or ["no message"])[0][:200]

@@ -118,6 +118,12 @@ class TestDropout:
         assert len(set(losses)) == 3
         assert losses[0] == losses[3]
 
+    def test_it_has_random_numbers_of_its_own(self):
+        """From one stream of bits, half of them would be each other's remainders."""
+        model, x = examples.dropout()
+        indices, seeds = from_keras(model, CROSS_ENTROPY, (x, LABELS), batch_size=4).sample(SEED, 100)
+        assert np.mean(seeds.numpy().ravel() % len(x) == indices.numpy().ravel()) < 0.4
+
     def test_a_measurement_has_none(self):
         model, x = examples.dropout()
         problem = from_keras(model, CROSS_ENTROPY, (x, LABELS))
@@ -274,4 +280,19 @@ def test_there_is_something_to_see():
     images, labels = problem.examples(batch)
     np.testing.assert_array_equal(images, examples.IMAGES[batch.indices.numpy()])
     np.testing.assert_array_equal(labels, LABELS[batch.indices.numpy()])
-    assert from_keras(examples.conv()[0], CROSS_ENTROPY, (examples.IMAGES + 0.5, LABELS)).examples is None
+
+
+@pytest.mark.parametrize(
+    ("images", "seen"),
+    [
+        (np.float32(examples.IMAGES / 255), True),
+        (np.float32(examples.IMAGES / 255) - 0.5, False),
+        (np.float32(examples.IMAGES / 255) + 0.5, False),
+        (np.tile(examples.IMAGES, 2), False),
+        (np.tile(examples.IMAGES, 3), True),
+    ],
+    ids=["from 0 to 1", "below 0", "above 1", "two channels", "three channels"],
+)
+def test_what_an_image_is(images, seen):
+    model = examples.sequential(images, layers.Flatten())
+    assert (from_keras(model, CROSS_ENTROPY, (images, LABELS)).examples is not None) == seen

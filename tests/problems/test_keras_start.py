@@ -170,6 +170,17 @@ class Forgetful(layers.Layer):
         return inputs * self.scale
 
 
+class Constant(layers.Layer):
+    """Its weight begins as a number, without an initialiser."""
+
+    def build(self, input_shape):
+        del input_shape
+        self.scale = keras.Variable([2.0], name="scale")
+
+    def call(self, inputs):
+        return inputs * self.scale
+
+
 class Global(keras.Initializer):
     def __call__(self, shape, dtype=None):
         return keras.random.normal(shape, dtype=dtype)
@@ -184,6 +195,7 @@ class Stateful(keras.Initializer):
     ("layer", "message"),
     [
         (lambda: Forgetful(5), r"layer 'forgetful' \(Forgetful\), which cannot be made again from its configuration"),
+        (lambda: Constant(name="a"), r"layer 'a' \(Constant\), which cannot be made again from its configuration"),
         (lambda: layers.Dense(4, kernel_initializer=Global(), name="a"), "'a/kernel', whose initialiser .*`seed`"),
         (lambda: layers.Dense(4, kernel_initializer=Stateful(), name="a"), "'a/kernel', whose initialiser .*`seed`"),
     ],

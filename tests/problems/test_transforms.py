@@ -122,6 +122,11 @@ def test_a_sum_is_the_sum_of_its_problems():
         sum_of([parts[0], make_problem("digits")])
 
 
+def test_xla_compiles_a_sum_if_it_compiles_all_parts():
+    one, other = make_problem("booth"), make_problem("least_squares")._replace(xla=False)
+    assert [sum_of(parts).xla for parts in ([one, one], [one, other], [other, one])] == [True, False, False]
+
+
 def test_whoever_measures_the_whole_sees_the_transform():
     plain = make_problem("sum_of_quadratics")
     scaled = random_scaling(plain)
