@@ -2,7 +2,7 @@
 
     python evaluate.py --optimizer=L2O-DM-CL-IL
     python evaluate.py --optimizer=L2O-DM-CL-IL,Adam,runs/my-run --problem=mnist,mnist_relu --num_runs=10
-    python evaluate.py --optimizer=Adam --learning_rate=0.01 --num_steps=2000
+    python evaluate.py --optimizer=Adam:0.001,Adam:0.003,Adam:0.01 --split=train --num_steps=2000
 
 Every optimizer starts run r from the same parameters and sees the same minibatches. Out come a table, `curves.npz`,
 `summary.json` and `curves.png` in --output_dir. The same command continues an evaluation that was interrupted, where
@@ -20,11 +20,11 @@ from l2o_tf import console
 
 def define_flags(values: flags.FlagValues) -> None:
     """The flags of this script."""
-    text = "Shipped names, analytic ones (Adam, SGD, ...), run folders, weight files."
+    text = "Shipped names, analytic ones (Adam, SGD:0.1, ...), run folders, weight files."
     flags.DEFINE_list("optimizer", ["L2O-DM-CL-IL"], text, flag_values=values)
     text = "Optimizees: names of `python -m problems --list`, or path/to/file.py:function."
     flags.DEFINE_list("problem", ["mnist"], text, flag_values=values)
-    text = "Learning rate of the analytic optimizers; default: 0.01."
+    text = "Learning rate of the analytic optimizers that are given without; default: 0.01."
     flags.DEFINE_float("learning_rate", None, text, flag_values=values)
     flags.DEFINE_integer("num_steps", 10_000, "Steps per run.", lower_bound=1, flag_values=values)
     text = "Runs per optimizer and problem, from different starting points."
@@ -85,8 +85,8 @@ def _optimizers(values: flags.FlagValues) -> list:
     from l2o_tf.trained import is_analytic, load_optimizer
 
     names = list(dict.fromkeys(values.optimizer))
-    if values.learning_rate is not None and not any(is_analytic(name) for name in names):
-        raise ValueError(f"Received --learning_rate with {names}, none of which has one. Add Adam, say, or drop it.")
+    if values.learning_rate is not None and not any(is_analytic(name) and ":" not in name for name in names):
+        raise ValueError(f"Received --learning_rate with {names}, none of which takes it. Add Adam, say, or drop it.")
     optimizers = {name: load_optimizer(name, values.learning_rate) for name in names}
     shown = [optimizer.name for optimizer, _ in optimizers.values()]
     for name, (optimizer, _) in optimizers.items():

@@ -26,8 +26,8 @@ def load(name: str) -> Optimizer:
 
 
 def is_analytic(name: str) -> bool:
-    """Whether `load_optimizer` would take this for a rule designed by hand."""
-    return name.lower() in ANALYTIC
+    """Whether `load_optimizer` would take this for a rule designed by hand: `"Adam"`, `"Adam:0.003"`."""
+    return name.partition(":")[0].lower() in ANALYTIC
 
 
 def kinds(card: Mapping[str, Any]) -> list[str]:
@@ -42,11 +42,12 @@ def load_optimizer(
     """Finds an optimizer.
 
     Args:
-        name: a shipped name (`"L2O-DM"`), an analytic one in any case (`"Adam"`), a folder with `weights.npz` and
-            `optimizer.json`, either of these files, or a weight file of the original program (`cw.l2l-0`, or the same
-            as `.npz`). The optimizer is given this name; a weight file of the original is named after the file, or
-            the folder where the file is called as all of them are: `dm_cl (original)`.
-        learning_rate: of an analytic optimizer; default (None): its own.
+        name: a shipped name (`"L2O-DM"`), an analytic one in any case (`"Adam"`), with its learning rate if need be
+            (`"Adam:0.003"`), a folder with `weights.npz` and `optimizer.json`, either of these files, or a weight file
+            of the original program (`cw.l2l-0`, or the same as `.npz`). The optimizer is given this name, with a space
+            for the colon; a weight file of the original is named after the file, or the folder where the file is
+            called as all of them are: `dm_cl (original)`.
+        learning_rate: of an analytic optimizer whose name has none; default (None): its own.
         analytic: whether errors name the rules designed by hand among what was expected.
 
     Returns:
@@ -56,10 +57,7 @@ def load_optimizer(
         ValueError: if there is no such optimizer, or its weights are damaged or of another architecture.
     """
     if is_analytic(name):
-        options = {} if learning_rate is None else {"learning_rate": learning_rate}
-        optimizer = make_optimizer(name.lower(), options)
-        optimizer.name = name
-        return optimizer, {"optimizer": name.lower(), "architecture": options}
+        return _from_rule(name, learning_rate)
     path = Path(name)
     if (PRETRAINED / name / WEIGHTS).is_file():
         return _from_folder(PRETRAINED / name, name)
@@ -158,6 +156,20 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[A
 
 _OF_STARTS = {"name", "seed", "initializer", "projection_stddev", "assignments"}
 """Arguments of an optimizer that do not matter once it has weights, or are compared by shapes alone."""
+
+
+def _from_rule(name: str, learning_rate: float | None) -> tuple[Optimizer, dict[str, Any]]:
+    rule, colon, own = name.partition(":")
+    try:
+        learning_rate = float(own) if colon else learning_rate
+    except ValueError:
+        raise ValueError(
+            f"Received optimizer {name!r}, expected a learning rate after the colon: {rule}:0.01."
+        ) from None
+    options = {} if learning_rate is None else {"learning_rate": learning_rate}
+    optimizer = make_optimizer(rule.lower(), options)
+    optimizer.name = f"{rule} {own}" if colon else rule
+    return optimizer, {"optimizer": rule.lower(), "architecture": options}
 
 
 def _from_folder(folder: Path, name: str) -> tuple[Optimizer, dict[str, Any]]:

@@ -210,9 +210,9 @@ class TestBadInput:
         assert re.search(words, answer), answer
 
     def test_a_learning_rate_that_nobody_takes(self, tmp_path):
-        run = save_run(tmp_path / "run")
-        answer = scripts.refused(evaluate, f"--optimizer={run}", "--learning_rate=0.1", f"--output_dir={tmp_path}")
-        assert "--learning_rate with" in answer
+        names = f"{save_run(tmp_path / 'run')},Adam:0.3"
+        answer = scripts.refused(evaluate, f"--optimizer={names}", "--learning_rate=0.1", f"--output_dir={tmp_path}")
+        assert "--learning_rate with" in answer and "none of which takes it" in answer
 
     def test_an_optimizer_made_for_other_parameters(self, tmp_path):
         """Found before the first problem, which it is made for, has been evaluated."""

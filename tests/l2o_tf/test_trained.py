@@ -49,6 +49,26 @@ class TestAnalytic:
         assert_alike(optimizer, make_optimizer("adam", {"learning_rate": 0.3}))
         assert card["architecture"] == {"learning_rate": 0.3}
 
+    def test_a_learning_rate_of_its_own_comes_first(self):
+        optimizer, card = load_optimizer("Adam:0.3", 0.1)
+        assert optimizer.name == "Adam 0.3"
+        assert card == load_optimizer("adam", 0.3)[1]
+        assert_alike(optimizer, make_optimizer("adam", {"learning_rate": 0.3}))
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("Adam:", "^Received optimizer 'Adam:', expected a learning rate after the colon: Adam:0.01.$"),
+            ("Adam:fast", "^Received optimizer 'Adam:fast', expected a learning rate after the colon"),
+            ("Adam:-1", "^Received learning_rate=-1.0, expected a positive number"),
+            ("Adamm:0.1", "^Received optimizer 'Adamm:0.1', expected one of .*Adam"),
+            ("L2O-DM:0.1", "^Received optimizer 'L2O-DM:0.1', expected one of"),
+        ],
+    )
+    def test_what_is_no_learning_rate(self, name, message):
+        with pytest.raises(ValueError, match=message):
+            load_optimizer(name)
+
 
 class TestRun:
     @pytest.mark.parametrize("part", ["", "weights.npz", "optimizer.json"])
