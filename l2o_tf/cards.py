@@ -213,7 +213,8 @@ def _commands(card: Card) -> list[str]:
         commands.append(f"    python -m l2o_tf.checkpoint interpolate {names} --share={share} --output={folder}")
     if "adjusted" in card:
         adjusted = card["adjusted"]
-        flags = [f"--factor={adjusted['factor']:g}", *(["--no_drift"] if adjusted["no_drift"] else [])]
+        flags = [f"--factor={adjusted['factor']:g}"] if adjusted["factor"] != 1 else []
+        flags += ["--no_drift"] if adjusted["no_drift"] else []
         if rates := adjusted.get("initial_learning_rates"):
             flags.append(f"--initial_learning_rates={','.join(f'{rate:g}' for rate in rates)}")
         name = folder or adjusted["from"]["name"]
