@@ -227,12 +227,12 @@ NEEDS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
 """Option -> another one, and which of its values the option needs in order to do something."""
 
 
-def resolve(overrides: Mapping[str, Any], weights: Mapping[str, Any] = MappingProxyType({})) -> Config:
+def resolve(overrides: Mapping[str, Any], of_weights: Mapping[str, Any] = MappingProxyType({})) -> Config:
     """The configuration for explicitly given options: preset first, then what was given.
 
     Args:
         overrides: option name -> value, only those that the user gave.
-        weights: those that make an optimizer like `initial_weights`, for which a preset has no say.
+        of_weights: those that make an optimizer like `initial_weights`, of which a preset has no say.
 
     Raises:
         ValueError: for unknown presets, contradictory options, and values out of range.
@@ -240,8 +240,8 @@ def resolve(overrides: Mapping[str, Any], weights: Mapping[str, Any] = MappingPr
     preset = overrides.get("preset", "paper")
     if preset not in PRESETS:
         raise ValueError(f"Received --preset={preset}, expected one of {sorted(PRESETS)}.{names.hint(preset, PRESETS)}")
-    kinds = _kinds({**PRESETS[preset], **weights, **overrides})
-    given = {**presets.values(preset, kinds), **weights, **overrides}
+    kinds = _kinds({**PRESETS[preset], **of_weights, **overrides})
+    given = {**presets.values(preset, kinds), **of_weights, **overrides}
     _give_way(given, overrides)
     for option, (name, is_enough, needed) in NEEDS.items():
         value = given.get(name, FIELDS[name].default)
