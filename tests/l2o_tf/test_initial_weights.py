@@ -137,10 +137,11 @@ class TestTheirArchitecture:
     def test_what_is_given_has_the_last_word(self):
         assert self.asked("RNNprop-CL-IL", "--optimizer=RNNprop", "--output_scale=0.3").output_scale == 0.3
 
-    def test_what_is_as_usual_is_written_as_usual(self):
-        assert self.asked("L2O-Scale-CL-IL") == resolve(
-            {"optimizer": "L2O-Scale", "initial_weights": "L2O-Scale-CL-IL"}
-        )
+    def test_what_is_as_usual_is_written_as_usual(self, tmp_path):
+        usual = make_optimizer("L2O-Scale")
+        card = {"optimizer": usual.kind, "architecture": usual.architecture}
+        checkpoint.save_weights(tmp_path, checkpoint.named_weights(usual), card)
+        assert self.asked(tmp_path) == resolve({"optimizer": "L2O-Scale", "initial_weights": str(tmp_path)})
 
     @pytest.mark.parametrize("other", ["optimizer=L2O-DM", "net_assignments=x=RNNprop"])
     def test_another_optimizer_is_refused(self, other):
