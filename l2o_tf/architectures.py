@@ -31,10 +31,6 @@ def _none_if_zero(value: float) -> float | None:
     return value or None
 
 
-def _zero_if_none(value: float | None) -> float:
-    return value or 0.0
-
-
 class Option(NamedTuple):
     """An option as an architecture takes it.
 
@@ -69,7 +65,7 @@ ARCHITECTURES: dict[str, dict[str, Option]] = {
         "beta_1": Option("beta_1"),
         "beta_2": Option("beta_2"),
         "feature_order": Option("feature_order"),
-        "projection_stddev": Option("projection_stddev", _none_if_zero, _zero_if_none),
+        "projection_stddev": Option("projection_stddev", _none_if_zero),
     },
     "L2O-Scale": {
         "levels": Option("levels", integers, _text),
