@@ -74,6 +74,7 @@ def test_a_single_run_has_no_spread_and_diverged_ones_no_mean():
 
 def test_what_it_began_with_is_said():
     card, _ = cards.read("L2O-DM")
+    card = {key: value for key, value in card.items() if key != "adjusted"}
     begun = {**card, "config": {**card["config"], "initial_weights": "some/run"}}
     assert cards.trained_on(begun).startswith("mnist (55,000 examples), further, after run, runs of up to")
     assert cards.trained_on(begun).endswith(" more meta-epochs")
