@@ -82,10 +82,10 @@ def evaluate_all(values: flags.FlagValues, folder: Path) -> list:
 
 def _optimizers(values: flags.FlagValues) -> list:
     """`[(optimizer, card)]`; no two have the same name."""
-    from l2o_tf.trained import is_analytic, load_optimizer
+    from l2o_tf.trained import load_optimizer, wants_learning_rate
 
     names = list(dict.fromkeys(values.optimizer))
-    if values.learning_rate is not None and not any(is_analytic(name) and ":" not in name for name in names):
+    if values.learning_rate is not None and not any(map(wants_learning_rate, names)):
         raise ValueError(f"Received --learning_rate with {names}, none of which takes it. Add Adam, say, or drop it.")
     optimizers = {name: load_optimizer(name, values.learning_rate) for name in names}
     shown = [optimizer.name for optimizer, _ in optimizers.values()]

@@ -157,13 +157,22 @@ def page(name: str, card: Card, results: Mapping[str, Any]) -> str:
         "",
         "## Provenance",
         _data(card),
-        f"- Made {made['date'][:10]} at commit {(made['commit'] or 'unknown')[:10]}, seed {card['config']['seed']}, in "
-        f"{card['wall_seconds'] / 60:,.0f} minutes; {card['diverged_meta_epochs']} meta-epochs diverged.",
+        f"- Made {_when(made)}, seed {card['config']['seed']}, in {card['wall_seconds'] / 60:,.0f} minutes; "
+        f"{card['diverged_meta_epochs']} meta-epochs diverged.",
+        *(
+            f"- {key.capitalize()} {_when(card[key]['provenance'])}."
+            for key in ("interpolated", "adjusted")
+            if key in card
+        ),
         _validated(card),
         f"- {', '.join(f'{key} {value}' for key, value in made['versions'].items())}.",
         f"- SHA-256 of the weights: {card['weights']['sha256']}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _when(made: Mapping[str, Any]) -> str:
+    return f"{made['date'][:10]} at commit {(made['commit'] or 'unknown')[:10]}"
 
 
 def _as_trained(card: Card) -> str:

@@ -7,8 +7,10 @@ thousand steps make a walk. Both are one number each, that can be set without tr
     Δθ' = s Δθ                                        # the output scale, or of L2O-Scale o' = o + ln s
     b'  = b - z,    z the last layer's output at rest      # so that g = 0, 0, ... leads to Δθ = 0
 
-L2O-Scale draws a first learning rate for every coordinate, from 1e-6 to 1e-2 as in the original program; where it does
-not find its way from one end of that range, a run stands still. The range is an argument of its architecture.
+L2O-Scale draws a first learning rate for every coordinate, from 1e-6 to 1e-2 as in the original program; the upper end
+of that range hurts long runs. The range is an argument of its architecture.
+
+The card keeps the provenance of the training; that of the change is beside it, in `adjusted`.
 
 How they are chosen, and on what, is in docs/data.md.
 """
@@ -71,8 +73,8 @@ def adjust(
     if initial_learning_rates is not None:
         rates = {"initial_learning_rates": list(initial_learning_rates)}
         architecture, adjusted = _with_first_rates(card, name, architecture, rates), adjusted | rates
-    changed = {"architecture": architecture, "adjusted": adjusted, "provenance": checkpoint.provenance()}
-    checkpoint.save_weights(output, weights, {**card, **changed})
+    adjusted["provenance"] = checkpoint.provenance()
+    checkpoint.save_weights(output, weights, {**card, "architecture": architecture, "adjusted": adjusted})
     return drift
 
 

@@ -38,8 +38,8 @@ def interpolate(first: str, second: str, share: float, output: str) -> None:
     if "adjusted" in two:
         raise ValueError(f"Received {second}, which was adjusted after training: adjust what is between them instead.")
     made_of = [{"name": name, "sha256": end["weights"]["sha256"]} for name, end in ((first, one), (second, two))]
-    card = {**two, "interpolated": {"share": share, "between": made_of}, "provenance": checkpoint.provenance()}
-    checkpoint.save_weights(output, between, card)
+    made = {"share": share, "between": made_of, "provenance": checkpoint.provenance()}
+    checkpoint.save_weights(output, between, {**two, "interpolated": made})
 
 
 def _shapes(weights: checkpoint.weights.Weights) -> dict[str, tuple[int, ...]]:

@@ -80,31 +80,45 @@ def test_what_it_began_with_is_said():
     assert cards.trained_on(begun).endswith(" more meta-epochs")
 
 
+MADE = {"provenance": {"date": "2020-02-03T04:05", "commit": "0123456789abcdef"}}
+
+
 def test_weights_between_two_are_said_to_be():
     card, _ = cards.read("L2O-DM-CL")
     card = {key: value for key, value in card.items() if key != "adjusted"}
-    between = {**card, "interpolated": {"share": 0.25, "between": [{"name": "runs/one"}, {"name": "runs/two"}]}}
+    between = {**card, "interpolated": {"share": 0.25, "between": [{"name": "runs/one"}, {"name": "runs/two"}], **MADE}}
     assert cards.trained_on(between).endswith(" more meta-epochs, of which 25% of the way is kept")
     assert "never validated; those of runs/two had" in cards.page("L2O-DM-CL", between, {})
 
 
 def test_what_was_adjusted_is_said():
     card, _ = cards.read("RNNprop")
-    adjusted = {**card, "adjusted": {"factor": 0.5, "no_drift": True, "from": {"name": "runs/one"}}}
+    adjusted = {**card, "adjusted": {"factor": 0.5, "no_drift": True, "from": {"name": "runs/one"}, **MADE}}
     assert cards.trained_on(adjusted).endswith(" meta-epochs, updates times 0.5 and without drift after training")
     text = cards.page("RNNprop", adjusted, {})
     assert "validation cost 0.396 before they were adjusted." in text
     assert "1 being what was measured, and 2 the length of its training." in text
     assert "1 being what was measured.\n" in cards.page("RNNprop", card, {})
     assert "    python -m l2o_tf.checkpoint adjust runs/one --factor=0.5 --no_drift --output=ADJUSTED\n" in text
-    rates = {"factor": 1.0, "no_drift": False, "initial_learning_rates": [1e-5, 1e-3], "from": {"name": "runs/one"}}
+    rates = {
+        "factor": 1.0,
+        "no_drift": False,
+        "initial_learning_rates": [1e-5, 1e-3],
+        "from": {"name": "runs/one"},
+        **MADE,
+    }
     assert cards.trained_on({**card, "adjusted": rates}).endswith(
         ", first learning rates from 1e-05 to 0.001 after training"
     )
     assert "adjust runs/one --initial_learning_rates=1e-05,0.001 -" in cards.page("R", {**card, "adjusted": rates}, {})
     ends = [{"name": "runs/a"}, {"name": "runs/b"}]
     adjusted = {**adjusted, "adjusted": {**adjusted["adjusted"], "no_drift": False}}
-    both = cards.page("RNNprop", {**adjusted, "interpolated": {"share": 0.5, "between": ends}}, {})
+    both = cards.page("RNNprop", {**adjusted, "interpolated": {"share": 0.5, "between": ends, **MADE}}, {})
+    trained, adjusted = (
+        both.index(f"- Made {card['provenance']['date'][:10]} at"),
+        both.index("- Adjusted 2020-02-03 at"),
+    )
+    assert trained < both.index("- Interpolated 2020-02-03 at commit 0123456789.\n") < adjusted
     assert both.index("interpolate runs/a runs/b") < both.index("checkpoint adjust FOLDER --factor=0.5 --output")
 
 

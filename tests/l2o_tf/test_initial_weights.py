@@ -17,13 +17,20 @@ from tests.l2o_tf import training
 CURRICULUM = {"curriculum": True, "curriculum_steps": "4,8,12", "min_periods": 1, "evaluation_period": 1}
 
 
+def save(folder, optimizer):
+    card = {"optimizer": optimizer.kind, "architecture": optimizer.architecture}
+    checkpoint.save_weights(folder, checkpoint.named_weights(optimizer), card)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A trained optimizer of the tests' architecture, with weights that no seed gives."""
     folder = tmp_path_factory.mktemp("trained")
     optimizer = training.trainer().student
-    weights = {name: value + 0.25 for name, value in checkpoint.named_weights(optimizer).items()}
-    checkpoint.save_weights(folder, weights, {"optimizer": optimizer.kind, "architecture": optimizer.architecture})
+    checkpoint.assign_weights(
+        optimizer, {name: value + 0.25 for name, value in checkpoint.named_weights(optimizer).items()}
+    )
+    save(folder, optimizer)
     return folder
 
 
@@ -138,9 +145,7 @@ class TestTheirArchitecture:
         assert self.asked("RNNprop-CL-IL", "--optimizer=RNNprop", "--output_scale=0.3").output_scale == 0.3
 
     def test_what_is_as_usual_is_written_as_usual(self, tmp_path):
-        usual = make_optimizer("L2O-Scale")
-        card = {"optimizer": usual.kind, "architecture": usual.architecture}
-        checkpoint.save_weights(tmp_path, checkpoint.named_weights(usual), card)
+        save(tmp_path, make_optimizer("L2O-Scale"))
         assert self.asked(tmp_path) == resolve({"optimizer": "L2O-Scale", "initial_weights": str(tmp_path)})
 
     @pytest.mark.parametrize("other", ["optimizer=L2O-DM", "net_assignments=x=RNNprop"])
@@ -150,9 +155,7 @@ class TestTheirArchitecture:
 
     def test_with_assignments_all_is_given(self, tmp_path):
         assigned = "x=L2O-DM,*=adam"
-        student = make_student(resolve({"net_assignments": assigned, "output_scale": 0.3}))
-        card = {"optimizer": student.kind, "architecture": student.architecture}
-        checkpoint.save_weights(tmp_path, checkpoint.named_weights(student), card)
+        save(tmp_path, make_student(resolve({"net_assignments": assigned, "output_scale": 0.3})))
         assert self.asked(tmp_path, f"--net_assignments={assigned}").output_scale == 0.01
         with pytest.raises(ValueError, match=r"assigned, for L2O-DM. Use --net_assignments=x=L2O-DM,\*=adam, or other"):
             make_student(self.asked(tmp_path))

@@ -46,6 +46,9 @@ class TestCommand:
         assert not (tmp_path / "out").exists()
 
 
+TRAINED = {"commit": "that of the training"}
+
+
 @pytest.fixture
 def folders(tmp_path):
     """Two of one architecture, which are 0 and 4; one of another, one with another scale, and one that was adjusted."""
@@ -65,6 +68,7 @@ def folders(tmp_path):
         learned = make_optimizer(architecture, options.get(name, {}))
         weights = {key: np.full_like(x, value) for key, x in checkpoint.named_weights(learned).items()}
         card = {"optimizer": architecture, "architecture": learned.architecture, "meta_epochs": int(value)}
+        card["provenance"] = TRAINED
         if name == "adjusted":
             card["adjusted"] = {"factor": 4.0, "no_drift": True, "from": {"name": "runs/this"}}
         checkpoint.save_weights(tmp_path / name, weights, card)
@@ -83,7 +87,8 @@ class TestInterpolate:
         assert "out, the folder of a run, whose weights are its own" in capsys.readouterr().err
         assert {float(x) for value in weights.values() for x in np.unique(value)} == {4 * share}
         assert {value.dtype for value in weights.values()} == {np.dtype("float32")}
-        assert (card["meta_epochs"], card["interpolated"]["share"]) == (4, share)
+        assert (card["meta_epochs"], card["interpolated"]["share"], card["provenance"]) == (4, share, TRAINED)
+        assert card["interpolated"]["provenance"].keys() == checkpoint.provenance().keys()
         sources = [checkpoint.load_weights(name)[0]["weights"]["sha256"] for name in (first, second)]
         assert [end["sha256"] for end in card["interpolated"]["between"]] == sources
 
@@ -124,8 +129,9 @@ class TestAdjust:
         card, weights = checkpoint.load_weights(out)
         before, same = checkpoint.load_weights(folders / folder)
         source = {"name": str(folders / folder), "sha256": before["weights"]["sha256"]}
+        assert card["adjusted"].pop("provenance").keys() == checkpoint.provenance().keys()
         assert card["adjusted"] == {"factor": 0.25, "no_drift": False, "from": source}
-        assert card["meta_epochs"] == before["meta_epochs"]
+        assert (card["meta_epochs"], card["provenance"]) == (before["meta_epochs"], TRAINED)
         changed = [name for name in same if not (weights[name] == same[name]).all()]
         assert changed == ([STEP_SIZE] if architecture == "L2O-Scale" else [])
         assert {value.dtype for value in weights.values()} == {np.dtype("float32")}
@@ -206,6 +212,7 @@ class TestAdjust:
     def test_factors_are_multiplied(self, folders):
         assert adjust(folders / "adjusted", "--factor=0.5", f"--output={folders / 'out'}") == 0
         card = checkpoint.load_weights(folders / "out")[0]
+        del card["adjusted"]["provenance"]
         assert card["adjusted"] == {"factor": 2.0, "no_drift": True, "from": {"name": "runs/this"}}
         assert card["architecture"]["scale"] == 0.005
 
