@@ -1,5 +1,6 @@
 """Everything that is registered keeps its contract, and nothing is left unregistered."""
 
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -31,10 +32,12 @@ SMALL = {"vgg16": {"blocks": ((4, 4), (4,), (4,), (4,), (4,))}, "confocal_micros
 
 
 def problem_of(name: str) -> Problem:
-    """A registered problem with embedded data and, where there are any, small minibatches."""
+    """A registered problem with the test images of the embedded data and, where there are any, small minibatches."""
     small = {"batch_size": 8} if "batch_size" in inspect.signature(PROBLEMS[name]).parameters else {}
-    return make_problem(name, data="embedded", **small, **SMALL.get(name, {}))
+    return make_problem(name, mode="test", data="embedded", **small, **SMALL.get(name, {}))
 
+
+optimizer_of = functools.cache(make_optimizer)
 
 WITHOUT_DATA = [name for name in PROBLEMS if "data_options" not in inspect.signature(PROBLEMS[name]).parameters]
 CALM = [name for name in WITHOUT_DATA if PROBLEMS[name].__module__ == "problems.analytic"]  # one rate suits all rules
@@ -97,8 +100,7 @@ def test_every_rule_descends_on_every_calm_problem(name, problem):
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("name", CELLS)
 def test_every_architecture_runs_on_every_problem(name, problem):
-    optimizer, problem = make_optimizer(name), problem_of(problem)
-    contracts.check_runs(optimizer, problem)
+    contracts.check_runs(optimizer_of(name), problem_of(problem))
 
 
 class TestNothingIsMissing:

@@ -117,4 +117,5 @@ def _without_drift(optimizer: Optimizer, name: str, weights: Weights) -> tuple[W
 
 def at_rest(cell: keras.layers.Layer, steps: int = STEPS_TO_REST) -> np.ndarray:
     """`[10]`: the last updates of `steps` in which a coordinate has no gradient."""
-    return keras.layers.RNN(cell, return_sequences=True)(tf.zeros([1, steps, 1])).numpy()[0, -10:, 0]
+    sequence = keras.layers.RNN(cell, return_sequences=True)
+    return tf.function(sequence, autograph=False)(tf.zeros([1, steps, 1])).numpy()[0, -10:, 0]

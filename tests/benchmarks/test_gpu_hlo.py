@@ -29,7 +29,7 @@ COUNTS = {"mnist": (1, 3), "mnist_deeper": (1,)}
 """Problem -> K, optimizees side by side."""
 
 
-@pytest.fixture(scope="module", params=COUNTS)
+@pytest.fixture(scope="module", params=["mnist", pytest.param("mnist_deeper", marks=needs_jax)])
 def exported(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hlo")
     with pytest.MonkeyPatch.context() as patch:

@@ -1,6 +1,7 @@
 """A comparison that is cut off keeps what was done, and the same command does the rest."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -21,10 +22,10 @@ def uninterrupted(tmp_path_factory):
     return dict(np.load(folder / "curves.npz"))
 
 
-@pytest.fixture
-def cut(tmp_path, monkeypatch):
-    """Ctrl-C in the third of four evaluations; afterwards, `begun` counts."""
-    begun, really = [], evaluation.evaluate
+@pytest.fixture(scope="module")
+def cut_off(tmp_path_factory):
+    """The folder after Ctrl-C in the third of four evaluations."""
+    folder, begun, really = tmp_path_factory.mktemp("cut"), [], evaluation.evaluate
 
     def evaluate_(problem, optimizer, *args, **options):
         begun.append(f"{problem.name}/{optimizer.name}")
@@ -32,11 +33,25 @@ def cut(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return really(problem, optimizer, *args, **options)
 
-    monkeypatch.setattr(evaluation, "evaluate", evaluate_)
-    call = scripts.call(evaluate, "--optimizer=Adam,SGD", *OPTIONS, f"--output_dir={tmp_path}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "evaluate", evaluate_)
+        call = scripts.call(evaluate, "--optimizer=Adam,SGD", *OPTIONS, f"--output_dir={folder}")
     assert call.code == 130
-    assert begun.pop() == "digits/Adam"
-    return tmp_path, begun
+    assert begun[2:] == ["digits/Adam"]
+    return folder
+
+
+@pytest.fixture
+def cut(cut_off, tmp_path, monkeypatch):
+    """A copy of that folder, and what is evaluated from now on."""
+    begun, really = [], evaluation.evaluate
+
+    def evaluate_(problem, optimizer, *args, **options):
+        begun.append(f"{problem.name}/{optimizer.name}")
+        return really(problem, optimizer, *args, **options)
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluate_)
+    return shutil.copytree(cut_off, tmp_path / "cut"), begun
 
 
 def test_what_was_done_is_there(cut, uninterrupted):
@@ -49,10 +64,9 @@ def test_what_was_done_is_there(cut, uninterrupted):
 
 def test_the_same_command_does_the_rest(cut, uninterrupted):
     folder, begun = cut
-    begun[:] = ["", "", ""]
     again = scripts.call(evaluate, "--optimizer=Adam,SGD", *OPTIONS, f"--output_dir={folder}")
     assert again.code == 0 and "Continuing: 2 of 4 evaluations are done." in again.err
-    assert begun[3:] == ["digits/Adam", "digits/SGD"]
+    assert begun == ["digits/Adam", "digits/SGD"]
     curves, record = dict(np.load(folder / "curves.npz")), json.loads((folder / "summary.json").read_text())
     assert record["complete"] is True and len(record["results"]) == 4 and curves.keys() == uninterrupted.keys()
     for name, losses in curves.items():
@@ -74,8 +88,7 @@ def test_other_settings_or_weights_begin_anew(cut):
 
 
 def test_what_would_be_lost_is_not_replaced(cut):
-    folder, begun = cut
-    begun[:] = ["", "", ""]
+    folder, _ = cut
     before = (folder / "summary.json").read_bytes()
     answer = scripts.refused(evaluate, "--optimizer=Adagrad", *OPTIONS, f"--output_dir={folder}")
     assert "an unfinished evaluation of simple/Adam, simple/SGD. Use the same command" in answer
@@ -115,9 +128,8 @@ def test_curves_of_another_comparison_are_not_taken(cut, monkeypatch):
 
 def test_a_smaller_comparison_that_lacks_nothing_is_complete(cut):
     folder, begun = cut
-    begun[:] = ["", "", ""]
     options = (*OPTIONS[1:], "--problem=simple")
     assert scripts.call(evaluate, "--optimizer=Adam", *options, f"--output_dir={folder}").code == 0
     record = json.loads((folder / "summary.json").read_text())
-    assert record["complete"] is True and len(record["results"]) == 1 and len(begun) == 3
+    assert record["complete"] is True and len(record["results"]) == 1 and begun == []
     assert set(np.load(folder / "curves.npz")) == {"simple/Adam", "simple/data"}

@@ -177,19 +177,21 @@ def test_xla_agrees():
     np.testing.assert_allclose(results[1], results[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("side_by_side", [1, 5])
-def test_runs_do_not_depend_on_how_many_take_place_at_the_same_time(side_by_side, monkeypatch):
-    """Five runs: one after the other, three at a time (one and twice two), or as many as there are."""
+@pytest.mark.parametrize(("num_runs", "side_by_side", "cores"), [(5, 1, 3), (4, 2, 16)])
+def test_runs_do_not_depend_on_how_many_take_place_at_the_same_time(num_runs, side_by_side, cores, monkeypatch):
+    """One after the other, or five runs on three cores (one and twice two), or two pairs, on more cores than pairs."""
     student, _ = tiny.random_student(3, layers=(3,))
-    options = {"num_runs": 5, "num_steps": 8, "window": WINDOW, "full_period": WINDOW, "side_by_side": side_by_side}
+    options = {"num_runs": num_runs, "side_by_side": side_by_side}
     found = []
-    for cores in (1, 3, 16):
-        monkeypatch.setattr(devices, "cores", lambda cores=cores: cores)
-        found.append(evaluate(tiny.perceptron(), student, SEED, **options))
-    for other in found[1:]:
-        np.testing.assert_array_equal(other.losses, found[0].losses)
-        np.testing.assert_array_equal(other.full["loss"], found[0].full["loss"])
-    assert len(np.unique(found[0].losses[:, -1])) == 5
+    for count in (1, cores):
+        monkeypatch.setattr(devices, "cores", lambda count=count: count)
+        found.append(
+            evaluate(tiny.perceptron(), student, SEED, num_steps=8, window=WINDOW, full_period=WINDOW, **options)
+        )
+    one, other = found
+    np.testing.assert_array_equal(other.losses, one.losses)
+    np.testing.assert_array_equal(other.full["loss"], one.full["loss"])
+    assert len(np.unique(one.losses[:, -1])) == num_runs
 
 
 def test_progress_and_time():

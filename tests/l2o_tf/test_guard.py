@@ -191,14 +191,3 @@ def test_without_the_loss_there_is_no_guard():
         optimizer.apply([tf.constant([1.0])], [variable])
     with pytest.raises(ValueError, match="without a guard"):
         LearnedOptimizer("RNNprop-CL-IL").guard_report()
-
-
-def test_a_guard_of_two_replicas():
-    script = fit.MIRRORED.replace(
-        'LearnedOptimizer("RNNprop-CL-IL")', f'LearnedOptimizer("RNNprop-CL-IL", -1.0, guard={QUICK})'
-    )
-    script = script.replace(
-        "    return [v",
-        '    assert optimizer.guard_report() == {"fallback": 7, "adam_from": "start", "rescues": 0}\n    return [v',
-    )
-    fit.run_script(script)

@@ -3,7 +3,6 @@
 import functools
 
 import numpy as np
-import pytest
 
 import evaluate
 from l2o_tf import comparison, evaluation, halfway
@@ -37,15 +36,14 @@ def run(optimizer, path, *, cut_after=None, of="this", problem="quadratic", **op
     return found, told
 
 
-@pytest.mark.parametrize("kind", ["adam", "L2O-Scale"])
-def test_it_ends_bit_for_bit_the_same(tmp_path, kind):
-    optimizer = make_optimizer(kind)
+def test_it_ends_bit_for_bit_the_same(tmp_path):
+    """Of L2O-Scale, whose state has parts of all shapes."""
+    optimizer = make_optimizer("L2O-Scale")
     whole, told = run(optimizer, tmp_path / "whole")
     assert told == [500, 1000, 1300]
     assert run(optimizer, tmp_path / "cut", cut_after=500)[1] == [500]
-    assert run(optimizer, tmp_path / "cut", cut_after=1000)[1] == [1000]
     found, told = run(optimizer, tmp_path / "cut")
-    assert told == [1300]
+    assert told == [1000, 1300]
     np.testing.assert_array_equal(found.losses, whole.losses)
     assert found.seconds > 0
 

@@ -14,25 +14,26 @@ from tests.l2o_tf import tiny
 from tests.l2o_tf.test_meta_gradient import STEPS, Run
 
 
+def both(trajectory):
+    """An objective of the losses and of the updates, so that both have a cotangent."""
+    return total(trajectory.losses) + half_mean_squared_error(0.1, trajectory.updates)
+
+
 @pytest.mark.parametrize("xla", [None, "update", "window"])
 def test_a_window_may_be_replayed_in_blocks(xla, monkeypatch):
-    """Of 20 coordinates, of which the last one overlaps: 53 are 20 + 20 + 13. And with two objectives."""
+    """Of 20 coordinates, of which the last one overlaps: 53 are 20 + 20 + 13."""
     run = Run()
     batches = run.batches[: STEPS + 1]
     monkeypatch.setattr(pull_back, "REPLAYED_AT_ONCE", 1)
-    for objective in (lambda t: total(t.losses), lambda t: half_mean_squared_error(0.1, t.updates)):
-        options = {"objective": objective, "record": True}
-        monkeypatch.setattr(pull_back, "MAX_BYTES", 2**30)
-        kept = unroll.meta_gradient(run.loss_fn, run.student, run.state, batches, **options)
-        monkeypatch.setattr(pull_back, "MAX_BYTES", 2 * 20 * STEPS * 2 * (4 + 3) * 8)
-        assert pull_back.replayed_size(run.student.loop(), run.state.optimizer, tiny.SIZE, STEPS) == 20
-        replayed = tf.function(
-            lambda state, batches, options=options: unroll.meta_gradient(
-                run.loss_fn, run.student, state, batches, xla=xla, **options
-            ),
-            autograph=False,
-        )(run.state, batches)
-        tiny.assert_gradients(replayed[1], run.named(kept[1]), rtol=1e-12)
+    options = {"objective": both, "record": True}
+    kept = unroll.meta_gradient(run.loss_fn, run.student, run.state, batches, **options)
+    monkeypatch.setattr(pull_back, "MAX_BYTES", 2 * 20 * STEPS * 2 * (4 + 3) * 8)
+    assert pull_back.replayed_size(run.student.loop(), run.state.optimizer, tiny.SIZE, STEPS) == 20
+    replayed = tf.function(
+        lambda state, batches: unroll.meta_gradient(run.loss_fn, run.student, state, batches, xla=xla, **options),
+        autograph=False,
+    )(run.state, batches)
+    tiny.assert_gradients(replayed[1], run.named(kept[1]), rtol=1e-12)
 
 
 @pytest.mark.parametrize("shares", [3, 16])
@@ -43,20 +44,19 @@ def test_the_backward_pass_may_take_blocks_at_the_same_time(shares, monkeypatch)
     monkeypatch.setattr(run.student, "loop", lambda: loop._replace(blocks=loop.blocks._replace(cached=16)))
     monkeypatch.setattr(pull_back, "SHARES", shares)
     batches = run.batches[: STEPS + 1]
-    for objective in (lambda t: total(t.losses), lambda t: half_mean_squared_error(0.1, t.updates)):
-        expected, *rest = (
-            tf.function(
-                lambda state, batches, xla=xla, objective=objective: unroll.meta_gradient(
-                    run.loss_fn, run.student, state, batches, objective, record=True, xla=xla
-                )[1],
-                autograph=False,
-            )
-            for xla in (None, "window", "update")
+    expected, *rest = (
+        tf.function(
+            lambda state, batches, xla=xla: unroll.meta_gradient(
+                run.loss_fn, run.student, state, batches, both, record=True, xla=xla
+            )[1],
+            autograph=False,
         )
-        for compiled in rest:
-            found, again = compiled(run.state, batches), compiled(run.state, batches)
-            tiny.assert_gradients(found, run.named(expected(run.state, batches)), rtol=1e-9)
-            assert all(np.array_equal(one, two) for one, two in zip(found, again, strict=True))
+        for xla in (None, "window", "update")
+    )
+    for compiled in rest:
+        found, again = compiled(run.state, batches), compiled(run.state, batches)
+        tiny.assert_gradients(found, run.named(expected(run.state, batches)), rtol=1e-9)
+        assert all(np.array_equal(one, two) for one, two in zip(found, again, strict=True))
 
 
 @pytest.mark.parametrize(("size", "jit_compile"), [(53, False), (20, False), (20, True)])
@@ -64,24 +64,23 @@ def test_states_may_be_kept_in_blocks(size, jit_compile):
     """Two windows, the second from the first one's state; one block of all, and blocks that overlap."""
     run = Run()
     blocked = Blocked(run.student, size)
-    for objective in (lambda t: total(t.losses), lambda t: half_mean_squared_error(0.1, t.updates)):
-        plain, in_blocks = (
-            tf.function(
-                lambda state, batches, student=student, objective=objective: unroll.meta_gradient(
-                    run.loss_fn, student, state, batches, objective, record=True
-                ),
-                jit_compile=jit,
-                autograph=False,
-            )
-            for student, jit in ((run.student, False), (blocked, jit_compile))
+    plain, in_blocks = (
+        tf.function(
+            lambda state, batches, student=student: unroll.meta_gradient(
+                run.loss_fn, student, state, batches, both, record=True
+            ),
+            jit_compile=jit,
+            autograph=False,
         )
-        own, others = run.state, unroll.initial_state(blocked, run.state.params, make_seed(0))
-        for batches in (run.batches[: STEPS + 1], run.batches[1 : STEPS + 2]):
-            _, expected, own, trajectory = plain(own, batches)
-            _, found, others, blocks = in_blocks(others, batches)
-            np.testing.assert_allclose(blocks.losses, trajectory.losses, rtol=1e-10)
-            np.testing.assert_allclose(blocks.updates, trajectory.updates, rtol=1e-9, atol=1e-12)
-            tiny.assert_gradients(found, run.named(expected), rtol=1e-9)
+        for student, jit in ((run.student, False), (blocked, jit_compile))
+    )
+    own, others = run.state, unroll.initial_state(blocked, run.state.params, make_seed(0))
+    for batches in (run.batches[: STEPS + 1], run.batches[1 : STEPS + 2]):
+        _, expected, own, trajectory = plain(own, batches)
+        _, found, others, blocks = in_blocks(others, batches)
+        np.testing.assert_allclose(blocks.losses, trajectory.losses, rtol=1e-10)
+        np.testing.assert_allclose(blocks.updates, trajectory.updates, rtol=1e-9, atol=1e-12)
+        tiny.assert_gradients(found, run.named(expected), rtol=1e-9)
 
 
 @pytest.mark.parametrize("num_steps", [200, 500, 1000, 20_000])

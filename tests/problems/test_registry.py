@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -17,7 +18,8 @@ def test_the_readme_counts_them():
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_every_problem_keeps_the_contract(name):
+def test_every_problem_as_it_is_by_default(name):
+    """`test_contracts.py` checks it with small minibatches, and compiled."""
     small = {"vgg16": {"blocks": [[4]] * 5, "batch_size": 4}, "confocal_microscopy_3d": {"size": 8}}
     problem = make_problem(name, data="embedded", **small.get(name, {}))
     assert problem.name == name
@@ -26,9 +28,8 @@ def test_every_problem_keeps_the_contract(name):
     batches = problem.sample(make_seed(1), 4)
     assert all(leaf.shape[0] == 4 for leaf in tf.nest.flatten(batches))
     batch = tf.nest.map_structure(lambda leaf: leaf[0], batches)
-    loss = tf.function(problem.loss, jit_compile=True)(params, constants, batch)
-    assert loss.shape == [] and loss.dtype == tf.float32
-    tf.debugging.assert_near(loss, problem.loss(params, constants, batch), rtol=1e-5)
+    loss = problem.loss(params, constants, batch)
+    assert loss.shape == [] and loss.dtype == tf.float32 and np.isfinite(loss)
     assert (problem.data is None) == (problem.evaluate is None)
     assert inspect.getdoc(PROBLEMS[name])
 

@@ -1,6 +1,7 @@
 """The commands that make weights of others."""
 
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -50,8 +51,14 @@ TRAINED = {"commit": "that of the training"}
 
 
 @pytest.fixture
-def folders(tmp_path):
+def folders(made, tmp_path):
+    return shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """Two of one architecture, which are 0 and 4; one of another, one with another scale, and one that was adjusted."""
+    folder = tmp_path_factory.mktemp("made")
     for name, architecture, value in (
         ("first", "L2O-DM", 0.0),
         ("second", "L2O-DM", 4.0),
@@ -71,8 +78,8 @@ def folders(tmp_path):
         card["provenance"] = TRAINED
         if name == "adjusted":
             card["adjusted"] = {"factor": 4.0, "no_drift": True, "from": {"name": "runs/this"}}
-        checkpoint.save_weights(tmp_path / name, weights, card)
-    return tmp_path
+        checkpoint.save_weights(folder / name, weights, card)
+    return folder
 
 
 class TestInterpolate:

@@ -89,7 +89,7 @@ def test_a_processor_shares_them_and_a_gpu_takes_them_together(size, calls, monk
 
 
 def test_both_ways_are_one_lesson(monkeypatch):
-    student = make_optimizer("L2O-DM", {"seed": 1})
+    student = make_optimizer("L2O-DM", {"seed": 1, "layers": [3]})
     options = {"problem": "quadratic", "meta_batch_size": 3, "imitation": True, "teachers": "adam"}
     problem = make_problem("quadratic")
     found = []
