@@ -55,7 +55,7 @@ def assert_means(found, expected, names, rtol):
     ids=["first order, XLA", "second derivatives"],
 )
 def test_own_trajectories(options):
-    student, weights = tiny.random_student(1, (4, 3), spread=3.0, dtype="float64")
+    student, weights = tiny.random_student(1, (3,), spread=3.0, dtype="float64")
     options = {**options, "objective": OBJECTIVES[options["objective"]]}
     expected = separate(own_trajectory(tiny.perceptron(4, tf.float64), student, **options))
     found = together(own_trajectory(tiny.perceptron(4, tf.float64), student, meta_batch_size=K, **options))
@@ -64,7 +64,7 @@ def test_own_trajectories(options):
 
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_imitation(distance):
-    student, weights = tiny.random_student(1, (4, 3), spread=3.0, dtype="float64")
+    student, weights = tiny.random_student(1, (3,), spread=3.0, dtype="float64")
     problem, options = tiny.perceptron(4, tf.float64), {"distance": DISTANCES[distance], "teacher_steps": 2}
     expected = separate(imitation(problem, student, adam(0.1), **options))
     found = together(imitation(problem, student, adam(0.1), meta_batch_size=K, **options))
@@ -73,7 +73,7 @@ def test_imitation(distance):
 
 def test_mean_of():
     """For students whose coordinates depend on each other, and for several optimizers that share a trajectory."""
-    student, weights = tiny.random_student(1, (4, 3), spread=3.0, dtype="float64")
+    student, weights = tiny.random_student(1, (3,), spread=3.0, dtype="float64")
     lesson = self_improving(tiny.perceptron(4, tf.float64), student, [adam(0.1)], objective=OBJECTIVES["sum"])
     assert_means(together(mean_of(lesson, K)), separate(lesson), weights, 1e-10)
 
@@ -90,7 +90,7 @@ def test_a_processor_shares_them_and_a_gpu_takes_them_together(size, calls, monk
 
 def test_both_ways_are_one_lesson(monkeypatch):
     student = make_optimizer("L2O-DM", {"seed": 1, "layers": [3]})
-    options = {"problem": "quadratic", "meta_batch_size": 3, "imitation": True, "teachers": "adam"}
+    options = {"problem": "quadratic", "meta_batch_size": 2, "imitation": True, "teachers": "adam"}
     problem = make_problem("quadratic")
     found = []
     for has_gpu in (False, True):
@@ -110,7 +110,7 @@ def test_a_student_that_cannot_is_refused():
         own_trajectory(tiny.perceptron(4), make_optimizer("L2O-Scale"), objective=OBJECTIVES["sum"], meta_batch_size=2)
 
 
-@pytest.mark.parametrize("optimizer", [adam(0.05), tiny.random_student(1, (4, 3))[0]], ids=["adam", "L2O-DM"])
+@pytest.mark.parametrize("optimizer", [adam(0.05), tiny.random_student(1, (3,))[0]], ids=["adam", "L2O-DM"])
 def test_evaluation(optimizer):
     """Every run is what it is by itself, over several windows and with its measurements of all data."""
     options = {"num_runs": 4, "num_steps": 12, "window": 4, "full_period": 4}
