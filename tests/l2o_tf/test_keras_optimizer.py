@@ -1,5 +1,6 @@
 """A trained optimizer in Keras's own training loop: the same as in our unroll, and saved and continued exactly."""
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -23,9 +24,8 @@ Y = (X @ ROWS.normal(size=[6, 3])).argmax(1).astype(np.int32)
 
 
 def model_of(seed=1, **options):
-    keras.utils.set_random_seed(seed)
-    layers = [keras.Input((6,)), keras.layers.Dense(5, "tanh", **options), keras.layers.Dense(3)]
-    return keras.Sequential(layers)
+    random.seed(seed)  # where Keras's initializers take their seeds from
+    return keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, "tanh", **options), keras.layers.Dense(3)])
 
 
 def compiled(optimizer, model=None, jit_compile=False):
@@ -64,8 +64,8 @@ def test_the_same_losses_as_in_our_own_unroll(name, steps):
 
     learned = load_optimizer(name)[0]
     state = unroll.UnrollState(params, learned.initial_state(params, make_seed(5)))
-    run = tf.function(lambda state: unroll.unroll(loss_fn, learned, state, tf.zeros([steps + 1]))[1].losses)
-    ours = run(state)
+    window = tf.function(lambda state: unroll.unroll(loss_fn, learned, state, tf.zeros([steps + 1])), autograph=False)
+    ours = window(state)[1].losses
     theirs = []
     for _ in range(steps):
         model.reset_metrics()  # else the mean over steps
