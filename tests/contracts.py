@@ -195,7 +195,7 @@ def check_descends(optimizer: Optimizer, problem: Problem, steps: int = 200) -> 
 
 
 def check_problem(problem: Problem) -> None:
-    """Pure functions of a seed; a loss with finite gradients that compiles once, and where it may be with XLA too."""
+    """Pure functions of a seed; a loss with finite gradients that compiles, with XLA too, once."""
     params, constants = problem.init(SEED)
     batches = problem.sample(SEED, 3)
     for function, expected in ((problem.init, (params, constants)), (lambda s: problem.sample(s, 3), batches)):
@@ -236,12 +236,11 @@ def _check_loss(problem, params, constants, batches):
         assert np.isfinite(grads[name]).all(), f"the gradient of {name} is not finite"
     plain(params, second)
     assert plain.experimental_get_tracing_count() == 1
-    if problem.xla:
-        _check_xla(value_and_grad, params, (first, second), loss, grads)
+    _check_xla(value_and_grad, params, (first, second), loss, grads)
 
 
 def _check_xla(value_and_grad, params, batches, loss, grads):
-    """XLA, which may compile this loss into a loop, has the same numbers."""
+    """The same numbers, also where `Problem.xla` says that it is slower so."""
     xla = tf.function(value_and_grad, jit_compile=True, autograph=False)
     xla_loss, xla_grads = xla(params, batches[0])
     np.testing.assert_allclose(xla_loss, loss, rtol=1e-5)

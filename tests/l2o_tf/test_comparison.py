@@ -22,19 +22,26 @@ def uninterrupted(tmp_path_factory):
     return dict(np.load(folder / "curves.npz"))
 
 
-@pytest.fixture(scope="module")
-def cut_off(tmp_path_factory):
-    """The folder after Ctrl-C in the third of four evaluations."""
-    folder, begun, really = tmp_path_factory.mktemp("cut"), [], evaluation.evaluate
+def noted(patch, cut_at=None):
+    """A list of what is evaluated from now on; Ctrl-C when it is so long."""
+    begun, really = [], evaluation.evaluate
 
     def evaluate_(problem, optimizer, *args, **options):
         begun.append(f"{problem.name}/{optimizer.name}")
-        if len(begun) == 3:
+        if len(begun) == cut_at:
             raise KeyboardInterrupt
         return really(problem, optimizer, *args, **options)
 
+    patch.setattr(evaluation, "evaluate", evaluate_)
+    return begun
+
+
+@pytest.fixture(scope="module")
+def cut_off(tmp_path_factory):
+    """The folder after Ctrl-C in the third of four evaluations."""
+    folder = tmp_path_factory.mktemp("cut")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "evaluate", evaluate_)
+        begun = noted(patch, cut_at=3)
         call = scripts.call(evaluate, "--optimizer=Adam,SGD", *OPTIONS, f"--output_dir={folder}")
     assert call.code == 130
     assert begun[2:] == ["digits/Adam"]
@@ -44,14 +51,7 @@ def cut_off(tmp_path_factory):
 @pytest.fixture
 def cut(cut_off, tmp_path, monkeypatch):
     """A copy of that folder, and what is evaluated from now on."""
-    begun, really = [], evaluation.evaluate
-
-    def evaluate_(problem, optimizer, *args, **options):
-        begun.append(f"{problem.name}/{optimizer.name}")
-        return really(problem, optimizer, *args, **options)
-
-    monkeypatch.setattr(evaluation, "evaluate", evaluate_)
-    return shutil.copytree(cut_off, tmp_path / "cut"), begun
+    return shutil.copytree(cut_off, tmp_path / "cut"), noted(monkeypatch)
 
 
 def test_what_was_done_is_there(cut, uninterrupted):

@@ -158,8 +158,9 @@ def climbing(jit_compile=False):
     return fit.compiled(LearnedOptimizer("RNNprop-CL-IL", -1.0, guard=QUICK), jit_compile=jit_compile)
 
 
-def test_in_keras_adam_goes_on_from_the_start(caplog):
-    guarded = climbing(jit_compile=True)
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_in_keras_adam_goes_on_from_the_start(jit_compile, caplog):
+    guarded = climbing(jit_compile)
     begin = [v.numpy() for v in guarded.trainable_variables]
     with caplog.at_level("WARNING", "absl"):
         fit.train(guarded, epochs=2)
