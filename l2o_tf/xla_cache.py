@@ -1,12 +1,13 @@
 """What XLA has compiled is kept on disk, so that the next process need not compile it again.
 
-TensorFlow offers the cache and keys it by program and device, but not by processor, and its CPU entries are machine
-code. So each processor has a folder of its own, for home directories that several machines share::
+TensorFlow offers the cache and keys it by program and device, but neither by processor nor by `XLA_FLAGS`, and its CPU
+entries are machine code. So each processor has a folder of its own, for home directories that several machines share,
+and so have other flags, which would get what was compiled without them::
 
-    $XDG_CACHE_HOME/l2o_tf/xla/<TensorFlow's version>-<hash of the processor>        ($XDG_CACHE_HOME: ~/.cache)
+    $XDG_CACHE_HOME/l2o_tf/xla/<TensorFlow's version>-<hash of processor and flags>        ($XDG_CACHE_HOME: ~/.cache)
 
-`L2O_TF_XLA_CACHE` names another folder; empty, it switches the cache off. A cache directory that is already in
-`TF_XLA_FLAGS` stands. Entries are written to a temporary file and renamed; the folder may be deleted at any time.
+`L2O_TF_XLA_CACHE` names another folder for these; empty, it switches the cache off. A cache directory that is already
+in `TF_XLA_FLAGS` stands. Entries are written to a temporary file and renamed; the folder may be deleted at any time.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ def enable(environment: MutableMapping[str, str] = os.environ) -> None:
     chosen = environment.get(SETTING)
     if FLAG in given or chosen == "":
         return
-    folder = Path(chosen) if chosen else _default(environment)
+    folder = (Path(chosen) if chosen else _default(environment)) / _key(environment)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -42,9 +43,12 @@ def advice(message: str, environment: MutableMapping[str, str] = os.environ) -> 
 
 
 def _default(environment: MutableMapping[str, str]) -> Path:
-    base = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    version = importlib.metadata.version("tensorflow")
-    return Path(base) / "l2o_tf" / "xla" / f"{version}-{hashlib.sha256(_processor().encode()).hexdigest()[:12]}"
+    return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "l2o_tf" / "xla"
+
+
+def _key(environment: MutableMapping[str, str]) -> str:
+    decides = _processor() + environment.get("XLA_FLAGS", "")
+    return f"{importlib.metadata.version('tensorflow')}-{hashlib.sha256(decides.encode()).hexdigest()[:12]}"
 
 
 def _processor() -> str:

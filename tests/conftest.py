@@ -18,6 +18,10 @@ from l2o_tf import xla_cache
 BESIDE = Path(__file__).resolve().parents[2] / "shared"
 """Files that may lie beside the checkout. They are never needed: a test that wants them is skipped without them."""
 
+QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+"""`XLA_FLAGS` where there are none: XLA compiles most programs once here, for a few steps. They are the same programs,
+by LLVM without its optimizations. `.ci/run` tests them as users have them: `XLA_FLAGS= make test`."""
+
 
 def _environment() -> None:
     """Set before TensorFlow and matplotlib are imported, which is when they read it."""
@@ -30,6 +34,7 @@ def _environment() -> None:
         threads = str(max(1, (os.cpu_count() or 1) // workers))
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", threads)
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", threads)
+    os.environ.setdefault("XLA_FLAGS", QUICK_TO_COMPILE)
     xla_cache.enable()  # a second run of the suite takes a tenth less time
 
 
