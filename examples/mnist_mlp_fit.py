@@ -9,6 +9,10 @@ Without MNIST the embedded digits take its place, and the picture says so.
 
 import argparse
 
+from l2o_tf import console
+
+console.import_tensorflow()  # without its start-up lines; before Keras, which would import it with them
+
 import keras
 from matplotlib.figure import Figure
 

@@ -10,6 +10,10 @@ folder of the run shows both.
 
 import argparse
 
+from l2o_tf import console
+
+console.import_tensorflow()  # without its start-up lines; before Keras, which would import it with them
+
 import keras
 from matplotlib.figure import Figure
 

@@ -7,24 +7,15 @@
 Importing this package loads nothing heavy; these names load what they need when they are used.
 """
 
-import importlib
-from typing import Any
+from problems.lazy import exports
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    "list_pretrained": ("l2o_tf.trained", "pretrained_names"),
-    "load": ("l2o_tf.trained", "load"),
-    "LearnedOptimizer": ("l2o_tf.keras_optimizer", "LearnedOptimizer"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _LAZY[name]
-    return getattr(importlib.import_module(module), attribute)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+__getattr__, __dir__ = exports(
+    __name__,
+    {
+        "list_pretrained": "l2o_tf.trained:pretrained_names",
+        "load": "l2o_tf.trained:load",
+        "LearnedOptimizer": "l2o_tf.keras_optimizer:LearnedOptimizer",
+    },
+)

@@ -12,13 +12,11 @@ Nothing here imports TensorFlow before it is needed, so that `--help` and a mist
 
 import contextlib
 import fcntl
-import gc
 import logging as python_logging
 import os
 import shutil
 import signal
 import sys
-import tempfile
 import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,8 +26,8 @@ from types import MappingProxyType
 from absl import app, flags, logging
 
 from l2o_tf import xla_cache
+from problems import quiet
 
-LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _WHERE = (
     "Graph execution error",
     "Detected at node",
@@ -123,12 +121,7 @@ def guarded(action: Callable[[], int], rest: list[str]) -> int:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without its start-up lines, and with XLA's cache.
-
-    Some of them are printed before `TF_CPP_MIN_LOG_LEVEL` takes effect, so stderr is held back for the duration of the
-    import; it is let go if the import fails. A level of 0 in the environment hides nothing.
-
-    Meanwhile nothing is garbage, and what is imported stays: not to look through it saves a fifth of the import.
+    """Imports TensorFlow without its start-up lines (`problems.quiet`), and with XLA's cache.
 
     TensorFlow's warning of frequent retracing is left out: it counts by the line of the source, and takes the functions
     of many optimizees, of which each is traced once, for one that is traced many times.
@@ -136,25 +129,7 @@ def import_tensorflow() -> None:
     python_logging.getLogger("tensorflow").addFilter(_is_not_about_retracing)
     if "tensorflow" not in sys.modules:
         xla_cache.enable()
-    if os.environ.setdefault(LEVEL, "3") == "0" or "tensorflow" in sys.modules:
-        return
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        stderr = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        gc.disable()
-        try:
-            import tensorflow  # noqa: F401
-
-            gc.freeze()
-        except Exception:  # not after Ctrl-C, which is no reason to read them
-            held.seek(0)
-            os.write(stderr, held.read())
-            raise
-        finally:
-            gc.enable()
-            os.dup2(stderr, 2)
-            os.close(stderr)
+    quiet.import_tensorflow()
 
 
 def make_folder(path: str, flag: str = "output_dir") -> Path:

@@ -5,135 +5,22 @@ A `Problem` (problems/base.py) is three pure functions and a name. `PROBLEMS` ha
 `Problem`, and a line in `PROBLEMS`; or a function in a file of the user's own, named `path/to/file.py:function`; or
 what `from_keras` makes of a Keras model. `PROBLEM_SETS` has sets of problems, of which each run gets one.
 docs/problems.md describes them all.
+
+Importing this package loads nothing heavy; these names load TensorFlow when they are used.
 """
 
-import difflib
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from problems.lazy import exports
 
-from problems import (
-    analytic,
-    cifar,
-    classifiers,
-    confocal,
-    convolutions,
-    from_file,
-    landscapes,
-    matmul,
-    networks,
-    synthetic,
-)
-from problems.base import DataInfo, Problem
-from problems.datasets import DataError, DataOptions
-from problems.keras_model import from_keras
-from problems.sets import PROBLEM_SETS
-from problems.transforms import sum_of
-
-__all__ = [
-    "PROBLEMS",
-    "PROBLEM_SETS",
-    "DataError",
-    "DataInfo",
-    "DataOptions",
-    "Problem",
-    "ensemble",
-    "from_keras",
-    "make_problem",
-]
-
-PROBLEMS: dict[str, Callable[..., Problem]] = {
-    "simple": analytic.simple,
-    "simple_multi_optimizer": analytic.simple_multi_optimizer,
-    "quadratic": analytic.quadratic,
-    "square_cos": analytic.square_cos,
-    "confocal_microscopy_3d": confocal.confocal_microscopy_3d,
-    "mnist": networks.mnist,
-    "mnist_relu": networks.mnist_relu,
-    "mnist_deeper": networks.mnist_deeper,
-    "digits": networks.digits,
-    **{
-        factory.__name__: factory
-        for factory in (
-            *convolutions.CONVOLUTIONS,
-            *cifar.CIFAR,
-            *synthetic.FAMILIES,
-            matmul.matmul_algorithm,
-            *classifiers.CLASSIFIERS,
-            *landscapes.LANDSCAPES,
-        )
-    },
+_EXPORTS = {
+    "PROBLEMS": "problems.registry:PROBLEMS",
+    "PROBLEM_SETS": "problems.sets:PROBLEM_SETS",
+    "DataError": "problems.datasets:DataError",
+    "DataInfo": "problems.base:DataInfo",
+    "DataOptions": "problems.datasets:DataOptions",
+    "Problem": "problems.base:Problem",
+    "ensemble": "problems.registry:ensemble",
+    "from_keras": "problems.keras_model:from_keras",
+    "make_problem": "problems.registry:make_problem",
 }
-"""Name -> factory. A factory with the parameters `mode` and `data_options` is one that has data."""
-
-
-def make_problem(
-    name: str,
-    *,
-    mode: str = "train",
-    data: str = "auto",
-    data_dir: str | None = None,
-    split: str = "original",
-    **options,
-) -> Problem:
-    """Makes a registered problem, or one of the user's own.
-
-    The four named options are for any problem, so that a caller can pass on `--data`, `--data_dir` and `--split`
-    whatever the problem is; problems without data take no notice of them.
-
-    Args:
-        name: a key of `PROBLEMS`, or `path/to/file.py:function`, see `problems.from_file`.
-        mode: `"train"` (default) for meta-training, `"test"` for evaluation.
-        data: `"auto"` (default), `"tfds"` or `"embedded"`; see `DataOptions`.
-        data_dir: folder of TFDS; see `DataOptions`.
-        split: `"original"` (default), `"train"` or `"test"`; see `DataOptions`.
-        **options: options of that problem's factory, e.g. `batch_size=64`.
-
-    Raises:
-        ValueError: on an unknown name or option (with the names that are close), a value that its factory refuses, or a
-            file or function that cannot be used.
-        DataError: a ValueError; if the data cannot be had.
-    """
-    if name in PROBLEM_SETS:
-        raise ValueError(
-            f"Received problem {name!r}, which is a set of {len(PROBLEM_SETS[name])}, "
-            "expected the name of one problem. A function in a file may return one of its members, "
-            f"`PROBLEM_SETS[{name!r}][0].make()`."
-        )
-    if name not in PROBLEMS and not from_file.is_file(name):
-        raise ValueError(f"Received problem {name!r}, expected {_suggest(name, PROBLEMS)}.")
-    factory = PROBLEMS[name] if name in PROBLEMS else from_file.factory(name)
-    accepted = set(inspect.signature(factory).parameters)
-    own = accepted - {"mode", "data_options"}
-    for option in options:
-        if option not in own:
-            raise ValueError(f"Received option {option!r} for problem {name!r}, expected {_suggest(option, own)}.")
-    for_all = {"mode": mode, "data_options": DataOptions(data, data_dir, split)}
-    return factory(**options, **{key: value for key, value in for_all.items() if key in accepted})
-
-
-def ensemble(problems: Sequence[Mapping[str, Any]], weights: Sequence[float] | None = None) -> Problem:
-    """DeepMind's ensemble: `f(θ) = Σ_k w_k f_k(θ_k)` of registered problems.
-
-    >>> ensemble([{"name": "simple", "options": {}}, {"name": "quadratic", "options": {"batch_size": 5}}], [1.0, 0.5])
-
-    Args:
-        problems: `{"name": ..., "options": {...}}` of each problem; none may have data.
-        weights: w_k; default: all 1.
-
-    Raises:
-        ValueError: if there is no problem or not one weight for each, or as `make_problem` and `sum_of` do.
-    """
-    for problem in problems:
-        if "name" not in problem or set(problem) - {"name", "options"}:
-            raise ValueError(f"Received {dict(problem)} in an ensemble, expected a 'name' and perhaps 'options'.")
-    made = [make_problem(problem["name"], **problem.get("options", {})) for problem in problems]
-    return sum_of(made, weights)._replace(name="ensemble")
-
-
-def _suggest(name: str, known: Iterable[str]) -> str:
-    """`one of a, b (did you mean a?)`."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names)
-    listed = f"one of {', '.join(names)}" if names else "none"
-    return listed + (f" (did you mean {' or '.join(close)}?)" if close else "")
+__all__ = list(_EXPORTS)
+__getattr__, __dir__ = exports(__name__, _EXPORTS)

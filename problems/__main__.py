@@ -6,9 +6,10 @@ python -m problems --problem=nas --plot         # Adam's losses and a minibatch,
 
 import argparse
 import math
-import os
 import sys
 from pathlib import Path
+
+from problems import quiet
 
 _OF_THE_PLOT = {"num_steps": 200, "learning_rate": 0.01, "seed": 0, "output": None}
 
@@ -47,7 +48,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 
 def main(values: argparse.Namespace) -> int:
     """Prints the table, the line of one problem, or draws it."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet.import_tensorflow()
     from problems import gallery, make_problem
 
     if not values.problem:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from absl import flags
 
 from l2o_tf import console
+from problems import quiet
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,7 +51,7 @@ def start(script: str, *arguments: str, **environment: str) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={name: value for name, value in os.environ.items() if name != console.LEVEL} | environment,
+        env={name: value for name, value in os.environ.items() if name != quiet.LEVEL} | environment,
     )
 
 

@@ -31,6 +31,7 @@ def test_a_perceptron_in_fit(tmp_path):
     command = [sys.executable, "-m", "examples.mnist_mlp_fit", *given]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "oneDNN" not in done.stderr, "a start-up line of TensorFlow"
     assert file.stat().st_size > 10_000
     losses = [float(line.split()[-1]) for line in done.stdout.splitlines() if "mean loss of the last 50" in line]
     assert losses[0] > 2.2 > losses[1] > 0

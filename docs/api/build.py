@@ -20,7 +20,8 @@ PACKAGES = ("l2o_tf", "problems")
 
 
 def name_submodules(package: ModuleType) -> None:
-    """Adds the submodules to `__all__`, where there is one, all the way down."""
+    """Adds the submodules to `__all__`, where there is one, all the way down; loads what is loaded when it is used."""
+    vars(package).update({name: getattr(package, name) for name in getattr(package, "__all__", [])})
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         name = module.name.rpartition(".")[2]
         if name != "__main__" and name not in getattr(package, "__all__", [name]):

@@ -1,14 +1,24 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from problems import PROBLEM_SETS, PROBLEMS, __main__, gallery, make_problem
+from problems import PROBLEM_SETS, PROBLEMS, __main__, gallery, make_problem, quiet
 from problems.base import fold, make_seed
+from tests import scripts
 
 
 def test_the_table_has_a_line_for_each_problem_and_each_set():
-    lines = gallery.table().splitlines()
+    """And the command prints nothing else."""
+    environment = {name: value for name, value in os.environ.items() if name != quiet.LEVEL}
+    command = [sys.executable, "-m", "problems", "--list"]
+    done = subprocess.run(command, cwd=scripts.ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines[1 : 1 + len(PROBLEMS)]] == list(PROBLEMS)
     assert [line.split()[0] for line in lines[-len(PROBLEM_SETS) :]] == list(PROBLEM_SETS)
     (nas,) = [line for line in lines if line.startswith("nas ")]

@@ -66,7 +66,8 @@ def test_every_problem_and_every_set_is_documented():
 
 def test_importing_is_light_and_the_fallback_is_loud(tmp_path):
     program = (
-        "import sys; import problems; assert 'tensorflow_datasets' not in sys.modules;"
+        "import sys; import problems; assert 'tensorflow' not in sys.modules;"
+        "import problems.sources; assert 'tensorflow_datasets' not in sys.modules;"
         "problems.sources.answers = lambda url: False;"
         "print(problems.make_problem('mnist', data_dir=sys.argv[1]).data)"
     )
