@@ -74,12 +74,12 @@ def _adjusted(adjusted: Mapping[str, Any]) -> str:
 
 
 def good_for(card: Card, results: Mapping[str, Any]) -> str:
-    """`networks like that of mnist, for up to 10,000 steps; on mnist_relu for up to 1,000`: to where it was best.
+    """`networks like that of mnist, for up to 10,000 steps; on mnist_relu for up to 1,000`: to its last gain.
 
     Where what it was trained on has not been measured, it is good there for runs as long as those of training.
     """
     problem = card["config"]["problem"]
-    best = {name: _best_step(result) for name, result in results.items()}
+    best = {name: _last_gain(result) for name, result in results.items()}
     steps = best.pop(problem, None) or horizon(card)
     kind = f"networks like that of {problem}" if card["data"] else f"problems like those of {problem}"
     others: dict[int, list[str]] = {}
@@ -90,10 +90,11 @@ def good_for(card: Card, results: Mapping[str, Any]) -> str:
     return f"{kind}, for up to {steps:,} steps{''.join(exceptions)}"
 
 
-def _best_step(result: Mapping[str, Any]) -> int | None:
-    """Step of the lowest mean; None where all runs diverged."""
+def _last_gain(result: Mapping[str, Any]) -> int | None:
+    """The first step whose mean loss is within a twentieth of the lowest; None where all runs diverged."""
     measured = [at for at in result["at"] if at["mean"] is not None]
-    return min(measured, key=lambda at: at["mean"])["step"] if measured else None
+    lowest = min((at["mean"] for at in measured), default=0.0)
+    return next((at["step"] for at in measured if at["mean"] < lowest + 0.05), None)
 
 
 def runs(card: Card) -> str:

@@ -33,7 +33,7 @@ def test_the_kept_weights_are_of_the_last_stage_that_beat_its_baseline():
     assert cards.kept_validation(card_of()) is None
 
 
-def test_it_is_good_up_to_where_it_was_best():
+def test_it_is_good_up_to_where_it_gains_no_more():
     card = card_of((10, 0, 200, 0.5), curriculum=False)
     card["config"]["problem"] = "mnist"
     assert cards.good_for(card, {}) == "networks like that of mnist, for up to 100 steps"
@@ -43,6 +43,8 @@ def test_it_is_good_up_to_where_it_was_best():
     assert cards.good_for(card, others).endswith("up to 100 steps; on mnist_relu for up to 1,000")
     both = {"mnist": {"at": at}, "mnist_relu": {"at": at[:2]}, "mnist_deeper": {"at": [*at[:1], {**at[1], "mean": 0}]}}
     assert cards.good_for(card, both).endswith("up to 1,000 steps; on mnist_deeper for up to 100")
+    idle = [{"step": step, "mean": mean} for step, mean in ((100, 0.81), (1000, 0.7), (2000, 0.66), (5000, 0.67))]
+    assert cards.good_for(card, {"mnist": {"at": at}, "nas": {"at": idle}}).endswith("; on nas for up to 1,000")
 
 
 def test_a_table_of_runs_of_different_lengths_and_data():
