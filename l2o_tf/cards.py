@@ -79,11 +79,11 @@ def good_for(card: Card, results: Mapping[str, Any]) -> str:
     Where what it was trained on has not been measured, it is good there for runs as long as those of training.
     """
     problem = card["config"]["problem"]
-    best = {name: _last_gain(result) for name, result in results.items()}
-    steps = best.pop(problem, None) or horizon(card)
+    until = {name: _last_gain(result) for name, result in results.items()}
+    steps = until.pop(problem, None) or horizon(card)
     kind = f"networks like that of {problem}" if card["data"] else f"problems like those of {problem}"
     others: dict[int, list[str]] = {}
-    for name, step in sorted(best.items()):
+    for name, step in sorted(until.items()):
         if step and (step < results[name]["at"][-1]["step"] or (problem not in results and step > steps)):
             others.setdefault(step, []).append(name)
     exceptions = [f"; on {', '.join(names)} for up to {step:,}" for step, names in sorted(others.items())]

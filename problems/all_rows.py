@@ -18,7 +18,7 @@ def mean_of_rows(
         signature: shapes and types.
     """
     whole, rest = divmod(size, batch_size)
-    function = tf.autograph.experimental.do_not_convert(function)  # as an eager `map_fn` would, per minibatch
+    function = tf.autograph.experimental.do_not_convert(function)  # else an eager `map_fn` does, for each minibatch
     total = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in signature.items()}
     if whole:
         rows = tf.reshape(tf.range(whole * batch_size), [whole, batch_size])

@@ -20,7 +20,8 @@ BESIDE = Path(__file__).resolve().parents[2] / "shared"
 
 QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 """`XLA_FLAGS` where there are none: XLA compiles most programs once here, for a few steps. They are the same programs,
-by LLVM without its optimizations. `.ci/run` tests them as users have them: `XLA_FLAGS= make test`."""
+with XLA's older code for fusions, and not optimized by LLVM. `XLA_FLAGS= make test`, which `.ci/run` does, tests them
+as users have them."""
 
 
 def _environment() -> None:
@@ -35,7 +36,7 @@ def _environment() -> None:
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", threads)
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", threads)
     os.environ.setdefault("XLA_FLAGS", QUICK_TO_COMPILE)
-    xla_cache.enable()  # a second run of the suite takes a tenth less time
+    xla_cache.enable()  # a second run of the suite compiles less
 
 
 _environment()

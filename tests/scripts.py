@@ -44,6 +44,10 @@ def refused(script, *arguments: str) -> str:
     return result.err
 
 
+def environment_without(*names: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in names}
+
+
 def start(script: str, *arguments: str, **environment: str) -> subprocess.Popen:
     """Starts `python SCRIPT ARGUMENTS` with pipes for its output."""
     return subprocess.Popen(
@@ -51,7 +55,7 @@ def start(script: str, *arguments: str, **environment: str) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={name: value for name, value in os.environ.items() if name != quiet.LEVEL} | environment,
+        env=environment_without(quiet.LEVEL) | environment,
     )
 
 

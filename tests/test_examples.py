@@ -114,9 +114,8 @@ def test_the_notebook():
         (cell,) = (cell for cell in fresh.cells if stored_size in cell.source)
         cell.source = cell.source.replace(stored_size, size)  # the same, in less time
     folder = {"metadata": {"path": str(file.parent)}}
-    notebook = NotebookClient(fresh, timeout=300, kernel_name="python3", resources=folder)
-    settings = {"XLA_FLAGS", xla_cache.FLAGS}  # not those of the tests: many steps are worth an optimized program
-    notebook.execute(env={name: value for name, value in os.environ.items() if name not in settings})
+    client = NotebookClient(fresh, timeout=300, kernel_name="python3", resources=folder)
+    client.execute(env=scripts.environment_without("XLA_FLAGS", xla_cache.FLAGS))  # many steps: optimized
 
     def kinds(notebook):
         cells = [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 
@@ -14,8 +13,7 @@ from tests import scripts
 
 def test_the_table_has_a_line_for_each_problem_and_each_set():
     """And the command prints nothing else."""
-    environment = {name: value for name, value in os.environ.items() if name != quiet.LEVEL}
-    command = [sys.executable, "-m", "problems", "--list"]
+    command, environment = [sys.executable, "-m", "problems", "--list"], scripts.environment_without(quiet.LEVEL)
     done = subprocess.run(command, cwd=scripts.ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import problems
 from problems import PROBLEM_SETS, PROBLEMS, make_problem
 from problems.base import make_seed
 
@@ -62,6 +63,13 @@ def test_an_unknown_option_is_answered_with_the_options_there_are():
 def test_every_problem_and_every_set_is_documented():
     text = (ROOT / "docs" / "problems.md").read_text()
     assert not [name for name in (*PROBLEMS, *PROBLEM_SETS) if f"`{name}`" not in text]
+
+
+def test_names_are_found_when_they_are_used():
+    assert set(problems.__all__) <= set(dir(problems))
+    assert all(getattr(problems, name) is not None for name in problems.__all__)
+    with pytest.raises(AttributeError, match="module 'problems' has no attribute 'nothing'"):
+        _ = problems.nothing
 
 
 def test_importing_is_light_and_the_fallback_is_loud(tmp_path):
