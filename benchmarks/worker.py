@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 from benchmarks.plan import Case, Settings
+from problems import quiet
 
 
 def high_water_mib() -> float:
@@ -52,6 +53,7 @@ def serve(case: Case, settings: Settings, requests, reply) -> None:
     if case.method == "jax":
         from benchmarks.peers.jax_case import prepare
     else:
+        quiet.import_tensorflow()
         from benchmarks.cases import prepare
     repetition, facts = prepare(case, settings)
     reset_high_water()

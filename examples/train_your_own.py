@@ -60,10 +60,11 @@ def main() -> None:
     """Meta-trains, trains with both, draws and prints."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--num_epochs", type=int, default=150, help="meta-epochs")
+    parser.add_argument("--num_steps", type=int, default=100, help="steps of a meta-epoch")
     parser.add_argument("--fit_epochs", type=int, default=20)
     parser.add_argument("--output_dir", default="runs/train_your_own")
     given = parser.parse_args()
-    options = {"problem": PROBLEM, "optimizer": "RNNprop", "num_steps": 100, "num_epochs": given.num_epochs}
+    options = {"problem": PROBLEM, "optimizer": "RNNprop", "num_steps": given.num_steps, "num_epochs": given.num_epochs}
     options |= {"evaluation_period": max(1, given.num_epochs // 3), "num_runs_validation": 3}
     meta_train(config.resolve(options), given.output_dir, resume=True, checkpoint_seconds=60)
 

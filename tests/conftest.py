@@ -7,6 +7,7 @@ import functools
 import gc
 import os
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +20,9 @@ BESIDE = Path(__file__).resolve().parents[2] / "shared"
 """Files that may lie beside the checkout. They are never needed: a test that wants them is skipped without them."""
 
 QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-"""`XLA_FLAGS` where there are none: XLA compiles most programs once here, for a few steps. They are the same programs,
-with XLA's older code for fusions, and not optimized by LLVM. `XLA_FLAGS= make test`, which `.ci/run` does, tests them
-as users have them."""
+"""`XLA_FLAGS` where there are none: most programs are compiled once here, for a few steps. They are the same programs,
+with XLA's older code for fusions, and not optimized: neither by LLVM, nor as graphs by TensorFlow. `XLA_FLAGS= make
+test`, which `.ci/run` does, tests them as users have them."""
 
 
 def _environment() -> None:
@@ -30,6 +31,7 @@ def _environment() -> None:
     os.environ["MPLBACKEND"] = "Agg"
     if (BESIDE / "data" / "tfds").is_dir():
         os.environ.setdefault("TFDS_DATA_DIR", str(BESIDE / "data" / "tfds"))
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads turn in circles while they wait for work
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers > 1:  # TensorFlow takes every core for each process otherwise
         threads = str(max(1, (os.cpu_count() or 1) // workers))
@@ -45,6 +47,9 @@ gc.set_threshold(50_000)  # tracing makes many objects that stay; to look throug
 
 def pytest_collection_finish() -> None:
     """What is there before the first test stays: TensorFlow and Keras."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow and os.environ["XLA_FLAGS"] == QUICK_TO_COMPILE:
+        tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     gc.freeze()
 
 

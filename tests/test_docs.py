@@ -1,6 +1,7 @@
 """The documents name only what exists: files behind links, flags, make targets. Nothing here imports TensorFlow."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def defined_flags(source: str) -> set[str]:
     return names
 
 
+@functools.cache
 def all_flags() -> set[str]:
     sources = [
         *ROOT.glob("*.py"),
