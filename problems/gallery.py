@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from problems import PROBLEM_SETS, PROBLEMS, make_problem
-from problems.base import Problem, fold, make_seed, shapes_of
+from problems.base import Params, Problem, fold, make_seed, shapes_of
 from problems.sets import takes_data
 
 _COLUMNS = ("name", "data", "tensors", "coordinates", "shapes", "source", "what it is")
@@ -41,9 +41,10 @@ def table() -> str:
     rows = [_COLUMNS]
     for name, factory in PROBLEMS.items():
         problem = make_problem(name, data="embedded")
+        shapes = shapes_of(problem)
         about = (inspect.getdoc(factory) or "").splitlines()[0]
         source = SOURCES.get(name) or SOURCES[factory.__module__]
-        rows.append((name, _data_of(name, problem), *_sizes(problem), _shapes(problem), source, about))
+        rows.append((name, _data_of(name, problem), *_sizes(shapes), _shapes(shapes), source, about))
     widths = [max(len(row[i]) for row in rows) for i in range(6)]
     aligns = "<<>><<"
     lines = [
@@ -58,7 +59,7 @@ def describe(problem: Problem) -> str:
     params, _ = _start(problem)
     shapes = [f"  {name:24} {list(value.shape)}" for name, value in params.items()]
     shown = shapes if len(shapes) <= 40 else [*shapes[:40], f"  ... and {len(shapes) - 40} more"]
-    tensors, coordinates = _sizes(problem)
+    tensors, coordinates = _sizes(params)
     return "\n".join(
         [f"{problem.name}: {coordinates} coordinates in {tensors} tensors; {problem.data or 'no data'}", *shown]
     )
@@ -82,7 +83,8 @@ def plot(problem: Problem, file: Path, num_steps: int = 200, learning_rate: floa
     _draw_losses(curve, losses, learning_rate)
     for axes in picture:
         _draw_examples(axes, *problem.examples(_first_batch(problem, seed)))
-    figure.suptitle(f"{problem.name}: {_sizes(problem)[1]} coordinates\n{problem.data or 'no data'}", fontsize=10)
+    _, coordinates = _sizes(shapes_of(problem))
+    figure.suptitle(f"{problem.name}: {coordinates} coordinates\n{problem.data or 'no data'}", fontsize=10)
     figure.savefig(file, dpi=150)
 
 
@@ -147,16 +149,15 @@ def _start(problem: Problem, seed: int = 0):
     return problem.init(fold(make_seed(seed), 0))
 
 
-def _sizes(problem: Problem) -> tuple[str, str]:
-    """Tensors and coordinates, without drawing anything."""
-    shapes = shapes_of(problem)
+def _sizes(shapes: Params) -> tuple[str, str]:
+    """Tensors and coordinates."""
     return f"{len(shapes):,}", f"{sum(math.prod(value.shape) for value in shapes.values()):,}"
 
 
-def _shapes(problem: Problem, most: int = 4) -> str:
+def _shapes(shapes: Params, most: int = 4) -> str:
     """`784x20 20 20x10 10`; of many tensors the first ones."""
-    shapes = ["x".join(map(str, value.shape)) or "1" for value in shapes_of(problem).values()]
-    return " ".join(shapes if len(shapes) <= most else [*shapes[:most], "..."])
+    found = ["x".join(map(str, value.shape)) or "1" for value in shapes.values()]
+    return " ".join(found if len(found) <= most else [*found[:most], "..."])
 
 
 def _data_of(name: str, problem: Problem) -> str:

@@ -28,7 +28,7 @@ from l2o_tf.techniques.self_improving import Mixture
 from problems import PROBLEMS, Problem, make_problem
 from tests import contracts
 
-SMALL = {"vgg16": {"blocks": ((4, 4), (4,), (4,), (4,), (4,))}, "confocal_microscopy_3d": {"size": 8}}
+SMALL = {"vgg16": {"blocks": ((4, 4), (4,), (4,), (4,), (4,))}, "confocal_microscopy_3d": {"size": 6, "num_points": 2}}
 
 
 def problem_of(name: str) -> Problem:

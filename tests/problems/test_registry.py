@@ -75,6 +75,7 @@ def test_names_are_found_when_they_are_used():
 def test_importing_is_light_and_the_fallback_is_loud(tmp_path):
     program = (
         "import sys; import problems; assert 'tensorflow' not in sys.modules;"
+        "from problems import quiet; quiet.import_tensorflow();"
         "import problems.sources; assert 'tensorflow_datasets' not in sys.modules;"
         "problems.sources.answers = lambda url: False;"
         "print(problems.make_problem('mnist', data_dir=sys.argv[1]).data)"
