@@ -188,7 +188,7 @@ def test_loss_scaling():
 
 @pytest.fixture(scope="module")
 def losses_in_float32():
-    return train(compiled(LearnedOptimizer("RNNprop-CL-IL")), 10)
+    return train(compiled(LearnedOptimizer("RNNprop-CL-IL")), 4)
 
 
 @pytest.mark.parametrize("guard", [False, True])
@@ -203,7 +203,7 @@ def test_mixed_precision(guard, losses_in_float32):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=optimizer, loss=loss, auto_scale_loss=not guard)
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) != guard
-    np.testing.assert_allclose(train(model, 10), losses_in_float32, rtol=1e-2)
+    np.testing.assert_allclose(train(model, 4), losses_in_float32, rtol=1e-2)
 
 
 def test_frozen_layers_stay_and_the_others_move_as_if_they_were_alone():
