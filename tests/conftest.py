@@ -46,11 +46,15 @@ gc.set_threshold(50_000)  # tracing makes many objects that stay; to look throug
 
 
 def pytest_collection_finish() -> None:
-    """What is there before the first test stays: TensorFlow and Keras."""
+    _leave_graphs_as_they_are()
+    gc.freeze()  # what is there before the first test stays: TensorFlow and Keras
+
+
+def _leave_graphs_as_they_are() -> None:
+    """The part of `QUICK_TO_COMPILE` that is TensorFlow's; nothing to do where no test imports it."""
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow and os.environ["XLA_FLAGS"] == QUICK_TO_COMPILE:
         tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,7 +8,7 @@ from absl import flags
 
 import l2o_tf
 import meta_train
-from l2o_tf import __main__, cards
+from l2o_tf import cards
 from l2o_tf.trained import pretrained_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,15 +166,13 @@ def test_results_of_other_weights_are_left_out(tmp_path):
         assert not cards.collect(card, tmp_path, "L2O-DM")
 
 
-def test_the_list_has_an_entry_for_each(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["l2o_tf"])
-    __main__.main()
-    out, err = capsys.readouterr()
-    entries = out.rstrip("\n").split("\n\n")
+def test_the_list_has_an_entry_for_each():
+    done = subprocess.run([sys.executable, "-m", "l2o_tf"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    entries = done.stdout.rstrip("\n").split("\n\n")
     assert [entry.split("\n")[0] for entry in entries] == pretrained_names()
     parts = ("trained on mnist", "good for   networks like that of mnist", "unknown elsewhere", "ln loss ")
     assert all(part in entry for part in parts for entry in entries if not entry.startswith("L2O-Scale-Meta\n"))
-    assert not err
+    assert not done.stderr
     assert l2o_tf.list_pretrained() == pretrained_names()
     assert l2o_tf.load("L2O-DM").kind == "L2O-DM"
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):

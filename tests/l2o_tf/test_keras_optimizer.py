@@ -181,9 +181,15 @@ def test_moving_average_of_the_weights():
 
 
 def test_loss_scaling():
-    optimizer = keras.optimizers.LossScaleOptimizer(LearnedOptimizer("L2O-DM"), initial_scale=1024.0)
-    for scaled, plain in zip(after_one_step(optimizer), after_one_step(LearnedOptimizer("L2O-DM")), strict=True):
-        np.testing.assert_allclose(scaled, plain, rtol=1e-3, atol=1e-6)
+    """Of L2O-DM; RNNprop would not notice gradients of another scale."""
+    plain = after_one_step(LearnedOptimizer("L2O-DM"))
+    for optimizer in (
+        keras.optimizers.LossScaleOptimizer(LearnedOptimizer("L2O-DM"), initial_scale=1024.0),
+        LearnedOptimizer("L2O-DM", loss_scale_factor=1024.0),
+        LearnedOptimizer("L2O-DM", loss_scale_factor=1024.0, guard=True),
+    ):
+        for scaled, expected in zip(after_one_step(optimizer), plain, strict=True):
+            np.testing.assert_allclose(scaled, expected, rtol=1e-3, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
