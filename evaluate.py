@@ -3,10 +3,13 @@
     python evaluate.py --optimizer=L2O-DM-CL-IL
     python evaluate.py --optimizer=L2O-DM-CL-IL,Adam,runs/my-run --problem=mnist,mnist_relu --num_runs=10
     python evaluate.py --optimizer=Adam:0.001,Adam:0.003,Adam:0.01 --split=train --num_steps=2000
+    python evaluate.py --plot_only --x_scale=log
 
 Every optimizer starts run r from the same parameters and sees the same minibatches. Out come a table, `curves.npz`,
-`summary.json` and `curves.png` in --output_dir. The same command continues an evaluation that was interrupted, where
-it was about a minute before; if its states are more than 1 GiB, from the last optimizer and problem that were done.
+`summary.json` and `curves.png` in --output_dir; `l2o_tf/results.py` says what is in them. What the folder has already
+is kept, and drawn with the rest; what does not fit to it is refused. So one folder can be filled by several commands,
+and the same command continues an evaluation that was interrupted, where it was about a minute before; if its states
+are more than 1 GiB, from the last optimizer and problem that were done.
 """
 
 import math
@@ -15,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from l2o_tf import console
+from l2o_tf import console, results
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -45,39 +48,28 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("split", "original", ["original", "train", "test", "held_out"], text, flag_values=values)
     flags.DEFINE_string("output_dir", "results", "Folder of curves.npz, summary.json, curves.png.", flag_values=values)
     flags.DEFINE_enum("x_scale", "linear", ["linear", "log"], "Step axis of the plot.", flag_values=values)
+    text = "Evaluate nothing: draw what is in --output_dir again. Goes with that flag and --x_scale."
+    flags.DEFINE_boolean("plot_only", False, text, flag_values=values)
 
 
-def evaluate_all(values: flags.FlagValues, folder: Path) -> list:
-    """Evaluates every optimizer on every problem, and writes each result; returns the list of `comparison.Result`."""
+def evaluate_all(values: flags.FlagValues, folder: Path) -> results.Results:
+    """Evaluates what is missing in the folder, and writes each result; returns all that is there then."""
     from l2o_tf import comparison
-    from l2o_tf.trained import kinds
-    from problems.from_file import digests
 
     options = {name: values[name].value for name in ("seed", "num_runs", "num_steps", "record", "full_period")}
-    settings = {**options, "split": values.split, "learning_rate": values.learning_rate}
-    options["side_by_side"] = values.side_by_side
     optimizers = _optimizers(values)
-    if files := digests([*values.problem, *(name for _, card in optimizers for name in kinds(card))]):
-        settings["files"] = files
-    pairs = [comparison.Pair(problem, *found) for problem in _problems(values) for found in optimizers]
-    before = comparison.unfinished(folder, settings)
-    results = [result for pair in pairs for result in before if result.is_of(pair)]
-    there = [result.key for result in before]
-    order = [pair.key for pair in pairs]
-    if there and not set(there) & set(order):
-        raise ValueError(
-            f"Received --output_dir={folder}, which holds an unfinished evaluation of {', '.join(there)}. Use the same "
-            "command to continue it, another folder, or delete that one."
-        )
-    missing = [pair for pair in pairs if not any(result.is_of(pair) for result in results)]
-    if results:
-        print(f"Continuing: {len(results)} of {len(pairs)} evaluations are done.", file=sys.stderr)
-    for result in comparison.evaluate_all(missing, folder, **options):
-        results.append(result)
-        comparison.save(folder, results, settings, complete=len(results) == len(pairs))
-    if not missing:
-        comparison.save(folder, results, settings, complete=True)
-    return sorted(results, key=lambda result: order.index(result.key))
+    pairs = [comparison.Pair(problem, *optimizer) for problem in _problems(values) for optimizer in optimizers]
+    found = results.read(folder) or results.Results(options, [])
+    there = results.fitting(folder, found, options, {pair.names: pair.identity for pair in pairs})
+    missing = [pair for pair in pairs if pair.names not in there]
+    comparison.forget(folder, there)
+    if there:
+        told = f"{len(pairs) - len(missing)} of the {len(pairs)} asked for"
+        print(f"{folder} has {len(there)} results, which are kept: {told}.", file=sys.stderr)
+    for result in comparison.evaluate_all(missing, folder, side_by_side=values.side_by_side, **options):
+        found = found._replace(all=[*found.all, result])
+        results.write(folder, found)
+    return found
 
 
 def _optimizers(values: flags.FlagValues) -> list:
@@ -91,10 +83,6 @@ def _optimizers(values: flags.FlagValues) -> list:
     shown = [optimizer.name for optimizer, _ in optimizers.values()]
     for name, (optimizer, _) in optimizers.items():
         optimizer.name = name if shown.count(optimizer.name) > 1 else optimizer.name
-    if any(optimizer.name == "data" for optimizer, _ in optimizers.values()):
-        raise ValueError(
-            "Received an optimizer called 'data', a name that curves.npz has a use for. Rename its folder."
-        )
     return list(optimizers.values())
 
 
@@ -106,31 +94,47 @@ def _problems(values: flags.FlagValues) -> list:
     return [make_problem(name, mode="test", **options) for name in names]
 
 
-def present(results: list, folder: Path, x_scale: str) -> str:
-    """Draws the picture; returns the table."""
+def present(found: results.Results, folder: Path, x_scale: str) -> None:
+    """Writes summary and picture, prints the table, and says where the files are."""
     from l2o_tf import plots, summary
-    from problems import PROBLEMS
 
-    rows = [summary.Row(result.problem, result.optimizer, result.summary, result.data) for result in results]
+    results.write_summary(folder, found)
     panels = {}
-    for result in results:
-        guess = math.log(10) if result.data and result.problem in PROBLEMS else None
+    for result in found.all:
+        guess = math.log(10) if result.data and not result.identity["problem"]["file"] else None
         panel = panels.setdefault(result.problem, plots.Panel(result.problem, {}, result.data, guess))
         panel.curves[result.optimizer] = result.losses
-    plots.save(plots.evaluation_figure(list(panels.values()), x_scale=x_scale), folder / "curves.png")
-    return summary.format_table(rows)
+    picture = plots.save(plots.evaluation_figure(list(panels.values()), x_scale=x_scale), folder / results.PICTURE)
+    print(summary.format_table([summary.Row(*result[:2], result.summary, result.data) for result in found.all]))
+    print(f"\nCurves: {folder / results.CURVES}\nSummary: {folder / results.SUMMARY}\nPicture: {picture}")
+
+
+def plot(values: flags.FlagValues) -> None:
+    """Draws what is in a folder."""
+    others = [f"--{flag.name}" for flag in values.get_flags_for_module(__name__) if flag.present]
+    if told := [name for name in others if name not in ("--plot_only", "--output_dir", "--x_scale")]:
+        raise ValueError(f"Received --plot_only with {', '.join(told)}, which it has no use for. Drop them.")
+    folder = Path(values.output_dir)
+    found = results.read(folder)
+    if not found:
+        raise ValueError(f"Received --plot_only with --output_dir={folder}, expected a folder with {results.CURVES}.")
+    present(found, folder, values.x_scale)
 
 
 def main(values: flags.FlagValues) -> int:
     """Turns flags into evaluations, and those into files and a table."""
+    if values.plot_only:
+        plot(values)
+        return 0
     for name in ("optimizer", "problem"):
         if not values[name].value:
             raise ValueError(f"Received no --{name}, expected at least one.")
+        if bad := [each for each in values[name].value if not each.isprintable()]:
+            raise ValueError(f"Received --{name}={bad[0][:80]!r}, which cannot be printed. Rename that file or folder.")
     folder = console.make_folder(values.output_dir)
     console.import_tensorflow()
     with console.alone_in(folder):
-        print(present(evaluate_all(values, folder), folder, values.x_scale))
-    print(f"\nCurves: {folder / 'curves.npz'}\nSummary: {folder / 'summary.json'}\nPicture: {folder / 'curves.png'}")
+        present(evaluate_all(values, folder), folder, values.x_scale)
     return 0
 
 

@@ -50,8 +50,9 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def evaluate_missing(values: flags.FlagValues) -> None:
     """Evaluates what has no result file yet."""
-    from l2o_tf.checkpoint import provenance, write_atomically
-    from l2o_tf.comparison import Pair, evaluate_all, file_name
+    from l2o_tf.checkpoint import write_atomically
+    from l2o_tf.comparison import Pair, evaluate_all
+    from l2o_tf.results import file_name
     from l2o_tf.trained import load_optimizer
     from problems import make_problem
 
@@ -77,7 +78,7 @@ def evaluate_missing(values: flags.FlagValues) -> None:
             "data": result.data,
             "summary": result.summary,
             "meta_training": {key: result.card[key] for key in _KEPT if key in result.card},
-            "provenance": provenance(),
+            "provenance": result.provenance,
         }
         path = folder / file_name(result.problem, result.optimizer, ".json")
         write_atomically(path, json.dumps(record, indent=1).encode())

@@ -4,23 +4,24 @@
                     "losses [R, done, T+1]"; "full/<name> [R, M]"; "0", "1", ...: tensors of the carry, serialised
 
 The file is written anew once in a while, and never for more than a fiftieth of the time. What another evaluation has
-left is passed over. Tensors are written as they are, so that what is continued ends bit for bit as if never cut off.
+left is passed over, with a warning, and so is a damaged file. Tensors are written as they are, so that what is
+continued ends bit for bit as if never cut off.
 """
 
-import contextlib
 import hashlib
 import io
 import json
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from l2o_tf.checkpoint import write_atomically
+from l2o_tf.checkpoint.weights import read_npz
 
 LARGEST = 2**30
 """Bytes of a carry above which nothing is kept."""
@@ -63,22 +64,17 @@ class Keeper:
 
     def load(self, begin: Halfway) -> Halfway:
         """How far this evaluation has come; `begin`, whose structure it has, if nothing of it is there."""
+        if not self._path.exists():
+            return begin
         try:
-            with np.load(io.BytesIO(self._path.read_bytes()), allow_pickle=False) as file:
-                if str(file["of"]) != self._of:
-                    return begin
-                like = tf.nest.flatten(begin.carry)
-                found = [tf.io.parse_tensor(file[str(k)].tobytes(), leaf.dtype) for k, leaf in enumerate(like)]
-                full = {name.removeprefix("full/"): file[name] for name in file.files if name.startswith("full/")}
-                return Halfway(
-                    int(file["done"]),
-                    tf.nest.pack_sequence_as(begin.carry, found),
-                    [file["losses"]],
-                    {name: list(np.moveaxis(values, -1, 0)) for name, values in full.items()},
-                    float(file["seconds"]),
-                )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, tf.errors.OpError):
-            return begin  # none, or damaged
+            arrays = read_npz(self._path.read_bytes(), self._path)
+            if str(arrays["of"]) == self._of:
+                return _read(arrays, begin)
+            reason = "of other settings, weights or another program"
+        except (OSError, ValueError, KeyError, tf.errors.OpError):
+            reason = "damaged"
+        logging.warning("%s is %s: the evaluation begins anew.", self._path, reason)
+        return begin
 
     def save(self, halfway: Halfway) -> None:
         """Writes the file, if it is time to.
@@ -100,7 +96,15 @@ class Keeper:
         ended = self._clock()
         self._next = ended + max(self._every, 50 * (ended - began))
 
-    def forget(self) -> None:
-        """Removes the file: the evaluation is done, and its result is elsewhere."""
-        with contextlib.suppress(OSError):
-            self._path.unlink()
+
+def _read(arrays: Mapping[str, np.ndarray], begin: Halfway) -> Halfway:
+    like = tf.nest.flatten(begin.carry)
+    found = [tf.io.parse_tensor(arrays[str(k)].tobytes(), leaf.dtype) for k, leaf in enumerate(like)]
+    full = {name.removeprefix("full/"): arrays[name] for name in arrays if name.startswith("full/")}
+    return Halfway(
+        int(arrays["done"]),
+        tf.nest.pack_sequence_as(begin.carry, found),
+        [arrays["losses"]],
+        {name: list(np.moveaxis(values, -1, 0)) for name, values in full.items()},
+        float(arrays["seconds"]),
+    )

@@ -51,7 +51,8 @@ def test_an_evaluation(folder):
     summary = json.loads((folder / "results" / "summary.json").read_text())
     assert [result["optimizer"] for result in summary["results"]] == ["runs/momentum", "Adam"]
     file = hashlib.sha256((folder / "my_optimizer.py").read_bytes()).hexdigest()
-    assert summary["flags"]["files"] == {"my_optimizer.py:Momentum": file[:16]}  # another file is another evaluation
+    files = [result["identity"]["optimizer"]["files"] for result in summary["results"]]
+    assert files == [{"my_optimizer.py:Momentum": file[:16]}, {}]  # another file is another optimizer
 
 
 CELLS = """

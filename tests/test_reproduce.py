@@ -9,7 +9,6 @@ from absl import flags
 
 import reproduce
 from l2o_tf import checkpoint
-from l2o_tf.comparison import file_name
 from l2o_tf.optimizers import make_optimizer
 
 
@@ -94,11 +93,6 @@ def test_two_that_would_share_a_result_file(tmp_path, monkeypatch):
     optimizers = ",".join(map(str, paths))
     with pytest.raises(ValueError, match=r"'dm \(original\)'.* two would share a result file"):
         reproduce.evaluate_missing(flag_values(f"--optimizer={optimizers}", f"--results={tmp_path}"))
-
-
-def test_names_with_slashes_have_files_that_are_found(tmp_path):
-    name = file_name("some/file.py:model", "runs/a b", ".json")
-    assert (tmp_path / name).parent == tmp_path and name.endswith("runs_a_b.json")
 
 
 def test_evaluation_is_resumed(tmp_path, monkeypatch):

@@ -58,14 +58,16 @@ def test_measurements_over_the_whole_data_set_go_on(tmp_path):
         np.testing.assert_array_equal(found.full[name], values)
 
 
-def test_what_is_of_another_evaluation_or_damaged_is_passed_over(tmp_path):
+def test_what_is_of_another_evaluation_or_damaged_is_passed_over_and_said(tmp_path, caplog):
     optimizer, path = make_optimizer("sgd"), tmp_path / "cut"
     run(optimizer, path, cut_after=100)
-    assert run(optimizer, path, cut_after=100, of="that")[1] == [100]
+    assert str(path) not in caplog.text and run(optimizer, path, cut_after=100, of="that")[1] == [100]
+    assert f"{path} is of other settings, weights or another program" in caplog.text
     assert run(optimizer, path, cut_after=200, of="that")[1] == [200]
     for content in (path.read_bytes()[:-200], b"", b"PK"):
         path.write_bytes(content)
-        assert run(optimizer, path, cut_after=100, of="that")[1] == [100]
+        caplog.clear()
+        assert run(optimizer, path, cut_after=100, of="that")[1] == [100] and f"{path} is damaged" in caplog.text
 
 
 def test_it_is_written_now_and_then(tmp_path, monkeypatch):

@@ -1,0 +1,213 @@
+"""The folder of an evaluation, to which every further one adds its part.
+
+    curves.npz      everything; `numpy.load` reads it, no pickle inside
+    summary.json    the text "about" of it once more, to be read
+    curves.png      the picture; `evaluate.py --plot_only` draws it again
+
+Of R runs of S steps, `curves.npz` has::
+
+    "<problem>/<optimizer>"                float32 [R, S]  losses; entry i is that after update i + 1, on a fresh
+                                                           minibatch, or before it, if "record" is "before"
+    "<problem>/<optimizer>/full_step"      int64 [M]       after how many updates all data were measured
+    "<problem>/<optimizer>/full_loss"      float32 [R, M]  mean loss over all data
+    "<problem>/<optimizer>/full_accuracy"  float32 [R, M]  share of right answers, from 0 to 1
+    "about"                                text            JSON: "flags", what was asked; "results", per problem and
+                                                           optimizer the names, data, card, statistics and program
+
+The three of "full" are there with `--full_period` only. Losses are those of the problem, without a logarithm; a run
+that has diverged has losses that are not finite. Row r is run r of every optimizer: the same start, the same
+minibatches. For example::
+
+    with np.load("results/curves.npz") as file:
+        for result in json.loads(str(file["about"]))["results"]:
+            losses = file[f"{result['problem']}/{result['optimizer']}"]
+            plt.plot(np.log(losses).mean(axis=0), label=result["optimizer"])
+
+`curves.npz` is written anew after each part, in one piece. So a folder that was cut off and one that is done are the
+same thing, and whoever asks for more gets what is missing. What does not fit to what is there is refused.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from l2o_tf.checkpoint import write_atomically
+from l2o_tf.checkpoint.weights import read_npz
+
+CURVES, SUMMARY, PICTURE = "curves.npz", "summary.json", "curves.png"
+_ABOUT = "about"
+
+Identity = Mapping[str, Mapping[str, Any]]
+"""`{"problem": {...}, "optimizer": {...}}`: what makes each of the two the one that it is, of JSON types."""
+
+
+class Result(NamedTuple):
+    """What came out of an optimizer on a problem.
+
+    Attributes:
+        problem, optimizer: their names.
+        identity: which data and weights, for example.
+        card: of the optimizer.
+        summary: what `summary.summarize` returns.
+        provenance: by which program, and when.
+        losses: `[R, S]`.
+        full: measurements over the whole data set by name, possibly none.
+    """
+
+    problem: str
+    optimizer: str
+    identity: Identity
+    card: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    losses: np.ndarray
+    full: Mapping[str, np.ndarray]
+
+    @property
+    def key(self) -> str:
+        """Name of the losses in `curves.npz`."""
+        return f"{self.problem}/{self.optimizer}"
+
+    @property
+    def data(self) -> str | None:
+        """Which data was used (`str(DataInfo)`), or None."""
+        return self.identity["problem"]["data"]
+
+
+class Results(NamedTuple):
+    """What is in a folder: `settings`, what was asked, of JSON types; `all`, the results so far."""
+
+    settings: Mapping[str, Any]
+    all: Sequence[Result]
+
+
+def write(folder: Path, results: Results) -> None:
+    """Writes `curves.npz`, then `summary.json`.
+
+    Raises:
+        OSError: if the folder cannot be written or the disk is full; each file is then as it was.
+    """
+    curves = {result.key: result.losses for result in results.all}
+    curves |= {f"{result.key}/full_{name}": value for result in results.all for name, value in result.full.items()}
+    content = io.BytesIO()
+    np.savez_compressed(content, **{_ABOUT: np.array(_about(results))}, **curves)
+    write_atomically(folder / CURVES, content.getvalue())
+    write_summary(folder, results)
+
+
+def write_summary(folder: Path, results: Results) -> None:
+    """Writes `summary.json` alone, which a kill may have left behind `curves.npz`."""
+    write_atomically(folder / SUMMARY, _about(results).encode())
+
+
+def _about(results: Results) -> str:
+    described = [{name: getattr(result, name) for name in Result._fields[:-2]} for result in results.all]
+    return json.dumps({"flags": results.settings, "results": described}, indent=2)
+
+
+def read(folder: Path) -> Results | None:
+    """What is in a folder; None where there is nothing yet.
+
+    Raises:
+        ValueError: if one of the files is damaged or not of an evaluation.
+    """
+    path, beside = folder / CURVES, [name for name in (SUMMARY, PICTURE) if (folder / name).exists()]
+    if not path.exists():
+        if beside:
+            raise _foreign(folder / beside[0], f"there is no {CURVES} beside it")
+        return None
+    try:
+        curves = read_npz(path.read_bytes(), path)
+        about = json.loads(str(curves[_ABOUT]))
+        results = Results(dict(about["flags"]), [_read(entry, curves) for entry in about["results"]])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _foreign(path, f"{type(error).__name__}: {error}") from error
+    if SUMMARY in beside:
+        _check_summary(folder / SUMMARY, results)
+    return results
+
+
+def _read(entry: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Result:
+    key = f"{entry['problem']}/{entry['optimizer']}"
+    start = f"{key}/full_"
+    full = {name.removeprefix(start): value for name, value in curves.items() if name.startswith(start)}
+    return Result(**entry, losses=curves[key], full=full)
+
+
+def _check_summary(path: Path, results: Results) -> None:
+    """It may lack a result, after a kill; it may not be of something else."""
+    try:
+        about = json.loads(path.read_bytes())
+        there = [(entry["problem"], entry["optimizer"]) for entry in about["results"]]
+        if about["flags"] == results.settings and set(there) <= {result[:2] for result in results.all}:
+            return
+        reason = f"it is not about {CURVES} beside it"
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise _foreign(path, reason)
+
+
+def _foreign(path: Path, reason: str) -> ValueError:
+    return ValueError(
+        f"Received {path}, which is damaged or not of an evaluation ({reason}), and is left as it is. Use another "
+        "folder, or delete that file and what is beside it."
+    )
+
+
+def fitting(
+    folder: Path, found: Results, settings: Mapping[str, Any], asked: Mapping[tuple[str, str], Identity]
+) -> set[tuple[str, str]]:
+    """Problem and optimizer, by name, of all results that are there, if what is asked for fits to them.
+
+    Args:
+        folder: where `found` is; for errors.
+        found: what is there.
+        settings: what is asked now; must be those of `found`.
+        asked: problem and optimizer by name -> their identity.
+
+    Raises:
+        ValueError: if settings, or a problem or an optimizer of the same name, are not those of the results.
+    """
+    if told := _differences(found.settings, settings):
+        raise ValueError(
+            f"Received --output_dir={folder}, which holds an evaluation with other options ({told}). Use the same "
+            "ones to add to it, another folder, or delete that one."
+        )
+    for names, identity in asked.items():
+        for role, name in zip(("problem", "optimizer"), names, strict=True):
+            same = (result.identity[role] for result in found.all if getattr(result, role) == name)
+            if told := next(filter(None, (_differences(there, identity[role]) for there in same)), ""):
+                raise ValueError(
+                    f"Received --output_dir={folder}, which holds results of another {role} called {name} ({told}). "
+                    "Use another folder, or delete that one to evaluate anew."
+                )
+    return {result[:2] for result in found.all}
+
+
+def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """`seed: 0 there, 1 now`."""
+    now = json.loads(json.dumps(now))  # lists for tuples, as they are read
+    different = [name for name in {**there, **now} if there.get(name) != now.get(name)]
+    return "; ".join(f"{name}: {_short(there.get(name))} there, {_short(now.get(name))} now" for name in different)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:60]}..."
+
+
+def file_name(problem: str, optimizer: str, ending: str) -> str:
+    """`mnist--L2O-DM.json`: the name of a file that belongs to a problem and an optimizer.
+
+    File systems have a limit of 255 bytes: of a long name the beginning is kept, and its SHA-256 tells it from others.
+    """
+    name = f"{problem}--{optimizer}".replace(" ", "_").replace("/", "_")
+    data = name.encode()
+    if len(data) > 150:
+        name = f"{data[:130].decode(errors='ignore')}-{hashlib.sha256(data).hexdigest()[:16]}"
+    return name + ending

@@ -1,0 +1,226 @@
+"""A folder takes one evaluation after the other: what is there is kept, what is missing is run, the rest is refused."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+import evaluate
+from l2o_tf import checkpoint, comparison, evaluation, results
+from l2o_tf.optimizers import make_optimizer
+from l2o_tf.trained import load_optimizer
+from problems import make_problem
+from tests import scripts
+
+OPTIONS = ("--num_steps=200", "--num_runs=2")
+BOTH = ("--optimizer=Adam,SGD", "--problem=simple,digits", *OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    assert scripts.call(evaluate, *BOTH, f"--output_dir={folder}").code == 0
+    return folder
+
+
+def noted(patch, cut_at=None):
+    """A list of what is evaluated from now on; Ctrl-C when it is so long."""
+    begun, really = [], evaluation.evaluate
+
+    def evaluate_(problem, optimizer, *args, **options):
+        begun.append(f"{problem.name}/{optimizer.name}")
+        if len(begun) == cut_at:
+            raise KeyboardInterrupt
+        return really(problem, optimizer, *args, **options)
+
+    patch.setattr(evaluation, "evaluate", evaluate_)
+    return begun
+
+
+@pytest.fixture(scope="module")
+def cut_off(tmp_path_factory):
+    """The folder after Ctrl-C in the third of four evaluations."""
+    folder = tmp_path_factory.mktemp("cut")
+    with pytest.MonkeyPatch.context() as patch:
+        begun = noted(patch, cut_at=3)
+        call = scripts.call(evaluate, *BOTH, f"--output_dir={folder}")
+    assert call.code == 130
+    assert begun[2:] == ["digits/Adam"]
+    return folder
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """What is evaluated from now on."""
+    return noted(monkeypatch)
+
+
+@pytest.fixture
+def cut(cut_off, tmp_path):
+    return shutil.copytree(cut_off, tmp_path / "cut")
+
+
+@pytest.fixture
+def done(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "done")
+
+
+def curves(folder):
+    with np.load(folder / "curves.npz") as file:
+        return {name: file[name] for name in file.files if name != "about"}
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_what_was_done_before_a_cut_is_there(cut, whole):
+    assert curves(cut).keys() == {"simple/Adam", "simple/SGD"}
+    np.testing.assert_array_equal(curves(cut)["simple/SGD"], curves(whole)["simple/SGD"])
+
+
+def test_the_same_command_does_the_rest(cut, begun, whole):
+    again = scripts.call(evaluate, *BOTH, f"--output_dir={cut}")
+    assert again.code == 0 and f"{cut} has 2 results, which are kept: 2 of the 4 asked for." in again.err
+    assert begun == ["digits/Adam", "digits/SGD"]
+    assert curves(cut).keys() == curves(whole).keys()
+    for name, losses in curves(cut).items():
+        np.testing.assert_array_equal(losses, curves(whole)[name])
+
+
+def test_another_command_adds_its_part(cut, begun):
+    """One folder, one table, one picture; what is there of both needs no second run."""
+    (cut / "curves.png").unlink(missing_ok=True)
+    again = scripts.call(evaluate, "--optimizer=SGD", "--problem=simple,digits", *OPTIONS, f"--output_dir={cut}")
+    assert again.code == 0 and begun == ["digits/SGD"]
+    assert curves(cut).keys() == {"simple/Adam", "simple/SGD", "digits/SGD"}
+    summary = json.loads((cut / "summary.json").read_text())["results"]
+    assert [(entry["problem"], entry["optimizer"]) for entry in summary] == [
+        *(("simple", "Adam"), ("simple", "SGD"), ("digits", "SGD")),
+    ]
+    assert again.out.count("\nSGD ") == 2 and again.out.count("\nAdam ") == 1
+    assert (cut / "curves.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--seed=3", "an evaluation with other options (seed: 0 there, 3 now). Use the same ones to add to it"),
+        ("--num_runs=4", "(num_runs: 2 there, 4 now)"),
+        ("--num_steps=100", "(num_steps: 200 there, 100 now)"),
+        ("--record=before", "(record: after there, before now)"),
+        ("--optimizer=Adam --learning_rate=0.5", "another optimizer called Adam (architecture: {} there, {'learning_r"),
+        ("--optimizer=Adagrad --problem=digits --split=train", "another problem called digits (data: digits/test ("),
+    ],
+)
+def test_what_contradicts_is_refused(done, begun, arguments, words):
+    before = contents(done)
+    answer = scripts.refused(evaluate, *BOTH, *arguments.split(), f"--output_dir={done}")
+    assert words in answer and contents(done) == before and not begun
+
+
+def test_an_optimizer_is_its_weights(tmp_path):
+    """Neither its name nor the day when it was written; and a file of the user's own is what is in it."""
+    problem = make_problem("simple", mode="test")
+
+    def identity(seed, **card):
+        optimizer = make_optimizer("L2O-DM", {"layers": [2], "seed": seed})
+        described = {"optimizer": "L2O-DM", "architecture": {"layers": [2]}, **card}
+        checkpoint.save_weights(tmp_path / "run", checkpoint.named_weights(optimizer), described)
+        return comparison.Pair(problem, *load_optimizer(str(tmp_path / "run"))).identity
+
+    assert identity(1) == identity(1, meta_epochs=7) != identity(2)
+
+    def imported(seed):
+        np.savez(tmp_path / "dm.npz", **checkpoint.named_weights(make_optimizer("L2O-DM", {"seed": seed})))
+        return comparison.Pair(problem, *load_optimizer(str(tmp_path / "dm.npz"))).identity
+
+    assert imported(1) == imported(1) != imported(2)
+
+    def edited(text):
+        (tmp_path / "own.py").write_text(text)
+        own = problem._replace(name=f"{tmp_path}/own.py:f")
+        return comparison.Pair(own, *load_optimizer("Adam")).identity
+
+    assert edited("1")["problem"] != edited("2")["problem"]
+
+
+@pytest.mark.parametrize("role", ["problem", "optimizer"])
+def test_another_of_the_same_name_is_refused_on_any_partner(done, role):
+    found = results.read(done)
+    asked = {**found.all[0].identity, role: {**found.all[0].identity[role], "file": "0123"}}
+    names = {"problem": "simple", "optimizer": "Adam"} | {"optimizer" if role == "problem" else "problem": "new"}
+    with pytest.raises(ValueError, match=rf"another {role} called {names[role]} \(file: None there, 0123 now\)"):
+        results.fitting(done, found, found.settings, {tuple(names.values()): asked})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("curves.npz", lambda data: data[:-100]),
+        ("curves.npz", lambda data: data[:200] + bytes(100) + data[300:]),
+        ("curves.npz", lambda data: None),
+        ("curves.npz", lambda data: b"PK"),
+        ("summary.json", lambda data: data[:100]),
+        ("summary.json", lambda data: b"[]"),
+        ("summary.json", lambda data: data.replace(b'"seed": 0', b'"seed": 1')),
+    ],
+)
+def test_what_is_damaged_or_foreign_stays(done, begun, name, content):
+    changed = content((done / name).read_bytes())
+    (done / name).unlink() if changed is None else (done / name).write_bytes(changed)
+    before = contents(done)
+    answer = scripts.refused(evaluate, *BOTH, f"--output_dir={done}")
+    assert "damaged or not of an evaluation" in answer and contents(done) == before and not begun
+
+
+def test_a_kill_between_the_files_loses_nothing(cut, begun, monkeypatch):
+    really = results.write_atomically
+
+    def write(path, data):
+        if path.name == results.SUMMARY:
+            raise KeyboardInterrupt
+        really(path, data)
+
+    command = ("--optimizer=SGD", "--problem=digits", *OPTIONS, f"--output_dir={cut}")
+    monkeypatch.setattr(results, "write_atomically", write)
+    assert scripts.call(evaluate, *command).code == 130
+    monkeypatch.setattr(results, "write_atomically", really)
+    assert scripts.call(evaluate, *command).code == 0
+    assert begun == ["digits/SGD"]
+    assert len(json.loads((cut / "summary.json").read_text())["results"]) == 3
+
+
+def test_what_a_kill_has_left_of_a_finished_part_is_removed(done, begun):
+    (done / "simple--Adam.halfway.npz").write_bytes(b"anything")
+    assert scripts.call(evaluate, "--optimizer=SGD", "--problem=digits", *OPTIONS, f"--output_dir={done}").code == 0
+    assert not begun and not list(done.glob("*.halfway.npz"))
+
+
+def test_a_picture_is_drawn_again_from_the_curves_alone(done, begun):
+    for path in (done / "summary.json", done / "curves.png"):
+        path.unlink()
+    before = (done / "curves.npz").read_bytes()
+    again = scripts.call(evaluate, "--plot_only", "--x_scale=log", f"--output_dir={done}")
+    assert again.code == 0 and not begun and again.out.count("\nAdam ") == 2
+    assert (done / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (done / "curves.npz").read_bytes() == before
+
+
+def test_a_picture_of_nothing_or_with_other_flags_is_refused(tmp_path):
+    answer = scripts.refused(evaluate, "--plot_only", f"--output_dir={tmp_path / 'none'}")
+    assert "expected a folder with curves.npz" in answer and not (tmp_path / "none").exists()
+    answer = scripts.refused(evaluate, "--plot_only", "--num_steps=3", "--seed=1", f"--output_dir={tmp_path}")
+    assert "--plot_only with --num_steps, --seed, which it has no use for" in answer
+
+
+def test_file_names_have_a_bounded_length(tmp_path):
+    """In bytes, and still different; a short name is left as it is."""
+    names = [results.file_name(f"{'ä' * 200}/p.py:f", f"runs/{'x' * 300}{end}", ".halfway.npz") for end in "ab"]
+    assert names[0] != names[1]
+    for name in names:
+        checkpoint.write_atomically(tmp_path / name, b"")
+        assert len(os.fsencode(name)) < 200
+    assert results.file_name("some/file.py:model", "runs/a b", ".json") == "some_file.py:model--runs_a_b.json"
