@@ -74,12 +74,13 @@ def evaluate_all(values: flags.FlagValues, folder: Path) -> results.Results:
 
 def _optimizers(values: flags.FlagValues) -> list:
     """`[(optimizer, card)]`; no two have the same name."""
-    from l2o_tf.trained import load_optimizer, wants_learning_rate
+    from l2o_tf.comparison import contender
+    from l2o_tf.trained import wants_learning_rate
 
     names = list(dict.fromkeys(values.optimizer))
     if values.learning_rate is not None and not any(map(wants_learning_rate, names)):
         raise ValueError(f"Received --learning_rate with {names}, none of which takes it. Add Adam, say, or drop it.")
-    optimizers = {name: load_optimizer(name, values.learning_rate) for name in names}
+    optimizers = {name: contender(name, values.learning_rate) for name in names}
     shown = [optimizer.name for optimizer, _ in optimizers.values()]
     for name, (optimizer, _) in optimizers.items():
         optimizer.name = name if shown.count(optimizer.name) > 1 else optimizer.name

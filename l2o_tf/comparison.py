@@ -9,13 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from absl import logging
+
 from l2o_tf import evaluation, summary
+from l2o_tf.cards import kept_validation
 from l2o_tf.checkpoint import named_weights, provenance, sources
 from l2o_tf.halfway import Keeper
 from l2o_tf.optimizers import Optimizer
 from l2o_tf.progress import Progress
 from l2o_tf.results import Identity, Result, file_name
-from l2o_tf.trained import kinds
+from l2o_tf.trained import kinds, load_optimizer
 from problems.base import Problem, make_seed
 from problems.from_file import digests
 
@@ -57,6 +60,24 @@ def _digest(weights: Mapping[str, Any]) -> str | None:
     for name, value in weights.items():
         digest.update(f"{name} {value.dtype} {value.shape}\0".encode() + value.tobytes())
     return digest.hexdigest()[:16] if weights else None
+
+
+def contender(name: str, learning_rate: float | None = None) -> tuple[Optimizer, Mapping[str, Any]]:
+    """An optimizer and its card, as `trained.load_optimizer` finds them.
+
+    The weights of a run are those that it began with until a validation finds better ones. So far the optimizer is
+    called `NAME (before training)`, wherever results are shown, and a warning says why.
+    """
+    optimizer, card = load_optimizer(name, learning_rate)
+    kept = kept_validation(card) if "validation" in card else {"epoch": None}
+    if not kept or kept["epoch"] == 0:
+        logging.warning(
+            "%s has the weights that its meta-training began with: no validation has found better ones yet. Continue "
+            "it to evaluate what it learns.",
+            name,
+        )
+        optimizer.name += " (before training)"
+    return optimizer, card
 
 
 def evaluate_all(

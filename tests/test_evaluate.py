@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import evaluate
-from l2o_tf import checkpoint
+from l2o_tf import checkpoint, comparison
 from l2o_tf.optimizers import make_optimizer
 from problems import make_problem
 from problems.base import fold, make_seed
@@ -151,6 +151,24 @@ class TestOptions:
         curves = np.load(tmp_path / "curves.npz")
         assert set(curves) == {"digits/dm (original)", "digits/dm_cl (original)", "about"}
         assert all(curves[f"digits/{name} (original)"][0, -10:].mean() < 1.5 for name in ("dm", "dm_cl"))
+
+    @pytest.mark.parametrize(
+        ("costs", "ending"),
+        [
+            ((), " (before training)"),
+            (((100, None),), " (before training)"),
+            (((0, 0.5), (100, 0.6)), " (before training)"),  # those of --initial_weights
+            (((0, 0.5), (100, 0.4)), ""),
+            (((100, None), (200, 0.4)), ""),
+        ],
+    )
+    def test_weights_that_no_validation_has_seen(self, tmp_path, caplog, costs, ending):
+        optimizer = make_optimizer("L2O-DM", {"layers": [2]})
+        validation = [{"epoch": epoch, "stage": 0, "cost": cost} for epoch, cost in costs]
+        card = {"optimizer": "L2O-DM", "architecture": optimizer.architecture, "validation": validation}
+        checkpoint.save_weights(tmp_path, checkpoint.named_weights(optimizer), card)
+        assert comparison.contender(str(tmp_path))[0].name == f"{tmp_path}{ending}"
+        assert ("the weights that its meta-training began with" in caplog.text) == bool(ending)
 
     def test_the_same_name_twice(self, tmp_path):
         """Files of the original program are all called alike; both curves are kept."""
