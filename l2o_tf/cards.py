@@ -16,6 +16,7 @@ from typing import Any
 from l2o_tf import summary
 from l2o_tf.checkpoint import CARD, write_atomically
 from l2o_tf.config import resolve
+from l2o_tf.results import read_file
 from l2o_tf.trained import PRETRAINED, pretrained_names
 
 RESULTS = "results.json"
@@ -185,7 +186,7 @@ def collect(card: Card, folder: Path, name: str) -> dict[str, Any]:
     """What result files of reproduce.py say of these very weights."""
     found = {}
     for path in sorted(folder.glob("*.json")):
-        result = json.loads(path.read_text())
+        result = read_file(path)
         if result["optimizer"] == name and _identity(result.get("meta_training") or {}) == _identity(card):
             found[result["problem"]] = {"data": result["data"], **result["summary"]}
     return found

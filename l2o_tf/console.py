@@ -149,7 +149,7 @@ def make_folder(path: str, flag: str = "output_dir") -> Path:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, flag: str = "output_dir") -> Iterator[None]:
     """Holds a folder for this process; the lock ends with the process, however that ends, and leaves no file.
 
     Raises:
@@ -161,7 +161,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     except BlockingIOError:
         os.close(handle)
         raise ValueError(
-            f"Received --output_dir={folder}, where another process is at work. Wait for it, or use another folder."
+            f"Received --{flag}={folder}, where another process is at work. Wait for it, or use another folder."
         ) from None
     except OSError:  # a file system without locks: then nobody is kept out
         pass

@@ -23,6 +23,8 @@ minibatches. For example::
             losses = file[f"{result['problem']}/{result['optimizer']}"]
             plt.plot(np.log(losses).mean(axis=0), label=result["optimizer"])
 
+reproduce.py writes results one by one and without their curves, each as a JSON file of its own (`read_file`).
+
 `curves.npz` is written anew after each part, in one piece. So a folder that was cut off and one that is done are the
 same thing, and whoever asks for more gets what is missing. What does not fit to what is there is refused.
 """
@@ -173,7 +175,7 @@ def fitting(
     Raises:
         ValueError: if settings, or a problem or an optimizer of the same name, are not those of the results.
     """
-    if told := _differences(found.settings, settings):
+    if told := differences(found.settings, settings):
         raise ValueError(
             f"Received --output_dir={folder}, which holds an evaluation with other options ({told}). Use the same "
             "ones to add to it, another folder, or delete that one."
@@ -181,7 +183,7 @@ def fitting(
     for names, identity in asked.items():
         for role, name in zip(("problem", "optimizer"), names, strict=True):
             same = (result.identity[role] for result in found.all if getattr(result, role) == name)
-            if told := next(filter(None, (_differences(there, identity[role]) for there in same)), ""):
+            if told := next(filter(None, (differences(there, identity[role]) for there in same)), ""):
                 raise ValueError(
                     f"Received --output_dir={folder}, which holds results of another {role} called {name} ({told}). "
                     "Use another folder, or delete that one to evaluate anew."
@@ -189,7 +191,7 @@ def fitting(
     return {result[:2] for result in found.all}
 
 
-def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """`seed: 0 there, 1 now`."""
     now = json.loads(json.dumps(now))  # lists for tuples, as they are read
     different = [name for name in {**there, **now} if there.get(name) != now.get(name)]
@@ -199,6 +201,26 @@ def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 80 else f"{text[:60]}..."
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """One result without its curves, as reproduce.py writes it.
+
+    Raises:
+        ValueError: if the file is damaged or something else.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+        names = isinstance(found["problem"], str) and isinstance(found["optimizer"], str) and "data" in found
+        numbers = [(at["step"], at["mean"], at["std"], at["diverged"]) for at in found["summary"]["at"]]
+        if names and numbers and found["summary"]["runs"] and found["summary"]["steps"]:
+            return found
+        reason = "it lacks something"
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise ValueError(
+        f"Received {path}, which is damaged or no result file ({reason}). Remove it, or name another folder."
+    )
 
 
 def file_name(problem: str, optimizer: str, ending: str) -> str:

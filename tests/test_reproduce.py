@@ -5,16 +5,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from absl import flags
 
 import reproduce
-from l2o_tf import checkpoint
+from l2o_tf import checkpoint, console
 from l2o_tf.optimizers import make_optimizer
+from tests import scripts
 
 
 def result(problem="mnist", optimizer="L2O-X", mean=-1.234, diverged=0.1):
     at = [{"step": step, "mean": mean, "std": 0.5, "diverged": diverged} for step in (100, 10_000)]
-    return {"problem": problem, "optimizer": optimizer, "data": "mnist/test", "summary": {"runs": 10, "at": at}}
+    return {
+        "problem": problem,
+        "optimizer": optimizer,
+        "data": "mnist/test",
+        "summary": {"runs": 10, "steps": 10_000, "at": at},
+    }
 
 
 def test_a_row_has_the_measured_steps_only():
@@ -57,51 +62,104 @@ def test_problems_in_the_order_of_the_paper():
     assert glance == "At a glance" and headings == ["mnist", "mnist_conv", "cifar_conv", "lenet", "digits"]
 
 
-def test_only_the_tables_of_the_document_change(tmp_path):
-    document = tmp_path / "reproduction.md"
-    document.write_text(f"before\n{reproduce.BEGIN}\nold\n{reproduce.END}\nafter\n")
-    for _ in range(2):
-        reproduce.write_document([result()], document)
-    text = document.read_text()
-    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-    assert text.count("| L2O-X | 10 |") == 1
+def test_what_is_recorded_is_called_so():
+    """On the same problems, and no variants of it."""
+    names = [("mnist", "L2O-X"), ("mnist", "L2O-X (seed 1)"), ("mnist", "dm (original)"), ("digits", "L2O-X")]
+    table = reproduce.tables([result()], [result(*each, mean=-5.0) for each in names])
+    rows = [line.split(" | ")[0] for line in table.partition("### mnist")[2].splitlines() if line.startswith("| ")]
+    assert rows[:4] == ["| optimizer", "| L2O-X", "| *recorded: L2O-X*", "| *recorded: dm (original)*"]
+    assert "seed 1" not in table and "### digits" not in table
 
 
-def test_a_document_without_marks(tmp_path):
-    document = tmp_path / "reproduction.md"
-    document.write_text("text")
-    with pytest.raises(ValueError, match="expected the lines"):
-        reproduce.write_document([result()], document)
-    assert document.read_text() == "text"
+@pytest.fixture
+def unevaluated(monkeypatch):
+    """Nothing may be evaluated, and problems are nothing but names."""
+    monkeypatch.setattr("l2o_tf.comparison.evaluate_all", lambda pairs, *args, **options: iter(map(fail, pairs)))
+    monkeypatch.setattr("problems.make_problem", lambda name, **options: SimpleNamespace(name=name, data="mnist/test"))
 
 
-def flag_values(*arguments):
-    values = flags.FlagValues()
-    reproduce.define_flags(values)
-    values(["reproduce.py", *arguments])
-    return values
+def fail(pair):
+    raise ValueError(f"evaluates {pair.names}")
 
 
-def test_two_that_would_share_a_result_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("l2o_tf.evaluation.evaluate", lambda *args, **options: pytest.fail("evaluated"))
-    monkeypatch.setattr("problems.make_problem", lambda name, **options: SimpleNamespace(name=name))
-    paths = []
-    for folder in ("a", "b"):
-        paths.append(tmp_path / folder / "dm.npz")
-        paths[-1].parent.mkdir()
-        np.savez(paths[-1], **checkpoint.named_weights(make_optimizer("L2O-DM")))
-    optimizers = ",".join(map(str, paths))
-    with pytest.raises(ValueError, match=r"'dm \(original\)'.* two would share a result file"):
-        reproduce.evaluate_missing(flag_values(f"--optimizer={optimizers}", f"--results={tmp_path}"))
+def written(folder, text=None, name="mnist--adam.json"):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(json.dumps(result(optimizer="adam")) if text is None else text)
+    return f"--results={folder}"
 
 
-def test_evaluation_is_resumed(tmp_path, monkeypatch):
-    """Nothing is evaluated where a result file exists, and nothing twice."""
-    values = flag_values("--optimizer=adam,adam", "--problem=mnist,mnist", f"--results={tmp_path}")
-    (tmp_path / "mnist--adam.json").write_text(json.dumps(result()))
-    monkeypatch.setattr("l2o_tf.evaluation.evaluate", lambda *args, **options: pytest.fail("evaluated again"))
-    monkeypatch.setattr("problems.make_problem", lambda name, **options: SimpleNamespace(name=name))
-    reproduce.evaluate_missing(values)
-    with pytest.raises(AttributeError, match="init"):  # what is missing is begun
-        (tmp_path / "mnist--adam.json").unlink()
-        reproduce.evaluate_missing(values)
+@pytest.mark.usefixtures("unevaluated")
+class TestTheCommand:
+    options = ("--optimizer=adam,adam", "--problem=mnist,mnist")
+
+    def test_what_is_there_is_kept_and_said(self, tmp_path):
+        """Nothing is evaluated where a result file exists."""
+        (tmp_path / "mnist--adam.halfway.npz").write_bytes(b"left by a kill")
+        answer = scripts.call(reproduce, *self.options, written(tmp_path))
+        assert answer.code == 0 and f"Kept, not run again, of {tmp_path}: mnist--adam.json." in answer.err
+        assert "| adam | 10 | -1.23" in answer.out and "| *recorded: Adam* | 10 | -0.44" in answer.out
+        assert [path.name for path in tmp_path.iterdir()] == ["mnist--adam.json"]
+
+    def test_what_is_recorded_is_evaluated_nonetheless(self, tmp_path, monkeypatch):
+        """By default nothing that is part of the project is read as a result, or written."""
+        monkeypatch.chdir(tmp_path)
+        answer = scripts.refused(reproduce, "--optimizer=Adam", "--problem=mnist")
+        assert "evaluates ('mnist', 'Adam')" in answer and (tmp_path / "results" / "reproduction").is_dir()
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ("--num_steps=100", "(num_steps: 10000 there, 100 now)"),
+            ("--num_runs=3", "(num_runs: 10 there, 3 now)"),
+        ],
+    )
+    def test_a_result_of_something_else_is_not_taken(self, tmp_path, arguments, words):
+        assert words in scripts.refused(reproduce, *self.options, arguments, written(tmp_path))
+
+    def test_a_result_of_other_weights_is_not_taken(self, tmp_path):
+        other = {"rule": "adam", "architecture": {}, "weights": "0123", "files": {}}
+        identity = {"problem": {"data": "mnist/test", "file": None}, "optimizer": other}
+        record = json.dumps(result(optimizer="adam") | {"identity": identity})
+        answer = scripts.refused(reproduce, *self.options, written(tmp_path, record))
+        assert "a result of something else (weights: 0123 there, None now)" in answer
+
+    @pytest.mark.parametrize("text", ["{}", "[]", "", '{"problem": "a", "optimizer": "b", "data": "c", "summary": {}}'])
+    def test_what_is_no_result_file(self, tmp_path, text):
+        folder = written(tmp_path, text, "other.json")
+        assert "other.json, which is damaged or no result file" in scripts.refused(reproduce, folder)
+
+    def test_a_folder_in_use_or_without_results(self, tmp_path):
+        assert "where there are none, and no --optimizer" in scripts.refused(reproduce, f"--results={tmp_path}")
+        with console.alone_in(tmp_path):
+            answer = scripts.refused(reproduce, *self.options, f"--results={tmp_path}")
+        assert f"--results={tmp_path}, where another process is at work" in answer
+
+    def test_a_document_is_looked_at_first(self, tmp_path):
+        document = tmp_path / "document.md"
+        options = ("--optimizer=Adma", f"--results={tmp_path / 'results'}", f"--document={document}")
+        assert "expected a file that can be written" in scripts.refused(reproduce, *options)
+        document.write_text("text")
+        assert "expected the lines" in scripts.refused(reproduce, *options)
+        assert document.read_text() == "text" and not (tmp_path / "results").exists()
+
+    def test_only_the_tables_of_the_document_change(self, tmp_path):
+        document = tmp_path / "document.md"
+        document.write_text(f"before\n{reproduce.BEGIN}\nold\n{reproduce.END}\nafter\n")
+        for _ in range(2):
+            assert scripts.call(reproduce, written(tmp_path / "own"), f"--document={document}").code == 0
+        text = document.read_text()
+        assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+        assert text.count("| adam | 10 |") == 1 and "recorded" not in text
+
+    def test_two_that_would_share_a_result_file(self, tmp_path):
+        paths = [tmp_path / folder / "dm.npz" for folder in ("a", "b")]
+        for path in paths:
+            path.parent.mkdir()
+            np.savez(path, **checkpoint.named_weights(make_optimizer("L2O-DM")))
+        optimizers = ",".join(map(str, paths))
+        answer = scripts.refused(reproduce, f"--optimizer={optimizers}", f"--results={tmp_path}")
+        assert "'dm (original)'" in answer and "two would share a result file" in answer
+
+
+def test_the_document_of_the_project_has_its_marks():
+    assert all(reproduce.around_tables(scripts.ROOT / "docs" / "reproduction.md"))

@@ -155,7 +155,8 @@ def test_the_command_of_a_card_asks_for_its_configuration(name):
 
 def test_results_of_other_weights_are_left_out(tmp_path):
     card, _ = cards.read("L2O-DM")
-    result = {"problem": "p", "data": "d", "summary": {"runs": 1}, "optimizer": "L2O-DM", "meta_training": dict(card)}
+    summary = {"runs": 1, "steps": 1, "at": [{"step": 1, "mean": 0.5, "std": None, "diverged": 0.0}]}
+    result = {"problem": "p", "data": "d", "summary": summary, "optimizer": "L2O-DM", "meta_training": dict(card)}
     (tmp_path / "one.json").write_text(json.dumps(result))
     assert list(cards.collect(card, tmp_path, "L2O-DM")) == ["p"]
     assert not cards.collect(card, tmp_path, "RNNprop")
