@@ -123,7 +123,10 @@ class TestTheCommand:
         answer = scripts.refused(reproduce, *self.options, written(tmp_path, record))
         assert "a result of something else (weights: 0123 there, None now)" in answer
 
-    @pytest.mark.parametrize("text", ["{}", "[]", "", '{"problem": "a", "optimizer": "b", "data": "c", "summary": {}}'])
+    @pytest.mark.parametrize(
+        "text",
+        ["{}", "[]", "", json.dumps(result() | {"summary": {}}), json.dumps(result() | {"problem": 1})],
+    )
     def test_what_is_no_result_file(self, tmp_path, text):
         folder = written(tmp_path, text, "other.json")
         assert "other.json, which is damaged or no result file" in scripts.refused(reproduce, folder)
