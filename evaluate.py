@@ -36,7 +36,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("seed", 0, text, lower_bound=0, upper_bound=2**31 - 1, flag_values=values)
     text = "Loss after each update on a fresh minibatch, or before it."
     flags.DEFINE_enum("record", "after", ["after", "before"], text, flag_values=values)
-    text = "Loss and accuracy over the whole data set every so many steps; 0: never."
+    text = "Loss and accuracy over the whole data set every so many steps, a multiple of 100; 0: never."
     flags.DEFINE_integer("full_period", 0, text, lower_bound=0, flag_values=values)
     text = "Runs that take their steps together, a divisor of --num_runs; for GPUs. Not for L2O-Scale."
     flags.DEFINE_integer("side_by_side", 1, text, lower_bound=1, flag_values=values)

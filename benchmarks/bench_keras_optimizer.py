@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 from absl import app, flags
 
+from l2o_tf import console
 from l2o_tf.keras_optimizer import LearnedOptimizer
 
 _FLAGS = flags.FLAGS
@@ -75,8 +76,10 @@ def compare(name: str, coordinates: int, repetitions: int, jit_compile: bool) ->
     ]
 
 
-def main(_) -> None:
+def main() -> None:
     """Prints a table."""
+    for name in _FLAGS.optimizer:
+        LearnedOptimizer(name)  # an error is told now
     print(f"{'coordinates':>12}  {'optimizer':16}{'ms/step':>10}{'x Adam':>9}{'state MiB':>11}{'peak MiB':>10}")
     for size in map(int, _FLAGS.coordinates):
         for name in _FLAGS.optimizer:
@@ -86,4 +89,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    app.run(lambda rest: console.guarded(main, rest))

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 from absl import app, flags
 
-from l2o_tf import objectives
+from l2o_tf import console, objectives
 from l2o_tf.meta_epoch import compile_meta_epoch
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.techniques.lesson import mean_of, own_trajectory
@@ -68,7 +68,7 @@ def measure(problem: str, optimizer: str, count: int, repetitions: int) -> dict[
     return {way: 1e3 * statistics.median(times) / steps for way, times in seconds.items()}
 
 
-def main(_) -> None:
+def main() -> None:
     """Prints a table."""
     print(f"{'problem':12}{'K':>4}{'one step':>12}{'calls':>12}    ms per step and optimizee")
     for problem in _FLAGS.problem:
@@ -80,4 +80,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    app.run(lambda rest: console.guarded(main, rest))

@@ -28,6 +28,7 @@ from benchmarks import history
 from benchmarks.bowl import PREFIX
 from benchmarks.measure import Worker
 from benchmarks.plan import Case, Settings
+from l2o_tf import console
 from l2o_tf.checkpoint import provenance
 
 HERE = Path(__file__).parent
@@ -151,7 +152,7 @@ def _key(row: Row) -> tuple:
     return tuple(row.get(name) for name in ("over", "size", "optimizer", "method", "problem", "data"))
 
 
-def main(_) -> None:
+def main() -> None:
     """Measures, remembers and prints."""
     names = {name: _FLAGS[name].value for name in ("problem", "optimizer", "data")}
     path, rows, devices = Path(_FLAGS.history or "/dev/null"), [], set()
@@ -172,4 +173,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    app.run(lambda rest: console.guarded(main, rest))

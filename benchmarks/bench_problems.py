@@ -20,7 +20,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks import twins
-from l2o_tf import unroll
+from l2o_tf import console, unroll
 from l2o_tf.optimizers import Optimizer
 from l2o_tf.trained import load_optimizer
 from problems import Problem, make_problem
@@ -106,11 +106,11 @@ def rows(problem_name: str, optimizers: list[str], num_steps: int, repetitions: 
     return [(name, 1e3 * statistics.median(seconds[name]) / num_steps, ratios[name]) for name in calls]
 
 
-def main(_) -> None:
+def main() -> None:
     """Prints a table per problem."""
     unknown = [name for name in _FLAGS.problem if name not in twins.MODELS]
     if unknown:
-        raise app.UsageError(f"Received problems {unknown}, expected some of {', '.join(twins.MODELS)}.")
+        raise ValueError(f"Received problems {unknown}, expected some of {', '.join(twins.MODELS)}.")
     print(f"{'problem':18}{'method':28}{'ms/step':>9}{'x keras':>9}")
     for name in _FLAGS.problem:
         for method, milliseconds, ratio in rows(
@@ -121,4 +121,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    app.run(lambda rest: console.guarded(main, rest))

@@ -10,6 +10,7 @@ from typing import Any
 from absl import app, flags
 
 from benchmarks import history, memory_plot
+from l2o_tf import console
 
 ROOT = Path(__file__).resolve().parents[1]
 Run = dict[str, Any]
@@ -148,7 +149,7 @@ def write(text: str, runs: Sequence[Run]) -> str:
     return text
 
 
-def main(_) -> None:
+def main() -> None:
     """Rewrites the document and draws the pictures."""
     path, runs = Path(_FLAGS.document), history.read(Path(_FLAGS.history))
     path.write_text(write(path.read_text(), runs))
@@ -160,4 +161,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    app.run(lambda rest: console.guarded(main, rest))

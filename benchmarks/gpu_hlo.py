@@ -22,7 +22,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks.plan import PERCEPTRONS
-from l2o_tf import nest, objectives, unroll
+from l2o_tf import console, nest, objectives, unroll
 from l2o_tf.checkpoint import provenance
 from l2o_tf.optimizers import Optimizer, make_optimizer
 from l2o_tf.techniques.lesson import Optimizees, compile_window
@@ -137,15 +137,15 @@ def _places(problem: Problem, optimizer: Optimizer, batches, arguments: list[np.
     }
 
 
-def main(_) -> None:
+def main() -> None:
     """Writes both phases of every K."""
     wrong = [count for count in _FLAGS.meta_batch_size if not (count.isdecimal() and int(count) > 0)]
     if wrong:
-        raise app.UsageError(f"Received --meta_batch_size={','.join(wrong)}, expected positive numbers.")
+        raise ValueError(f"Received --meta_batch_size={','.join(wrong)}, expected positive numbers.")
     keras.utils.set_random_seed(0)
     optimizer = make_optimizer(_FLAGS.optimizer)
     if not optimizer.coordinatewise and _FLAGS.meta_batch_size != ["1"]:
-        raise app.UsageError(f"Received several optimizees for {_FLAGS.optimizer}, which takes them one by one only.")
+        raise ValueError(f"Received several optimizees for {_FLAGS.optimizer}, which takes them one by one only.")
     for phase, mode, steps in (("training", "train", _FLAGS.unroll_length), ("evaluation", "test", _FLAGS.num_steps)):
         problem = make_problem(_FLAGS.problem, mode=mode, data=_FLAGS.data)
         for count in map(int, _FLAGS.meta_batch_size):
@@ -156,4 +156,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    app.run(lambda rest: console.guarded(main, rest))

@@ -20,6 +20,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks import twins
+from l2o_tf import console
 from l2o_tf.checkpoint import provenance, write_atomically
 from l2o_tf.guard import Guard
 from l2o_tf.keras_optimizer import LearnedOptimizer
@@ -79,10 +80,10 @@ def run(problem: Problem, twin: str, optimizer: keras.optimizers.Optimizer, seed
     return {"ln_loss": found, "guard": optimizer.guard_report() if guarded else None}
 
 
-def main(_) -> None:
+def main() -> None:
     """Runs what is missing and prints a table of what is there."""
     if _FLAGS.problem not in twins.MODELS:
-        raise app.UsageError(f"Received --problem={_FLAGS.problem}, expected one of {', '.join(twins.MODELS)}.")
+        raise ValueError(f"Received --problem={_FLAGS.problem}, expected one of {', '.join(twins.MODELS)}.")
     problem = make_problem(_FLAGS.problem, mode="test", data=_FLAGS.data)
     folder = Path(_FLAGS.output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,4 +115,4 @@ def table(folder: Path, problem: str) -> str:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    app.run(lambda rest: console.guarded(main, rest))

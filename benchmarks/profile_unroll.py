@@ -23,6 +23,7 @@ from absl import app, flags
 
 from benchmarks import gpu_hlo, history
 from benchmarks.hlo_text import Instruction, instructions
+from l2o_tf import console
 from l2o_tf.checkpoint import provenance
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.techniques.lesson import Optimizees
@@ -99,7 +100,7 @@ def table(results: list[dict], wall: float) -> str:
     return "\n".join(lines)
 
 
-def main(_) -> None:
+def main() -> None:
     """Profiles, prints, remembers."""
     made_by, path = provenance(), Path(_FLAGS.history or "/dev/null")
     names = {"problem": _FLAGS.problem, "optimizer": _FLAGS.optimizer}
@@ -114,4 +115,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    app.run(lambda rest: console.guarded(main, rest))

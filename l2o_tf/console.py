@@ -105,8 +105,8 @@ def options(found: Iterable[flags.Flag], headings: Mapping[str, str], width: int
     return "\n".join(lines).strip()
 
 
-def guarded(action: Callable[[], int], rest: list[str]) -> int:
-    """Does the action; returns its exit code, or that of the user's error."""
+def guarded(action: Callable[[], int | None], rest: list[str]) -> int | None:
+    """Does the action; returns its exit code (None: all is well), or that of the user's error."""
     try:
         if len(rest) > 1:
             raise ValueError(f"Received {' '.join(rest[1:])!r}, which is no flag. Flags begin with --, see --help.")
