@@ -92,7 +92,18 @@ def _problems(values: flags.FlagValues) -> list:
 
     names = dict.fromkeys(values.problem)
     options = {"data": values.data, "data_dir": values.data_dir, "split": values.split}
-    return [make_problem(name, mode="test", **options) for name in names]
+    problems = [make_problem(name, mode="test", **options) for name in names]
+    with_data = [problem.data.name for problem in problems if problem.data]
+    images = [name for name in with_data if name != "digits"]  # which are always embedded
+    embedded = values.data == "embedded"
+    taken = {"data": with_data if embedded else images, "data_dir": images and not embedded, "split": with_data}
+    for name, value in options.items():
+        if value != values[name].default and not taken[name]:
+            raise ValueError(
+                f"Received --{name}={value} with --data={values.data} and --problem={','.join(names)}, which have no "
+                f"use for it. Drop --{name}."
+            )
+    return problems
 
 
 def present(found: results.Results, folder: Path, x_scale: str) -> None:

@@ -153,6 +153,16 @@ class TestOptions:
         assert all(curves[f"digits/{name} (original)"][0, -10:].mean() < 1.5 for name in ("dm", "dm_cl"))
 
     @pytest.mark.parametrize(
+        "arguments",
+        ["--problem=simple,digits --split=train", "--data=embedded", "--problem=simple,mnist --data=embedded"],
+    )
+    def test_data_of_one_problem_of_several(self, arguments):
+        values = scripts.flags.FlagValues()
+        evaluate.define_flags(values)
+        values(["", "--problem=digits", *arguments.split()])
+        assert evaluate._problems(values)[-1].data
+
+    @pytest.mark.parametrize(
         ("costs", "ending"),
         [
             ((), " (before training)"),
@@ -216,6 +226,18 @@ class TestBadInput:
             ("--record=during", "--record=during"),
             ("--data=imbedded", "--data=imbedded"),
             ("--split=validation", "--split=validation"),
+            (
+                "--problem=simple,quadratic --split=held_out",
+                "--split=held_out with .*=simple,quadratic, which have no",
+            ),
+            ("--problem=simple --data=embedded", "--data=embedded with .*=simple, which have no use for it"),
+            ("--data=tfds", "--data=tfds with .*=digits, which have no use for it. Drop --data"),
+            ("--data_dir=x", "--data_dir=x with .*=digits, which have no use for it"),
+            (
+                "--problem=mnist --data_dir=x --data=embedded",
+                "--data_dir=x with --data=embedded .*=mnist, which have no",
+            ),
+            ("--problem=simple,digits --split=held_out", "split='held_out' with the data set 'digits'"),
             ("--nope", "Unknown command line flag 'nope'"),
             ("--flagfile=missing.flags", "missing.flags"),
             ("stray", "Received 'stray', which is no flag"),
