@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from l2o_tf.names import shortened
+
 CHECKPOINTS = (100, 1_000, 2_000, 5_000, 10_000)
 """Steps at which an evaluation is summarized."""
 
@@ -64,13 +66,13 @@ def first_divergence(losses: np.ndarray) -> np.ndarray:
     return np.where(bad.any(axis=1), bad.argmax(axis=1), losses.shape[1])
 
 
-def ln_means(losses: Any, ends: Sequence[int] | np.ndarray, window: int | np.ndarray = WINDOW) -> np.ndarray:
+def ln_means(losses: Any, ends: Sequence[int] | np.ndarray, window: int = WINDOW) -> np.ndarray:
     """Natural logarithm of trailing means, per run.
 
     Args:
         losses: `[runs, steps]`; `losses[:, t - 1]` is the t-th recorded loss.
         ends: steps in `1..steps` at which a window ends.
-        window: number of losses per window, one for all or one per end; windows are cut short at the start.
+        window: number of losses per window; windows are cut short at the start.
 
     Returns:
         float64 `[runs, len(ends)]`; NaN from the first end on whose past contains a non-finite loss. A mean of zero or
@@ -79,9 +81,9 @@ def ln_means(losses: Any, ends: Sequence[int] | np.ndarray, window: int | np.nda
     curves = as_curves(losses)
     alive = first_divergence(curves)
     values = np.full([curves.shape[0], len(ends)], np.nan)
-    for column, (end, width) in enumerate(zip(ends, np.broadcast_to(window, [len(ends)]), strict=True)):
+    for column, end in enumerate(ends):
         ok = alive >= end
-        means = curves[ok, max(0, end - width) : end].mean(axis=1)
+        means = curves[ok, max(0, end - window) : end].mean(axis=1)
         values[ok, column] = np.log(np.maximum(means, np.exp(LN_FLOOR)))
     return values
 
@@ -143,7 +145,9 @@ def _statistics(values: np.ndarray) -> dict[str, float | None]:
 
 
 def format_table(rows: Sequence[Row]) -> str:
-    """A table for the terminal, at most 88 columns wide with usual names: one block per problem, one line per step."""
+    """A table for the terminal, at most 107 columns wide: one block per problem, one line per step; long names cut."""
+    shown = shortened((row.optimizer for row in rows), 40)
+    rows = [row._replace(optimizer=shown[row.optimizer]) for row in rows]
     width = max([len("optimizer"), *(len(row.optimizer) for row in rows)])
     blocks = []
     for problem, members in _by_problem(rows).items():
@@ -198,12 +202,12 @@ def _markdown_cell(at: Mapping[str, Any]) -> str:
 
 
 def _headline(problem: str, rows: Sequence[Row]) -> str:
-    runs = sorted({row.summary["runs"] for row in rows})
+    runs = "/".join(f"{count:,}" for count in sorted({row.summary["runs"] for row in rows}))
     window = sorted({row.summary["window"] for row in rows})
     data = rows[0].data
     return (
         f"{problem}{f' on {data}' if data else ''}\n"
-        f"ln of the mean of up to {'/'.join(map(str, window))} losses, over {'/'.join(map(str, runs))} runs; "
+        f"ln of the mean of up to {'/'.join(map(str, window))} losses, over {runs} runs; "
         "time per run without compilation"
     )
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import evaluate
-from l2o_tf import checkpoint, comparison
+from l2o_tf import checkpoint, comparison, names
 from l2o_tf.optimizers import make_optimizer
 from problems import make_problem
 from problems.base import fold, make_seed
@@ -128,7 +128,7 @@ class TestFiles:
     def test_table(self, done):
         folder, run, result = done
         assert "digits on digits/test (360 examples, " in result.out
-        for name in (str(run), "Adam", "sgd"):
+        for name in names.shortened((str(run), "Adam", "sgd"), 40).values():
             assert len(re.findall(rf"^{re.escape(name)} +100 +[\d.]+ +[\d.]+ +-?[\d.]+", result.out, re.MULTILINE)) == 2
         assert f"Picture: {folder / 'curves.png'}" in result.out
 

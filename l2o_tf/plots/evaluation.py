@@ -1,5 +1,6 @@
 """Optimizers against each other: loss against step, one panel per problem."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -9,7 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from l2o_tf import summary
+from l2o_tf.names import shortened
 from l2o_tf.plots import style
+
+QUANTITY = f"ln of the mean of the\nlast {summary.WINDOW} losses"
+"""What is drawn, and written at the ends of lines: the statistic of the tables."""
 
 HEADROOM = 4.0
 """Units of ln loss above the lowest start (or the guessing level) beyond which a curve leaves the frame."""
@@ -40,25 +45,21 @@ class Band(NamedTuple):
 
 
 def evaluation_figure(
-    panels: Sequence[Panel],
-    *,
-    title: str | None = None,
-    x_scale: Literal["linear", "log"] = "linear",
-    window: int | None = None,
+    panels: Sequence[Panel], *, title: str | None = None, x_scale: Literal["linear", "log"] = "linear"
 ) -> Figure:
     """Loss against step: mean over runs of the ln of the trailing mean loss, with a band of one standard deviation.
 
-    A diverged run counts up to the step where it diverged; the label says how many did, and a line all of whose runs
-    have diverged ends in a cross. An optimizer has the same colour in every panel.
+    Every point is the statistic of `l2o_tf.summary`, so that a line ends at the number of the table. A diverged run
+    counts up to the step where it diverged; the label says how many did, and a line all of whose runs have diverged
+    ends in a cross. An optimizer has the same colour in every panel. Long names are shortened.
 
     Args:
         panels: one per problem, at least one.
         title: headline, or None.
-        x_scale: `"log"` shows the first steps too; its windows shrink toward the start.
-        window: losses per trailing mean; None takes 50, or a fortieth of a run that is shorter than 2,000 steps.
+        x_scale: `"log"` shows the first steps too.
 
     Returns:
-        The figure.
+        The figure, as wide and as high as the labels need it.
 
     Raises:
         ValueError: if there is no panel or no curve in one, or an array has not the shape `[runs, steps]`.
@@ -68,57 +69,66 @@ def evaluation_figure(
             f"Received panels with {[len(panel.curves) for panel in panels]} curves, expected at least one "
             "panel and no empty one; evaluate at least one optimizer on every problem."
         )
-    names = list(dict.fromkeys(name for panel in panels for name in panel.curves))
+    names = shortened(name for panel in panels for name in panel.curves)
     styles = dict(zip(names, style.line_styles(len(names)), strict=True))
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    width = {1: 6.4, 2: 10.2}.get(columns, 4.7 * columns)
+    height = max(3.2, style.LABEL_ROW * (2 + max(map(_label_lines, panels))))
     with matplotlib.rc_context(style.STYLE):
-        figure = style.new_figure(width, 4.2 * rows + (0.35 if title else 0.0))
+        figure = style.new_figure(
+            columns * {1: 6.4, 2: 5.6}.get(columns, 5.2), (height + 1) * rows + (0.35 if title else 0)
+        )
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for ax, panel in zip(grid, panels, strict=False):
-            _draw_panel(ax, panel, styles, x_scale, window)
+            style.label_ends(ax, _draw_panel(ax, panel, names, styles, x_scale), height)
         for ax in grid[len(panels) :]:
             ax.set_visible(False)
         for ax in grid[::columns]:
-            ax.set_ylabel("ln loss")
+            ax.set_ylabel(QUANTITY)
         figure.get_layout_engine().set(w_pad=0.09)
         if title:
             figure.suptitle(title, x=0.008, ha="left", fontsize=14, fontweight="bold")
     return figure
 
 
-def _draw_panel(ax: Axes, panel: Panel, styles: Mapping[str, tuple], x_scale: str, window: int | None) -> None:
-    curves = {name: summary.as_curves(losses) for name, losses in panel.curves.items()}
-    steps = max(losses.shape[1] for losses in curves.values())
+def _label_lines(panel: Panel) -> int:
+    """A line for each curve, and one more where runs have diverged."""
+    return sum(1 + (not np.isfinite(losses).all()) for losses in panel.curves.values())
+
+
+def _draw_panel(
+    ax: Axes, panel: Panel, names: Mapping[str, str], styles: Mapping[str, tuple], x_scale: str
+) -> list[style.Label]:
+    """Draws all but the labels at the ends of the lines, which it returns."""
+    steps = max(np.shape(losses)[-1] for losses in panel.curves.values())
     labels, tops = [], []
-    for name, losses in curves.items():
-        band = band_of(losses, x_scale, window)
+    for name, given in panel.curves.items():
+        losses = summary.as_curves(given)
+        band = band_of(losses, x_scale)
         _draw_curve(ax, band, *styles[name])
-        labels.append(_end_label(name, losses, band, steps, styles[name][0]))
+        labels.append(_end_label(names[name], losses, band, steps, styles[name][0]))
         tops.append(band.means[0])
     if panel.guess is not None:
         labels.append(style.guess_line(ax, panel.guess))
         tops.append(labels[-1].y)
     ax.set_xscale(x_scale)
-    ax.set_xlim(1 if x_scale == "log" else 0, steps)
+    ax.set_xlim(min(1.0, steps / 2) if x_scale == "log" else 0.0, steps)
     _limit_top(ax, tops)
     style.count_axis(ax, "step")
-    style.headings(ax, panel.problem, panel.data)
-    style.label_ends(ax, labels)
+    (shown,) = shortened([panel.problem], 36).values()
+    style.headings(ax, shown, textwrap.fill(panel.data, 50, max_lines=3) if panel.data else None)
+    return labels
 
 
-def band_of(losses: np.ndarray, x_scale: str, window: int | None) -> Band:
+def band_of(losses: np.ndarray, x_scale: str) -> Band:
     """What is drawn of `[runs, steps]` losses."""
     steps = losses.shape[1]
-    window = window or int(np.clip(steps // 40, 1, summary.WINDOW))
     if x_scale == "log":
-        ends = np.unique(np.round(np.geomspace(1, steps, 240)).astype(int))
-        windows = np.clip(ends // 6, 1, window)
-    else:
-        ends = np.unique(np.append(np.arange(window, steps + 1, window), steps))
-        windows = np.full(len(ends), window)
-    values = summary.ln_means(losses, ends, windows)
+        ends = np.geomspace(1, steps, 240)
+    else:  # of a long run from the first whole window on
+        ends = np.linspace(np.clip(steps // 40, 1, summary.WINDOW), steps, 240)
+    ends = np.unique(np.round(ends).astype(int))
+    values = summary.ln_means(losses, ends)
     means = summary.mean_alive(values)
     alive = np.isfinite(values)
     squares = np.where(alive, (values - means) ** 2, 0.0).sum(axis=0)
@@ -126,10 +136,11 @@ def band_of(losses: np.ndarray, x_scale: str, window: int | None) -> Band:
 
 
 def _draw_curve(ax: Axes, band: Band, colour: str, line: str) -> None:
-    ax.plot(band.ends, band.means, line, color=colour, linewidth=1.9, zorder=3)
+    drawn = np.flatnonzero(np.isfinite(band.means))
+    marker = "o" if drawn.size == 1 else ""  # one point makes no line
+    ax.plot(band.ends, band.means, line, marker=marker, color=colour, linewidth=1.9, zorder=3, clip_on=not marker)
     edges = band.means - band.deviations, band.means + band.deviations
     ax.fill_between(band.ends, *edges, color=colour, alpha=0.17, linewidth=0, zorder=2)
-    drawn = np.flatnonzero(np.isfinite(band.means))
     if drawn.size and drawn[-1] + 1 < len(band.means):
         end = band.ends[drawn[-1]], band.means[drawn[-1]]
         ax.plot(*end, marker="X", color=colour, markersize=9, markeredgecolor="white", zorder=4)
@@ -138,13 +149,13 @@ def _draw_curve(ax: Axes, band: Band, colour: str, line: str) -> None:
 def _end_label(name: str, losses: np.ndarray, band: Band, steps: int, colour: str) -> style.Label:
     runs = len(losses)
     diverged = int((summary.first_divergence(losses) < losses.shape[1]).sum())
-    note = f"\n{diverged} of {runs} diverged" if diverged else ""
+    note = f"\n{diverged:,} of {runs:,} diverged" if diverged else ""
     drawn = np.flatnonzero(np.isfinite(band.means))
     if not drawn.size:
         return style.Label(0.0, np.nan, name + note, colour)
-    (end,) = summary.mean_alive(summary.ln_means(losses, [losses.shape[1]]))  # the number of the table
+    end = float(band.means[drawn[-1]])
     value = f"  {style.signed(end)}" if diverged < runs else ""
-    return style.Label(band.ends[drawn[-1]] / steps, float(band.means[drawn[-1]]), name + value + note, colour)
+    return style.Label(band.ends[drawn[-1]] / steps, end, name + value + note, colour)
 
 
 def _limit_top(ax: Axes, tops: Sequence[float]) -> None:

@@ -18,6 +18,8 @@ INK, MUTED, GRID = "#222222", "#7A7A7A", "#E6E6E6"
 DOTTED = (0, (1, 2))
 DPI = 150
 LABEL_SIZE = 9.5
+LABEL_ROW = LABEL_SIZE * 1.28 / 72
+"""Inches between the lines of labels."""
 
 STYLE = {
     "font.size": 10.5,
@@ -127,7 +129,7 @@ def label_ends(ax: Axes, labels: Sequence[Label], axis_inches: float = 3.2) -> N
         axis_inches: about how high the axes are.
     """
     low, high = ax.get_ylim()
-    row = LABEL_SIZE * 1.28 / 72 / axis_inches
+    row = LABEL_ROW / axis_inches
     sizes = np.array([row * (1 + label.text.count("\n")) for label in labels])
     wanted = np.array([np.clip((np.nan_to_num(label.y, nan=high) - low) / (high - low), 0, 1) for label in labels])
     for label, place, want in zip(labels, spread(wanted, sizes), wanted, strict=True):

@@ -243,3 +243,13 @@ class TestValues:
 )
 def test_hint(name, expected):
     assert names.hint(name, ["adam", "sgd", "L2O-DM"]) == expected
+
+
+def test_shortened_names_keep_both_ends_and_differ():
+    given = ["Adam", "a" * 20 + "1" + "z" * 20, "a" * 20 + "2" + "z" * 20, "b" * 40]
+    assert list(names.shortened([*given, "Adam"], 11).values()) == [
+        "Adam",
+        "aaaaa…zzzzz",
+        "aaaaa…zzzzz #2",
+        "bbbbb…bbbbb",
+    ]

@@ -29,7 +29,7 @@ def draw(figure):
 @pytest.mark.parametrize("x_scale", ["linear", "log"])
 @pytest.mark.parametrize("steps", [1, 7, 400])
 def test_evaluation_figure_of_any_length(x_scale, steps):
-    draw(plots.evaluation_figure([plots.Panel("mnist", {"Adam": losses(steps=max(steps, 2))})], x_scale=x_scale))
+    draw(plots.evaluation_figure([plots.Panel("mnist", {"Adam": losses(steps=steps)})], x_scale=x_scale))
 
 
 def test_evaluation_figure_names_data_optimizers_and_levels():
@@ -43,13 +43,36 @@ def test_evaluation_figure_names_data_optimizers_and_levels():
         assert wanted in texts(figure)
 
 
-def test_a_curve_is_labelled_with_the_number_of_the_table():
-    """Also in a short run, whose curve is that of a shorter trailing mean."""
-    measured = losses(steps=200)
-    figure = plots.evaluation_figure([plots.Panel("mnist", {"Adam": measured})])
-    end = summary.summarize(measured)["at"][-1]["mean"]
-    assert f"Adam  {style.signed(end)}" in texts(figure)
-    assert style.signed(band_of(measured, "linear", None).means[-1]) != style.signed(end)
+@pytest.mark.parametrize("x_scale", ["linear", "log"])
+@pytest.mark.parametrize("steps", [1, 30, 200, 4_000])
+def test_a_line_is_the_statistic_of_the_table_and_ends_at_its_number(x_scale, steps):
+    measured = losses(steps=steps)
+    figure = plots.evaluation_figure([plots.Panel("mnist", {"Adam": measured})], x_scale=x_scale)
+    at = summary.summarize(measured, checkpoints=[steps // 2])["at"]
+    drawn = dict(figure.axes[0].lines[0].get_xydata())
+    assert drawn[steps] == pytest.approx(at[-1]["mean"])
+    assert drawn.get(steps // 2, at[0]["mean"]) == pytest.approx(at[0]["mean"])
+    assert f"Adam  {style.signed(at[-1]['mean'])}" in texts(figure)
+    assert "ln of the mean of the\nlast 50 losses" in texts(figure)
+
+
+def test_panels_have_room_whatever_is_written_beside_them():
+    """Unequal subtitles, names of 300 characters, many optimizers."""
+    panels = [
+        plots.Panel("simple", {"Adam": losses()}),
+        plots.Panel("mnist", {"Adam": losses()}, f"mnist/test ({'not the rows of the official files ' * 9})"),
+        plots.Panel("folder/" * 40, {f"runs/{'deep/' * 60}{k}": losses() for k in range(30)}),
+    ]
+    for shown in (panels, panels[2:]):
+        figure = plots.evaluation_figure(shown)
+        draw(figure)
+        for ax in figure.axes:
+            assert ax.get_window_extent().width > 2.4 * figure.dpi
+            bounds = [text.get_window_extent() for text in (*ax.texts, ax.title)]
+            assert max(bound.x1 for bound in bounds) <= figure.bbox.x1
+            assert 0 <= min(bound.y0 for bound in bounds) <= max(bound.y1 for bound in bounds) <= figure.bbox.y1
+    labels = [text.get_text() for text in figure.axes[0].texts]
+    assert len(set(labels)) == 30 and max(map(len, labels)) < 50
 
 
 def test_diverged_runs_are_counted():
@@ -71,7 +94,7 @@ def test_one_exploding_curve_leaves_the_frame():
 
 def test_band_is_the_mean_and_the_sample_deviation_of_the_statistic():
     values = losses(steps=4_000)
-    band = band_of(values, "linear", None)
+    band = band_of(values, "linear")
     per_run = np.log(values[:, -50:].astype(np.float64).mean(axis=1))
     assert band.ends[-1] == 4_000
     assert band.means[-1] == pytest.approx(per_run.mean())

@@ -24,11 +24,6 @@ def test_window_is_cut_short_at_the_start():
     np.testing.assert_allclose(summary.ln_means(losses, [1, 4, 10], 50), [np.log([1.0, 2.5, 5.5])])
 
 
-def test_one_window_per_end():
-    losses = np.arange(1.0, 11.0)
-    np.testing.assert_allclose(summary.ln_means(losses, [4, 10], np.array([1, 2])), [np.log([4.0, 9.5])])
-
-
 def test_checkpoints_beyond_the_run_are_left_out_and_the_last_step_is_added():
     result = summary.summarize(np.ones([2, 1_500]))
     assert [at["step"] for at in result["at"]] == [100, 1_000, 1_500]
@@ -99,6 +94,13 @@ def test_terminal_table_is_aligned_and_complete():
     assert len({len(line) for line in table}) == 1
     assert max(map(len, text.splitlines())) <= 88
     assert "20%" in text and "mnist/test (10,000 examples)" in text and "0.150" in text
+
+
+def test_terminal_table_of_long_names_and_many_runs():
+    statistics = summary.summarize(np.ones([1_000, 1]))
+    text = summary.format_table([summary.Row("mnist", f"runs/{'deep/' * 60}{k}", statistics) for k in range(3)])
+    assert max(map(len, text.splitlines())) <= 107 and "over 1,000 runs" in text
+    assert len({line for line in text.splitlines() if line.startswith("runs/deep")}) == 3
 
 
 def test_markdown_table_has_one_line_per_problem_and_optimizer():
