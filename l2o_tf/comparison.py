@@ -15,6 +15,7 @@ from l2o_tf import evaluation, summary
 from l2o_tf.cards import kept_validation
 from l2o_tf.checkpoint import named_weights, provenance, sources
 from l2o_tf.halfway import Keeper
+from l2o_tf.names import shortened
 from l2o_tf.optimizers import Optimizer
 from l2o_tf.progress import Progress
 from l2o_tf.results import Identity, Result, file_name
@@ -123,7 +124,8 @@ def _halfway(folder: Path, names: tuple[str, str]) -> Path:
 
 def _evaluate(pair: Pair, seed: int, *, num_steps: int, keeper: Keeper, **options: Any) -> Result:
     problem, optimizer, card = pair
-    progress = Progress(num_steps, description=f"{problem.name}: {optimizer.name}")
+    (shown,) = shortened([f"{problem.name}: {optimizer.name}"], 60).values()
+    progress = Progress(num_steps, description=shown)
     found = evaluation.evaluate(
         problem,
         optimizer,
