@@ -69,6 +69,7 @@ def evaluate_all(values: flags.FlagValues, folder: Path) -> results.Results:
     for result in comparison.evaluate_all(missing, folder, side_by_side=values.side_by_side, **options):
         found = found._replace(all=[*found.all, result])
         results.write(folder, found)
+    results.write_summary(folder, found)
     return found
 
 
@@ -107,18 +108,18 @@ def _problems(values: flags.FlagValues) -> list:
 
 
 def present(found: results.Results, folder: Path, x_scale: str) -> None:
-    """Writes summary and picture, prints the table, and says where the files are."""
+    """Draws the picture, prints the table, and says where the files are."""
     from l2o_tf import plots, summary
 
-    results.write_summary(folder, found)
     panels = {}
     for result in found.all:
         guess = math.log(10) if result.data and not result.identity["problem"]["file"] else None
         panel = panels.setdefault(result.problem, plots.Panel(result.problem, {}, result.data, guess))
         panel.curves[result.optimizer] = result.losses
-    picture = plots.save(plots.evaluation_figure(list(panels.values()), x_scale=x_scale), folder / results.PICTURE)
+    plots.save(plots.evaluation_figure(list(panels.values()), x_scale=x_scale), folder / results.PICTURE)
     print(summary.format_table([summary.Row(*result[:2], result.summary, result.data) for result in found.all]))
-    print(f"\nCurves: {folder / results.CURVES}\nSummary: {folder / results.SUMMARY}\nPicture: {picture}")
+    files = {"Curves": results.CURVES, "Summary": results.SUMMARY, "Picture": results.PICTURE}
+    print("", *(f"{what}: {folder / name}" for what, name in files.items() if (folder / name).exists()), sep="\n")
 
 
 def plot(values: flags.FlagValues) -> None:

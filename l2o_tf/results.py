@@ -43,6 +43,7 @@ from l2o_tf.checkpoint.weights import read_npz
 
 CURVES, SUMMARY, PICTURE = "curves.npz", "summary.json", "curves.png"
 _ABOUT = "about"
+_ELSEWHERE = f"another folder, or remove {CURVES}, {SUMMARY} and {PICTURE} from it to evaluate anew"
 
 Identity = Mapping[str, Mapping[str, Any]]
 """`{"problem": {...}, "optimizer": {...}}`: what makes each of the two the one that it is, of JSON types."""
@@ -156,8 +157,7 @@ def _check_summary(path: Path, results: Results) -> None:
 
 def _foreign(path: Path, reason: str) -> ValueError:
     return ValueError(
-        f"Received {path}, which is damaged or not of an evaluation ({reason}), and is left as it is. Use another "
-        "folder, or delete that file and what is beside it."
+        f"Received {path}, which is damaged or not of an evaluation ({reason}), and is left as it is. Use {_ELSEWHERE}."
     )
 
 
@@ -178,7 +178,7 @@ def fitting(
     if told := differences(found.settings, settings):
         raise ValueError(
             f"Received --output_dir={folder}, which holds an evaluation with other options ({told}). Use the same "
-            "ones to add to it, another folder, or delete that one."
+            f"ones to add to it, {_ELSEWHERE}."
         )
     for names, identity in asked.items():
         for role, name in zip(("problem", "optimizer"), names, strict=True):
@@ -186,7 +186,7 @@ def fitting(
             if told := next(filter(None, (differences(there, identity[role]) for there in same)), ""):
                 raise ValueError(
                     f"Received --output_dir={folder}, which holds results of another {role} called {name} ({told}). "
-                    "Use another folder, or delete that one to evaluate anew."
+                    f"Use {_ELSEWHERE}."
                 )
     return {result[:2] for result in found.all}
 

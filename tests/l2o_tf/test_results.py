@@ -118,7 +118,8 @@ def test_another_command_adds_its_part(cut, begun):
 def test_what_contradicts_is_refused(done, begun, arguments, words):
     before = contents(done)
     answer = scripts.refused(evaluate, *BOTH, *arguments.split(), f"--output_dir={done}")
-    assert words in answer and contents(done) == before and not begun
+    assert words in answer and "or remove curves.npz, summary.json and curves.png from it" in answer
+    assert contents(done) == before and not begun
 
 
 def test_an_optimizer_is_its_weights(tmp_path):
