@@ -64,8 +64,8 @@ def evaluate_all(values: flags.FlagValues, folder: Path) -> results.Results:
     missing = [pair for pair in pairs if pair.names not in there]
     comparison.forget(folder, there)
     if there:
-        told = f"{len(pairs) - len(missing)} of the {len(pairs)} asked for"
-        print(f"{folder} has {len(there)} results, which are kept: {told}.", file=sys.stderr)
+        told = f"Kept in {folder}: {len(there)}. Asked for: {len(pairs)}, of which {len(missing)} are missing."
+        print(told, file=sys.stderr)
     for result in comparison.evaluate_all(missing, folder, side_by_side=values.side_by_side, **options):
         found = found._replace(all=[*found.all, result])
         results.write(folder, found)
