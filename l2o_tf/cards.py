@@ -4,7 +4,7 @@
     python -m l2o_tf.cards --results=experiments/results         # writes results.json and CARD.md beside the weights
 
 `optimizer.json` says how the weights were made. `results.json` has what reproduce.py measured of these very weights:
-a result whose meta-training is another one is left out.
+a result whose meta-training is another one is left out. `drift.json` has what `l2o_tf.drift` measured.
 """
 
 import argparse
@@ -13,23 +13,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from l2o_tf import summary
+from l2o_tf import drift, summary
 from l2o_tf.checkpoint import CARD, write_atomically
 from l2o_tf.config import resolve
 from l2o_tf.results import read_file
-from l2o_tf.trained import PRETRAINED, pretrained_names
+from l2o_tf.trained import PRETRAINED, load, pretrained_names
 
 RESULTS = "results.json"
+DRIFT = "drift.json"
 PAGE = "CARD.md"
 
 Card = Mapping[str, Any]
 
 
 def read(name: str) -> tuple[Card, dict[str, Any]]:
-    """`optimizer.json` and `results.json` of a shipped optimizer; no results where none were measured."""
-    folder = PRETRAINED / name
-    results = folder / RESULTS
-    return json.loads((folder / CARD).read_text()), json.loads(results.read_text()) if results.exists() else {}
+    """Of a shipped optimizer `optimizer.json`, with `drift.json` under `"drift"`, and `results.json`; {} if absent."""
+    card, measured, results = (
+        json.loads(path.read_text()) if path.exists() else {}
+        for path in (PRETRAINED / name / file for file in (CARD, DRIFT, RESULTS))
+    )
+    return {**card, "drift": measured}, results
 
 
 def entry(name: str, card: Card, results: Mapping[str, Any]) -> str:
@@ -66,12 +69,12 @@ def _between(interpolated: Mapping[str, Any]) -> str:
 
 
 def _adjusted(adjusted: Mapping[str, Any]) -> str:
-    """`updates times 0.5 and without drift after training`."""
+    """`then updates times 0.5 and no drift where there never was a gradient`."""
     parts = [f"updates times {adjusted['factor']:g}"] if adjusted["factor"] != 1 else []
-    parts += ["without drift"] if adjusted["no_drift"] else []
+    parts += ["no drift where there never was a gradient"] if adjusted["no_drift"] else []
     if rates := adjusted.get("initial_learning_rates"):
         parts.append(f"first learning rates from {rates[0]:g} to {rates[1]:g}")
-    return f"{' and '.join(parts)} after training"
+    return f"then {' and '.join(parts)}"
 
 
 def good_for(card: Card, results: Mapping[str, Any]) -> str:
@@ -154,6 +157,9 @@ def page(name: str, card: Card, results: Mapping[str, Any]) -> str:
         "extrapolation: where the table has no row, nothing is known. There is no learning rate to tune; that of",
         f"`LearnedOptimizer` scales the updates, 1 being what was measured{_as_trained(card)}.",
         "",
+        "## Without a gradient",
+        *_drift(card["drift"]),
+        "",
         "## Made by",
         *_commands(card),
         "",
@@ -171,6 +177,24 @@ def page(name: str, card: Card, results: Mapping[str, Any]) -> str:
         f"- SHA-256 of the weights: {card['weights']['sha256']}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _drift(measured: Mapping[str, Any]) -> list[str]:
+    """What `l2o_tf.drift` found."""
+    if not measured:
+        return ["Not measured yet."]
+    never, ended = (drift.Quiet(**measured[case]) for case in drift.Drift._fields)
+    sizes = f"{min(drift.SIZES):g} to {max(drift.SIZES):g}"
+    return [
+        f"A parameter that never has a gradient is moved by up to {never.moved:.2g} in {drift.QUIET:,} steps; "
+        f"{_ending(never)}.",
+        f"One that has had gradients of {sizes} for {drift.SEEN} steps is moved by up to {ended.moved:.2g} in the "
+        f"{drift.QUIET:,} steps after them; {_ending(ended)}.",
+    ]
+
+
+def _ending(quiet: drift.Quiet) -> str:
+    return "it comes to rest" if quiet.last <= drift.REST else f"it drifts on, by up to {quiet.last:.2g} a step"
 
 
 def _when(made: Mapping[str, Any]) -> str:
@@ -279,9 +303,9 @@ def _endings(results: Mapping[str, Any]) -> str:
 
 
 def main(given: list[str] | None = None) -> None:
-    """Writes results and card of every shipped optimizer."""
+    """Writes results, drift and card of every shipped optimizer."""
     parser = argparse.ArgumentParser(
-        "python -m l2o_tf.cards", description="Writes l2o_tf/pretrained/*/CARD.md and results.json."
+        "python -m l2o_tf.cards", description="Writes CARD.md, results.json and drift.json in l2o_tf/pretrained/*."
     )
     parser.add_argument(
         "--results", type=Path, default=Path("experiments/results"), help="result files of reproduce.py"
@@ -290,6 +314,8 @@ def main(given: list[str] | None = None) -> None:
     for name in pretrained_names():
         card, _ = read(name)
         results = collect(card, values.results, name)
+        card["drift"] = {case: quiet._asdict() for case, quiet in drift.measure(load(name))._asdict().items()}
+        write_atomically(PRETRAINED / name / DRIFT, json.dumps(card["drift"], indent=2).encode() + b"\n")
         write_atomically(PRETRAINED / name / RESULTS, json.dumps(results, indent=2).encode() + b"\n")
         write_atomically(PRETRAINED / name / PAGE, page(name, card, results).encode())
         print(entry(name, card, results))

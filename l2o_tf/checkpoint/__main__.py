@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--factor", type=float, default=1.0, help="what updates are multiplied by; default: %(default)s"
     )
-    command.add_argument("--no_drift", action="store_true", help="let coordinates without a gradient rest")
+    command.add_argument("--no_drift", action="store_true", help="let coordinates rest that never had a gradient")
     text = "range of L2O-Scale's first learning rates, such as 1e-5,1e-3"
     command.add_argument("--initial_learning_rates", type=numbers, help=text)
     command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
@@ -123,11 +123,17 @@ def _adjust(given: argparse.Namespace) -> str:
     from l2o_tf.checkpoint.adjusting import adjust
 
     options = {name: getattr(given, name) for name in ("factor", "no_drift", "initial_learning_rates")}
-    drift = adjust(given.optimizer, _not_a_run(given.output), **options)
-    without = "" if drift is None else f", without a drift of {drift:.1e} a step"
+    found = adjust(given.optimizer, _not_a_run(given.output), **options)
+    without = "" if found is None else f", without a drift of {found[0]:.1e} a step{_remaining(found[1])}"
     rates = given.initial_learning_rates
     between = "" if rates is None else f", first learning rates {' to '.join(f'{rate:g}' for rate in rates)}"
     return f"{given.optimizer} with updates times {given.factor:g}{without}{between}, in {given.output}"
+
+
+def _remaining(update: float) -> str:
+    from l2o_tf.drift import REST
+
+    return "" if update <= REST else f" (one of {update:.1e} where gradients have ended, which no bias takes away)"
 
 
 if __name__ == "__main__":

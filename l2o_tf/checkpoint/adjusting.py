@@ -7,6 +7,9 @@ thousand steps make a walk. Both are one number each, that can be set without tr
     Δθ' = s Δθ                                        # the output scale, or of L2O-Scale o' = o + ln s
     b'  = b - z,    z the last layer's output at rest      # so that g = 0, 0, ... leads to Δθ = 0
 
+z is taken where there never was a gradient. After gradients a network may come to rest elsewhere, with another z. One
+bias cannot take both away; what remains is measured (`l2o_tf.drift`) and said.
+
 L2O-Scale draws a first learning rate for every coordinate, from 1e-6 to 1e-2 as in the original program; the upper end
 of that range hurts long runs. The range is an argument of its architecture.
 
@@ -19,18 +22,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from l2o_tf import checkpoint, trained
+from l2o_tf import checkpoint, drift, trained
 from l2o_tf.checkpoint.weights import Weights
 from l2o_tf.optimizers import Optimizer, make_optimizer
 from l2o_tf.optimizers.scale_weights import STEP_SIZE
 
 OUTPUT_BIAS = "linear/b"
-STEPS_TO_REST = 1000
-"""Steps without a gradient after which a recurrent network is asked what it does; those that ship need some hundred."""
 
 
 def adjust(
@@ -40,7 +39,7 @@ def adjust(
     factor: float = 1.0,
     no_drift: bool = False,
     initial_learning_rates: Sequence[float] | None = None,
-) -> float | None:
+) -> tuple[float, float] | None:
     """Writes the same optimizer with what is asked for changed.
 
     Args:
@@ -48,11 +47,12 @@ def adjust(
         output: folder for `weights.npz` and `optimizer.json`; the card says what it was made of, and of something that
             was adjusted before the product of the factors.
         factor: s, positive; default 1.
-        no_drift: whether coordinates without a gradient come to rest. Default False.
+        no_drift: whether coordinates that never had a gradient come to rest. Default False.
         initial_learning_rates: range of an L2O-Scale's first learning rates; default: as it is.
 
     Returns:
-        The drift that was taken away, as an update per step, at the length it had before; None if it was not asked for.
+        The drift that was taken away, and what remains of one where gradients have ended; both as an update per step,
+        at the length it had before. None if it was not asked for.
 
     Raises:
         ValueError: if the factor or the range is no such thing, nothing is to be adjusted, the optimizer is not there
@@ -68,14 +68,14 @@ def adjust(
     source = {"name": name, "sha256": card["weights"]["sha256"]}
     adjusted = {"factor": 1.0, "no_drift": False, "from": source} | card.get("adjusted", {})
     adjusted |= {"factor": factor * adjusted["factor"], "no_drift": no_drift or adjusted["no_drift"]}
-    weights, drift = _without_drift(optimizer, name, weights) if no_drift else (weights, None)
+    weights, found = _without_drift(optimizer, name, weights) if no_drift else (weights, None)
     architecture, weights = _lengthened(card, name, weights, factor)
     if initial_learning_rates is not None:
         rates = {"initial_learning_rates": list(initial_learning_rates)}
         architecture, adjusted = _with_first_rates(card, name, architecture, rates), adjusted | rates
     adjusted["provenance"] = checkpoint.provenance()
     checkpoint.save_weights(output, weights, {**card, "architecture": architecture, "adjusted": adjusted})
-    return drift
+    return found
 
 
 def _lengthened(card: dict[str, Any], name: str, weights: Weights, factor: float) -> tuple[dict[str, Any], Weights]:
@@ -101,21 +101,17 @@ def _with_first_rates(card: dict[str, Any], name: str, architecture: dict[str, A
     return architecture | rates
 
 
-def _without_drift(optimizer: Optimizer, name: str, weights: Weights) -> tuple[Weights, float]:
-    """The weights with another bias of the last layer, and the update per step that it takes away."""
+def _without_drift(optimizer: Optimizer, name: str, weights: Weights) -> tuple[Weights, tuple[float, float]]:
+    """The weights with another bias of the last layer, the update per step that it takes away, and what remains."""
     cell = getattr(optimizer, "cell", None)
     if OUTPUT_BIAS not in weights or not hasattr(cell, "last_layer"):
         raise ValueError(f"Received {name}, whose drift is not the bias of a last layer. Expected L2O-DM or RNNprop.")
-    updates = at_rest(cell)
-    drift = float(updates[-1])
-    if not np.ptp(updates) <= 1e-3 * abs(drift) + 1e-12:
+    never, _ = drift.updates(optimizer)
+    taken = float(never[-1, 0])
+    if not np.ptp(never[-drift.LAST :]) <= 1e-3 * abs(taken) + 1e-12:
         raise ValueError(
-            f"Received {name}, which does not come to rest within {STEPS_TO_REST:,} steps without a gradient."
+            f"Received {name}, which does not come to rest within {drift.QUIET:,} steps without a gradient."
         )
-    return {**weights, OUTPUT_BIAS: weights[OUTPUT_BIAS] - np.float32(cell.last_layer(drift))}, drift
-
-
-def at_rest(cell: keras.layers.Layer, steps: int = STEPS_TO_REST) -> np.ndarray:
-    """`[10]`: the last updates of `steps` in which a coordinate has no gradient."""
-    sequence = keras.layers.RNN(cell, return_sequences=True)
-    return tf.function(sequence, autograph=False)(tf.zeros([1, steps, 1])).numpy()[0, -10:, 0]
+    weights = {**weights, OUTPUT_BIAS: weights[OUTPUT_BIAS] - np.float32(cell.last_layer(taken))}
+    checkpoint.assign_weights(optimizer, weights)
+    return weights, (taken, drift.measure(optimizer).ended.last)

@@ -96,7 +96,8 @@ def test_weights_between_two_are_said_to_be():
 def test_what_was_adjusted_is_said():
     card, _ = cards.read("RNNprop")
     adjusted = {**card, "adjusted": {"factor": 0.5, "no_drift": True, "from": {"name": "runs/one"}, **MADE}}
-    assert cards.trained_on(adjusted).endswith(" meta-epochs, updates times 0.5 and without drift after training")
+    then = " meta-epochs, then updates times 0.5 and no drift where there never was a gradient"
+    assert cards.trained_on(adjusted).endswith(then)
     text = cards.page("RNNprop", adjusted, {})
     assert "validation cost 0.396 before they were adjusted." in text
     assert "1 being what was measured, and 2 the length of its training." in text
@@ -109,9 +110,7 @@ def test_what_was_adjusted_is_said():
         "from": {"name": "runs/one"},
         **MADE,
     }
-    assert cards.trained_on({**card, "adjusted": rates}).endswith(
-        ", first learning rates from 1e-05 to 0.001 after training"
-    )
+    assert cards.trained_on({**card, "adjusted": rates}).endswith(", then first learning rates from 1e-05 to 0.001")
     assert "adjust runs/one --initial_learning_rates=1e-05,0.001 -" in cards.page("R", {**card, "adjusted": rates}, {})
     ends = [{"name": "runs/a"}, {"name": "runs/b"}]
     adjusted = {**adjusted, "adjusted": {**adjusted["adjusted"], "no_drift": False}}

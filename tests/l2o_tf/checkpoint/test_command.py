@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import checkpoint, trained
-from l2o_tf.checkpoint import adjusting
+from l2o_tf import checkpoint, drift, trained
 from l2o_tf.checkpoint.__main__ import main
-from l2o_tf.checkpoint.adjusting import at_rest
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.scale_weights import STEP_SIZE
 from problems.base import make_seed
@@ -160,10 +158,10 @@ class TestAdjust:
         checkpoint.save_weights(tmp_path / "run", checkpoint.named_weights(learned), card)
         assert adjust(tmp_path / "run", "--no_drift", "--factor=0.5", f"--output={tmp_path / 'out'}") == 0
         before, after = (trained.load(str(tmp_path / name)) for name in ("run", "out"))
-        drift = at_rest(before.cell)[-1]
-        assert abs(drift) > 1e-3
-        assert f"without a drift of {drift:.1e} a step" in capsys.readouterr().out
-        assert np.abs(at_rest(after.cell)).max() < 1e-6 * abs(drift)
+        taken = drift.updates(before)[0][-1, 0]
+        assert abs(taken) > 1e-3
+        assert f"without a drift of {taken:.1e} a step, in" in capsys.readouterr().out
+        assert drift.measure(after).never.last < 1e-6 * abs(taken)
         params = {"x": tf.constant([0.5, -2.0])}
         old, new = (
             [
@@ -172,8 +170,13 @@ class TestAdjust:
             ]
             for optimizer, cell in ((before, before.cell), (after, after.cell))
         )
-        np.testing.assert_allclose(np.subtract(old, new), before.cell.last_layer(drift), rtol=1e-5)
+        np.testing.assert_allclose(np.subtract(old, new), before.cell.last_layer(taken), rtol=1e-5)
         assert trained.load_optimizer(str(tmp_path / "out"))[1]["adjusted"]["no_drift"] is True
+
+    def test_what_remains_where_gradients_have_been_is_said(self, tmp_path, capsys):
+        """L2O-DM comes to rest at several points, of which one bias serves one."""
+        assert adjust("L2O-DM", "--no_drift", f"--output={tmp_path / 'out'}") == 0
+        assert "(one of 3.8e-02 where gradients have ended, which no bias takes away)" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         ("folder", "options", "says"),
@@ -197,7 +200,8 @@ class TestAdjust:
         assert not (folders / "out").exists()
 
     def test_who_does_not_come_to_rest_is_refused(self, folders, capsys, monkeypatch):
-        monkeypatch.setattr(adjusting, "at_rest", lambda cell: np.linspace(1e-4, 2e-4, 10))
+        never = np.linspace(1e-4, 2e-4, 10)[:, None]
+        monkeypatch.setattr(drift, "updates", lambda optimizer: (never, never))
         assert adjust(folders / "second", "--no_drift", f"--output={folders / 'out'}") == 2
         assert "does not come to rest within 1,000 steps" in capsys.readouterr().err
 
