@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import unroll
+from l2o_tf import nest, unroll
 from l2o_tf.optimizers.base import Optimizer
 from problems.base import Problem, make_seed
 from problems.side_by_side import each, side_by_side, split
@@ -147,6 +147,34 @@ def _check_update(optimizer, params, loss_fn, batches):
         np.testing.assert_array_equal(updates[name], again[name], err_msg="the same step twice gives two updates")
     variables = optimizer.trainable_variables
     assert [id(v) for v in variables] == [id(v) for v in optimizer.named_variables.values()]
+
+
+BAD = (1e20, -3e38, np.inf, -np.inf, np.nan)
+
+
+def check_one_bad_entry(optimizer: Optimizer) -> None:
+    """A gradient of one coordinate that has no finite square, or is no number, costs that coordinate at most.
+
+    Coordinates that see each other may notice: their means are over the bad one, too.
+    """
+    params, bad = {"a": tf.ones([2, 3]), "b": tf.ones([6])}, 1
+    update = tf.function(optimizer.update, autograph=False)
+
+    def others(entry):
+        state, updates = optimizer.initial_state(params, SEED), []
+        for t in range(5):
+            grads = np.full(12, 0.5, np.float32)
+            grads[bad] = entry if t == 2 else 0.5
+            found, state = update(
+                {"a": tf.constant(grads[:6], shape=[2, 3]), "b": tf.constant(grads[6:])}, state, params
+            )
+            updates.append(np.delete(nest.flatten(found), bad))
+        return np.stack(updates)
+
+    expected = others(0.5)
+    tolerance = 0.0 if optimizer.coordinatewise else 0.3 * np.abs(expected).max()
+    for entry in BAD:
+        np.testing.assert_allclose(others(entry), expected, rtol=0, atol=tolerance, err_msg=f"one entry of {entry}")
 
 
 def check_remake(optimizer: Optimizer, again: Optimizer, problem: Problem) -> None:

@@ -25,6 +25,7 @@ from l2o_tf.optimizers import (
 )
 from l2o_tf.optimizers.blocks import Blocked
 from l2o_tf.techniques.self_improving import Mixture
+from l2o_tf.trained import load, pretrained_names
 from problems import PROBLEMS, Problem, make_problem
 from tests import contracts
 
@@ -69,6 +70,11 @@ def test_optimizers_made_of_others():
     contracts.check_optimizer(COMPOSED["assigned"](), make_problem("simple_multi_optimizer", num_dims=3))
     contracts.check_optimizer(COMPOSED["blocked"](), make_problem("quadratic", batch_size=2), steps=3)
     contracts.check_optimizer(COMPOSED["mixture"](), make_problem("quadratic", batch_size=2), steps=3)
+
+
+@pytest.mark.parametrize("name", [*ANALYTIC, *pretrained_names()])
+def test_one_bad_gradient_entry_spoils_no_other(name):
+    contracts.check_one_bad_entry(load(name))
 
 
 @pytest.mark.parametrize("name", [*CELLS, *ANALYTIC, "assigned"])

@@ -10,6 +10,14 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+LARGEST = 1e18
+"""The square of a larger gradient, more than 1e38, would be infinite in float32."""
+
+
+def bounded(gradients: tf.Tensor) -> tf.Tensor:
+    """Gradients whose squares are finite: one beyond ±1e18 counts as that, and one that is no number as 0."""
+    return tf.clip_by_value(tf.where(tf.math.is_nan(gradients), tf.zeros_like(gradients), gradients), -LARGEST, LARGEST)
+
 
 def identity(gradients: tf.Tensor) -> tf.Tensor:
     """The gradient itself, `F = 1`."""

@@ -30,10 +30,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from l2o_tf.optimizers import columns, lstm
-
-LARGEST = 1e18
-"""Larger gradients count as this large: their squares, of more than 1e38, would be infinite in float32."""
+from l2o_tf.optimizers import columns, lstm, preprocess
 
 
 def moments(g, m, v, t, beta_1: float, beta_2: float):
@@ -146,7 +143,7 @@ class RNNpropCell(keras.layers.Layer):
 
     def _features(self, layout, inputs, memory):
         """The projection (20 features) of the normalised gradient, and m, v, t after this step."""
-        g = tf.clip_by_value(inputs, -LARGEST, LARGEST)
+        g = preprocess.bounded(inputs)
         memory = moments(g, *memory, self.beta_1, self.beta_2)
         m, g = normalised(g, *memory, self.beta_1, self.beta_2, self.epsilon)
         pair = tf.concat([m, g] if self.feature_order == "mg" else [g, m], axis=layout.AXIS)

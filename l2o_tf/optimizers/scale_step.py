@@ -13,6 +13,7 @@ from l2o_tf import nest
 from l2o_tf.optimizers import scale_equations as eq
 from l2o_tf.optimizers import scale_weights as names
 from l2o_tf.optimizers.columns import linear
+from l2o_tf.optimizers.preprocess import bounded
 from l2o_tf.optimizers.scale_weights import MIN_LOG_LEARNING_RATE, ScaleOptions
 from problems.base import Seed
 
@@ -74,9 +75,13 @@ def initial_vectors(weights: Weights, options: ScaleOptions) -> list[tf.Tensor]:
 def step(
     weights: Weights, options: ScaleOptions, gradients: tf.Tensor, old: ScaleState, sizes: Sequence[int]
 ) -> tuple[tf.Tensor, ScaleState]:
-    """`(updates [1, N], state)` for gradients `[1, N]` of tensors of `sizes` coordinates."""
+    """`(updates [1, N], state)` for gradients `[1, N]` of tensors of `sizes` coordinates.
+
+    All coordinates see means over each other, so that one infinite feature would spoil all of them. Everything below is
+    finite if the squares of the gradients are.
+    """
     old = _from_learned_start(weights, options, old)
-    averages, mean_squares = _averaged(options, gradients, old)
+    averages, mean_squares = _averaged(options, bounded(gradients), old)
     scaled = eq.scaled(averages, mean_squares)
     features = tf.concat(_features(options, scaled, mean_squares, old.log_learning_rate, sizes), axis=0)
     coordinate, tensor, problem = _levels(weights, options, features, old, sizes)

@@ -99,6 +99,25 @@ def test_follows_the_equations(options):
     assert state.step == len(expected)
 
 
+@pytest.mark.parametrize("second_derivatives", [False, True])
+def test_the_meta_gradient_survives_a_bad_gradient_entry(second_derivatives):
+    """Of what the optimizer is fed; it is judged by a loss that is finite."""
+    optimizer, params = HierarchicalOptimizer(ScaleCell(**SMALL, seed=0)), {"x": tf.ones([2]), "y": tf.ones([1])}
+    fed = np.ones([4, 3], np.float32)
+    fed[0, 0], fed[1, 1], fed[2, 2] = np.nan, np.inf, 1e20
+    _, gradients, *_ = unroll.meta_gradient(
+        unroll.replayed,
+        optimizer,
+        unroll.initial_state(optimizer, params, SEED),
+        tf.constant(fed),
+        lambda trajectory: tf.reduce_sum(trajectory.losses),
+        second_derivatives=second_derivatives,
+        judge=lambda params, batch: tf.reduce_sum(tf.square(nest.flatten(params))),
+    )
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    assert any(np.any(gradient) for gradient in gradients)
+
+
 def test_options_differ_from_the_default():
     """Those that have the weights of the default change what it does with them."""
     (default, _), _ = both(**SMALL)
