@@ -6,7 +6,8 @@ undo what it has reached. Safeguarded learned optimization (Heaton et al., *Safe
 Optimizers*, ICML 2022, arXiv:2201.12426) decide by the loss alone: both rules run from the same point, and the better
 one is kept. The guard here does so once, when the learned optimizer has got stuck::
 
-    in each step       Δ_k = Adam's update for every tensor k whose learned update is not finite
+    in each step       Δ_k = Adam's update for every tensor k that the learned update would leave not finite;
+                       Adam takes gradients that are not finite for 0, and none for more than ±1e18
     every P steps      L   = mean loss of the period;    better if L is below the best one so far
     give up            when R periods in a row were not better, or a loss is not finite
     then race          Adam goes from θ_0, for as many steps as the learned optimizer took to the end of its best period
@@ -25,6 +26,7 @@ import tensorflow as tf
 
 from l2o_tf.optimizers import analytic
 from l2o_tf.optimizers.base import Params, State
+from l2o_tf.optimizers.preprocess import bounded
 
 NEVER = -1
 LEARNED, RACE, FROM_START, FROM_BEST = range(4)
@@ -137,11 +139,11 @@ def step(
     """
     adam = _adam(guard)
     state, back, there = _judged(guard, _watched(guard, state, loss, params), loss)
-    by_adam, moments = adam.update(_map(_finite_or_zero, grads), state.adam, params)
+    by_adam, moments = adam.update(_map(_digestible, grads), state.adam, params)
 
     def trusting():
         proposed, after = propose()
-        finite = {name: tf.reduce_all(tf.math.is_finite(update)) for name, update in proposed.items()}
+        finite = {name: tf.reduce_all(tf.math.is_finite(params[name] + proposed[name])) for name in params}
         updates = {name: tf.where(finite[name], proposed[name], by_adam[name]) for name in proposed}
         rescues = tf.add_n([tf.cast(~ok, tf.int32) for ok in finite.values()])
         return updates, tf.nest.map_structure(_finite_or, after, learned), rescues
@@ -209,8 +211,9 @@ def _where(condition: tf.Tensor, yes: Params, no: Params) -> Params:
     return {name: tf.where(condition, yes[name], no[name]) for name in no}
 
 
-def _finite_or_zero(tensor: tf.Tensor) -> tf.Tensor:
-    return tf.where(tf.math.is_finite(tensor), tensor, tf.zeros_like(tensor))
+def _digestible(grad: tf.Tensor) -> tf.Tensor:
+    """0 for what is not finite, and no more than what Adam can square."""
+    return bounded(tf.where(tf.math.is_finite(grad), grad, tf.zeros_like(grad)))
 
 
 def _finite_or(new: Any, old: Any) -> Any:

@@ -116,15 +116,22 @@ def test_a_state_that_is_not_finite_is_not_kept():
     assert guard.step(SETTINGS, propose, old, state, tf.constant(1.0), TWO, TWO)[1].numpy().tolist() == [5.0, 2.0]
 
 
-def test_gradients_that_are_not_finite_do_not_spoil_adam():
-    state = guard.initial_state(SETTINGS, TWO)
-    bad = {"a": tf.constant([np.nan, 1.0]), "b": tf.constant([np.inf])}
+def test_a_tensor_that_an_update_would_overflow_takes_adams():
+    trace = run([9.0, 8.0, 7.0], update=lambda t: {"a": tf.ones([2]), "b": tf.fill([1], 3e38)})
+    np.testing.assert_allclose(first(trace), np.float32([3e38] * 3))
+    assert int(trace[-1][2].rescues) == 2
 
-    def propose():
-        return bad, ()
 
-    moved, _, state = guard.step(SETTINGS, propose, (), state, tf.constant(1.0), bad, TWO)
-    assert all(np.isfinite(value).all() for value in tf.nest.flatten([moved, state.adam]))
+@pytest.mark.parametrize("bad", [1e20, -3e38, np.inf, np.nan])
+def test_gradients_without_a_finite_square_do_not_spoil_adam(bad):
+    """Whether the loss that they come from is finite or not, step after step; all updates are Adam's."""
+    grads, useless = {"a": tf.constant([bad, 1.0]), "b": tf.constant([bad])}, {k: v * np.nan for k, v in TWO.items()}
+    for loss in (1.0, np.inf):
+        params, state = TWO, guard.initial_state(SETTINGS, TWO)
+        for _ in range(4):
+            params, _, state = guard.step(SETTINGS, lambda: (useless, ()), (), state, tf.constant(loss), grads, params)
+        assert all(np.isfinite(value).all() for value in tf.nest.flatten([params, state.adam]))
+        assert params["a"][1] < TWO["a"][1] - 0.15
 
 
 @pytest.mark.parametrize(
