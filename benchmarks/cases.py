@@ -97,8 +97,8 @@ def _rollout(problem: Problem, optimizer: Optimizer, num_steps: int, jit_compile
     """One run of one window, by the compiled calls of evaluate.py."""
     compiled = evaluation.rollouts(problem, optimizer, window=num_steps, jit_compile=jit_compile)
     seeds = evaluation.run_seeds(make_seed(0), 1)
-    first, one = tf.constant(0), tf.constant(1)
-    return lambda: float(compiled.advance(compiled.start(seeds), seeds, first, one)[1].numpy()[0, 0, -1])
+    first, steps = tf.constant(0), tf.constant(num_steps)
+    return lambda: float(compiled.advance(compiled.start(seeds), seeds, first, steps)[1].numpy()[0, 0, -1])
 
 
 def _plain_rollout(problem: Problem, optimizer: Optimizer, num_steps: int, jit_compile: bool = False) -> Repetition:

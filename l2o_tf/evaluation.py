@@ -13,6 +13,7 @@ is that of the parameters after it. `recorded_losses` turns them into one curve 
 * `"before"`: entry i is the loss before update i+1, on the minibatch that this update uses.
 """
 
+import functools
 import itertools
 import time
 from collections.abc import Callable
@@ -36,8 +37,9 @@ class Rollouts(NamedTuple):
 
     Attributes:
         start: `seeds [R, 2] -> carry`: parameters, constants and optimizer states of R runs.
-        advance: `(carry, seeds, first_window, num_windows) -> (carry, losses [R, num_windows, T+1])`; the two numbers
-            are int32 scalars, so that any of them is served by one trace.
+        advance: `(carry, seeds, first_window, num_steps) -> (carry, losses [R, W, T+1])`: so many steps from the
+            beginning of a window on, `W = ⌈num_steps / T⌉`; where the last window ends early, its losses behind that
+            are 0. The two numbers are int32 scalars, so that one compiled program serves any of them.
         measure: `carry -> {"loss": [R], "accuracy": [R]}` over the whole data set, or None.
         window: T.
     """
@@ -82,14 +84,16 @@ def rollouts(
 
     @tf.function(autograph=False)
     def start(seeds):
-        runs = [start_run(seed) for seed in tf.unstack(group.split(seeds))]
-        return tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *runs)
+        seeds = group.split(seeds)
+        found = start_run.get_concrete_function(tf.TensorSpec(seeds.shape[1:], seeds.dtype)).structured_outputs
+        one_run = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), found)
+        return tf.map_fn(start_run, seeds, fn_output_signature=one_run, parallel_iterations=1)
 
     @tf.function(autograph=False)
-    def advance(carry, seeds, first_window, num_windows):
+    def advance(carry, seeds, first_window, num_steps):
         one_run = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape[1:], tensor.dtype), carry)
         carry, losses = _each_run(
-            lambda run: advance_run(*run, first_window, num_windows),
+            lambda run: advance_run(*run, first_window, num_steps),
             (carry, group.split(seeds)),
             (one_run, tf.TensorSpec([None, window + 1, *group.shape], tf.float32)),
         )
@@ -107,12 +111,12 @@ def rollouts(
 
 
 def _windows(problem: Problem, optimizer: Optimizer, window: int, jit_compile: bool, group: "_Group"):
-    """`(carry, seed, first_window, num_windows) -> (carry, losses [num_windows, T+1])` of one run, or of a group."""
+    """`(carry, seed, first_window, num_steps) -> (carry, losses [W, T+1])` of one run, or of a group."""
 
     xla = unroll.xla_part(problem, jit_compile)
 
     @tf.function(autograph=False)
-    def run_window(state, constants, batches):
+    def run_window(state, constants, batches, num_steps):
         return unroll.unroll(
             lambda params, batch: problem.loss(params, constants, batch),
             optimizer,
@@ -120,15 +124,17 @@ def _windows(problem: Problem, optimizer: Optimizer, window: int, jit_compile: b
             batches,
             xla=xla,
             side_by_side=group.count,
+            num_steps=num_steps,
         )
 
-    def advance(carry, seed, first_window, num_windows):
+    def advance(carry, seed, first_window, num_steps):
         state, constants = carry
+        num_windows = -(-num_steps // window)
         losses = tf.TensorArray(tf.float32, num_windows, element_shape=[window + 1, *group.shape])
 
         def body(w, state, losses):
             batches = problem.sample(group.fold(seed, _WINDOW, first_window + w), window + 1)
-            state, trajectory = run_window(state, constants, batches)
+            state, trajectory = run_window(state, constants, batches, tf.minimum(num_steps - w * window, window))
             return w + 1, state, losses.write(w, tf.cast(trajectory.losses, tf.float32))
 
         _, state, losses = tf.while_loop(lambda w, *_: w < num_windows, body, (0, state, losses))
@@ -198,10 +204,9 @@ class Evaluation(NamedTuple):
 
     Attributes:
         losses: `[R, num_steps]`, as `recorded_losses` defines them.
-        seconds: wall time of all runs together, which share the cores, without compilation; of a last window that goes
-            past `num_steps` only the part before them.
+        seconds: wall time of all runs together, which share the cores, without compilation.
         full: `{"step": [M], "loss": [R, M], "accuracy": [R, M]}` over the whole data set; None unless asked for. The
-            last step is the end of the last whole window.
+            last step is `num_steps`.
     """
 
     losses: np.ndarray
@@ -253,6 +258,9 @@ def evaluate(
 ) -> Evaluation:
     """Runs `optimizer` on `problem` from `num_runs` starting points.
 
+    What was compiled for the last few problems and optimizers is kept: the same two objects are compiled once. One step
+    of all runs comes first and counts for nothing; it compiles.
+
     Args:
         problem: what is optimized.
         optimizer: what optimizes it, learned or not.
@@ -271,30 +279,45 @@ def evaluate(
         ValueError: as `check` does.
     """
     check(problem, optimizer, num_runs=num_runs, full_period=full_period, window=window, side_by_side=side_by_side)
-    compiled = rollouts(problem, optimizer, window=window, side_by_side=side_by_side)
+    compiled = _compiled(problem, optimizer, window, side_by_side)
     seeds = run_seeds(seed, num_runs)
     state = Halfway(0, compiled.start(seeds), [], {}, 0.0)
-    compiled.advance(state.carry, seeds, tf.constant(0), tf.constant(1))  # compiles; pure, so nothing has happened
+    compiled.advance(state.carry, seeds, tf.constant(0), tf.constant(1))  # pure, so nothing has happened
     state = keeper.load(state) if keeper else state
-    total, chunk = -(-num_steps // window), full_period // window or 5
-    while state.done < total:
-        state = _go_on(compiled, seeds, state, min(state.done + chunk, total), measured=full_period > 0)
-        done = state.done * window  # may be past `num_steps`, which need not be a multiple of the window
-        if keeper and state.done < total:
+    chunk = full_period or 5 * window
+    while (first := state.done * window) < num_steps:
+        last = min(first + chunk, num_steps)
+        state = _go_on(compiled, seeds, state, last, measured=full_period > 0)
+        if keeper and last < num_steps:
             keeper.save(state)
-        on_progress(min(done, num_steps), float(state.losses[-1][:, -1, -1].mean()))
-    losses = recorded_losses(np.concatenate(state.losses, axis=1), record)[:, :num_steps]
+        on_progress(last, float(recorded_losses(state.losses[-1])[:, last - first - 1].mean()))
     full = {name: np.stack(values, axis=-1) for name, values in state.full.items()}
-    return Evaluation(losses, state.seconds * num_steps / (total * window), full or None)
+    return Evaluation(_curves(state.losses, record, num_steps), state.seconds, full or None)
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(problem: Problem, optimizer: Optimizer, window: int, side_by_side: int) -> Rollouts:
+    """`rollouts`. TensorFlow keeps what XLA has compiled for good, some 10 MB, whether it is used again or not."""
+    return rollouts(problem, optimizer, window=window, side_by_side=side_by_side)
 
 
 def _go_on(compiled: Rollouts, seeds: tf.Tensor, state: Halfway, last: int, *, measured: bool) -> Halfway:
-    """The windows up to `last`, and a measurement over the whole data set after them."""
-    started, full = time.perf_counter(), state.full
-    carry, losses = compiled.advance(state.carry, seeds, tf.constant(state.done), tf.constant(last - state.done))
+    """The steps up to `last`, and a measurement over the whole data set after them."""
+    started, full, steps = time.perf_counter(), state.full, last - state.done * compiled.window
+    carry, losses = compiled.advance(state.carry, seeds, tf.constant(state.done), tf.constant(steps))
     pieces = [*state.losses, losses.numpy()]
     seconds = state.seconds + time.perf_counter() - started
     if measured:
-        entry = {"step": np.array(last * compiled.window)} | {k: x.numpy() for k, x in compiled.measure(carry).items()}
+        entry = {"step": np.array(last)} | {k: x.numpy() for k, x in compiled.measure(carry).items()}
         full = {name: [*full.get(name, []), value] for name, value in entry.items()}
-    return Halfway(last, carry, pieces, full, seconds)
+    return Halfway(-(-last // compiled.window), carry, pieces, full, seconds)
+
+
+def _curves(pieces: list[np.ndarray], record: str, num_steps: int) -> np.ndarray:
+    """`[R, num_steps]` of pieces `[R, w, T+1]`, without a second copy of them all."""
+    curves, first = np.empty([len(pieces[0]), num_steps], np.float32), 0
+    for piece in pieces:
+        found = recorded_losses(piece, record)[:, : num_steps - first]
+        curves[:, first : first + found.shape[1]] = found
+        first += found.shape[1]
+    return curves

@@ -109,8 +109,9 @@ def unroll(
     judge: LossFn | None = None,
     xla: XlaPart | None = None,
     side_by_side: int | None = None,
+    num_steps: tf.Tensor | None = None,
 ) -> tuple[UnrollState, Trajectory]:
-    """Runs `optimizer` on `loss_fn` for T steps.
+    """Runs `optimizer` on `loss_fn` for T steps, or fewer.
 
     Args:
         loss_fn: `(params, batch) -> scalar`.
@@ -123,16 +124,18 @@ def unroll(
         xla: what XLA compiles, see `xla_part`; default: nothing of its own.
         side_by_side: K, where the parameters are those of K optimizees, each tensor with a leading axis of K; then
             `loss_fn` and `judge` return `[K]`, and losses are `[T+1, K]`. Default: one optimizee.
+        num_steps: S, int32 scalar, steps that are taken, at most T: one compiled program serves any S. What the
+            trajectory has behind them is 0. Default: T.
 
     Returns:
-        The state after T steps, and the `Trajectory`.
+        The state after these steps, and the `Trajectory`.
     """
     kept = ("grads", "updates") if record else ()
 
-    def run(state, batches):
-        return _run(loss_fn, optimizer.loop(), state, batches, judge, xla, side_by_side, kept)
+    def run(state, batches, num_steps):
+        return _run(loss_fn, optimizer.loop(), state, batches, judge, xla, side_by_side, kept, num_steps)
 
-    state, losses, rows = _of_window(run, xla)(state, batches)
+    state, losses, rows = _of_window(run, xla)(state, batches, num_steps)
     return state, Trajectory(losses, **rows)
 
 
@@ -200,7 +203,7 @@ def _second_order(loss_fn, optimizer: Optimizer, state, batches, objective, phi:
     return _of_window(whole, settings["xla"])(state, batches)
 
 
-def _run(loss_fn, loop: Loop, state, batches, judge, xla, side_by_side, kept: Sequence[str]):
+def _run(loss_fn, loop: Loop, state, batches, judge, xla, side_by_side, kept: Sequence[str], num_steps=None):
     """The loop: `(state, losses [T+1], {name: [T, ...]})`, with a row per step for each name in `kept`.
 
     Rows may be those of `Kept`, of which states and parameters are None where the window is to be replayed, and the
@@ -208,15 +211,16 @@ def _run(loss_fn, loop: Loop, state, batches, judge, xla, side_by_side, kept: Se
     """
     evaluate, measure = value_and_grad(loss_fn), value_and_grad(judge) if judge else None
     update = _compiled(loop.update) if xla == "update" else loop.update
-    num_steps = _leading_axis(batches) - 1
+    longest = _leading_axis(batches) - 1
+    num_steps = longest if num_steps is None else num_steps
     start, like = loop.enter(state.optimizer), nest.flatten(state.params)
-    replay = replayed_size(loop, start, like.shape[0], num_steps) is not None
+    replay = replayed_size(loop, start, like.shape[0], longest) is not None
     own = [name for name in kept if name != "last" and not (replay and name in ("states", "params"))]
     rows = {
-        name: tf.nest.map_structure(lambda x: nest.rows_like(x, num_steps), start if name == "states" else like)
+        name: tf.nest.map_structure(lambda x: nest.rows_like(x, longest), start if name == "states" else like)
         for name in own
     }
-    losses = tf.TensorArray(like.dtype, num_steps, element_shape=[side_by_side] if side_by_side else [])
+    losses = tf.TensorArray(like.dtype, longest + 1, element_shape=[side_by_side] if side_by_side else [])
 
     def judged(params, batch):
         loss, grads = evaluate(params, batch)
@@ -231,14 +235,13 @@ def _run(loss_fn, loop: Loop, state, batches, judge, xla, side_by_side, kept: Se
         return t + 1, nest.add(params, updates), after, losses.write(t, loss), rows
 
     _, params, memory, losses, rows = tf.while_loop(
-        lambda t, *_: t < num_steps, step, (0, state.params, start, losses, rows), maximum_iterations=num_steps
+        lambda t, *_: t < num_steps, step, (0, state.params, start, losses, rows), maximum_iterations=longest
     )
     _, loss, slope = judged(params, _at(batches, num_steps))
     rows = tf.nest.map_structure(lambda row: row.stack(), rows)
     if "last" in kept:
         rows = {"states": None, "params": None, **rows, "last": nest.flatten(slope), "start": start}
-    losses = tf.concat([losses.stack(), loss[None]], axis=0)
-    return UnrollState(params, loop.leave(memory)), losses, rows
+    return UnrollState(params, loop.leave(memory)), losses.write(num_steps, loss).stack(), rows
 
 
 def _per_coordinate(weights: tf.Tensor, params: Params, side_by_side: int | None) -> tf.Tensor:
@@ -271,7 +274,8 @@ def replayed(params: Params, grads: tf.Tensor) -> tf.Tensor:
 
 
 def _at(batches: Batches, t) -> Any:
-    return tf.nest.map_structure(lambda tensor: tensor[t], batches)
+    """Minibatch t. (Of a slice XLA would compile another program for every t that comes from outside the loop.)"""
+    return tf.nest.map_structure(lambda tensor: tf.gather(tensor, t), batches)
 
 
 def _leading_axis(batches: Batches):

@@ -45,13 +45,13 @@ class Validator:
     def run(self, seed: Seed, num_runs: int, num_steps: int) -> np.ndarray:
         """`[R, W, T+1]`: losses of R runs of `num_steps` steps, as `evaluation` records them."""
         seeds = evaluation.run_seeds(seed, num_runs)
-        windows = tf.constant(num_steps // self._options["window"])
+        steps = tf.constant(num_steps - num_steps % self._options["window"])
         members = np.arange(num_runs) * len(self._optimizees) // num_runs
         found = []
         for member in np.unique(members):
             own = seeds[int(np.argmax(members == member)) :][: int(np.sum(members == member))]
             rollouts = self._compiled(int(member))
-            found.append(rollouts.advance(rollouts.start(own), own, tf.constant(0), windows)[1].numpy())
+            found.append(rollouts.advance(rollouts.start(own), own, tf.constant(0), steps)[1].numpy())
         return np.concatenate(found)
 
     def cost(self, losses: np.ndarray, window: int) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import devices, nest
+from l2o_tf import devices, evaluation, nest
 from l2o_tf.evaluation import evaluate, recorded_losses, rollouts, run_seeds
 from l2o_tf.optimizers.analytic import adam, sgd
 from problems.analytic import simple
@@ -35,22 +35,22 @@ def weather() -> Problem:
     )
 
 
-def by_hand(problem, make_rule, run, num_windows):
-    """Losses `[W, T+1]` of one run in NumPy, and its last parameters and constants.
+def by_hand(problem, make_rule, run, num_steps):
+    """Losses `[T+1]` of each window of one run in NumPy, and its last parameters and constants.
 
     The seeds are spelled out: to derive them otherwise would change every number that was ever published.
     """
     seed = fold(SEED, run)
     params, constants = problem.init(fold(seed, 0))
     theta, rule, windows = tiny.flat(params), make_rule(), []
-    for w in range(num_windows):
+    for w, first in enumerate(range(0, num_steps, WINDOW)):
         f, losses = tiny.numpy_loss(constants, problem.sample(fold(seed, 1, w), WINDOW + 1)), []
-        for t in range(WINDOW):
+        for t in range(min(WINDOW, num_steps - first)):
             loss, g = f(theta, t)
             losses.append(loss)
             theta = theta + rule(g)
-        windows.append([*losses, f(theta, WINDOW)[0]])
-    return np.array(windows), theta, constants
+        windows.append([*losses, f(theta, len(losses))[0]])
+    return windows, theta, constants
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,10 @@ def test_equals_a_loop_by_hand(optimizer, make_rule):
     problem = tiny.perceptron(4)
     found = {record: evaluate(problem, optimizer, SEED, record=record, **OPTIONS) for record in ("after", "before")}
     for run in range(2):
-        losses, _, _ = by_hand(problem, make_rule, run, 3)
-        np.testing.assert_allclose(found["after"].losses[run], losses[:, 1:].ravel()[:10], rtol=1e-5)
-        np.testing.assert_allclose(found["before"].losses[run], losses[:, :-1].ravel()[:10], rtol=1e-5)
+        windows, _, _ = by_hand(problem, make_rule, run, 10)
+        for record, part in (("after", slice(1, None)), ("before", slice(-1))):
+            expected = np.concatenate([losses[part] for losses in windows])
+            np.testing.assert_allclose(found[record].losses[run], expected, rtol=1e-5)
 
 
 def test_a_learned_optimizer_keeps_its_state_over_windows():
@@ -113,19 +114,19 @@ class TestWholeDataSet:
         np.testing.assert_array_equal(found["step"], [8, 16, 20])
         assert found["loss"].shape == found["accuracy"].shape == (2, 3)
         for run in range(2):
-            for column, num_windows in enumerate((2, 4, 5)):
-                _, theta, constants = by_hand(problem, lambda: lambda g: -0.5 * g, run, num_windows)
+            for column, num_steps in enumerate((8, 16, 20)):
+                _, theta, constants = by_hand(problem, lambda: lambda g: -0.5 * g, run, num_steps)
                 loss, _ = tiny.numpy_loss(constants, np.zeros(1))(theta, 0)
                 np.testing.assert_allclose(found["loss"][run, column], loss, rtol=1e-5)
                 params = nest.unflatten(tf.constant(theta, tf.float32), like=problem.init(SEED)[0])
                 assert found["accuracy"][run, column] == problem.evaluate(params, constants)["accuracy"]
 
     def test_the_step_is_that_of_the_parameters_measured(self):
-        """10 steps take three windows of four: what is measured in the end are the parameters after 12."""
+        """10 steps are two windows of four and half of one."""
         problem = tiny.perceptron(4)
         found = evaluate(problem, sgd(0.5), SEED, num_runs=1, num_steps=10, window=WINDOW, full_period=4).full
-        np.testing.assert_array_equal(found["step"], [4, 8, 12])
-        _, theta, constants = by_hand(problem, lambda: lambda g: -0.5 * g, 0, 3)
+        np.testing.assert_array_equal(found["step"], [4, 8, 10])
+        _, theta, constants = by_hand(problem, lambda: lambda g: -0.5 * g, 0, 10)
         np.testing.assert_allclose(
             found["loss"][0, -1], tiny.numpy_loss(constants, np.zeros(1))(theta, 0)[0], rtol=1e-5
         )
@@ -156,10 +157,10 @@ def test_one_trace_serves_every_call():
     compiled = rollouts(tiny.perceptron(4), adam(), window=WINDOW)
     seeds = run_seeds(SEED, 2)
     carry = compiled.start(seeds)
-    whole = compiled.advance(carry, seeds, tf.constant(0), tf.constant(4))[1]
+    whole = compiled.advance(carry, seeds, tf.constant(0), tf.constant(4 * WINDOW))[1]
     pieces = []
     for first, count in ((0, 1), (1, 3)):
-        carry, losses = compiled.advance(carry, seeds, tf.constant(first), tf.constant(count))
+        carry, losses = compiled.advance(carry, seeds, tf.constant(first), tf.constant(count * WINDOW))
         pieces.append(losses)
     np.testing.assert_array_equal(np.concatenate(pieces, axis=1), whole)
     compiled.measure(carry)
@@ -173,7 +174,7 @@ def test_xla_agrees():
     seeds, results = run_seeds(SEED, 2), []
     for jit_compile in (False, True):
         compiled = rollouts(tiny.perceptron(4), student, window=WINDOW, jit_compile=jit_compile)
-        results.append(compiled.advance(compiled.start(seeds), seeds, tf.constant(0), tf.constant(3))[1])
+        results.append(compiled.advance(compiled.start(seeds), seeds, tf.constant(0), tf.constant(3 * WINDOW))[1])
     np.testing.assert_allclose(results[1], results[0], rtol=1e-5)
 
 
@@ -204,11 +205,38 @@ def test_progress_and_time():
     assert 0 < found.seconds < 60
 
 
-def test_time_is_that_of_the_steps_asked_for(monkeypatch):
-    """Not of the whole of the last window."""
-    clock = itertools.count()
+def test_no_step_is_taken_that_was_not_asked_for(monkeypatch):
+    """But one to compile: its loss before and after, then four of three steps; and only these are timed."""
+    clock, calls = itertools.count(), []
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    assert evaluate(simple(), sgd(0.1), SEED, num_runs=1, num_steps=5, window=20).seconds == 0.25
+
+    def loss(params, constants, batch):
+        told = tf.numpy_function(lambda x: calls.append(x) or x, [batch], tf.int32, stateful=True)
+        return tf.square(params["x"]) + 0.0 * tf.cast(told, tf.float32)
+
+    found = evaluate(simple()._replace(loss=loss, xla=False), sgd(0.1), SEED, num_runs=1, num_steps=3)
+    assert (found.losses.shape, len(calls), found.seconds) == ((1, 3), 2 + 4, 1)
+
+
+def test_the_same_problem_and_optimizer_are_compiled_once(monkeypatch):
+    """With other numbers of runs and steps, too; weights are those of the moment."""
+    made = []
+    monkeypatch.setattr(evaluation, "rollouts", lambda *args, **options: made.append(0) or rollouts(*args, **options))
+    problem, (student, _), (other, _) = tiny.perceptron(4), *(tiny.random_student(k, layers=(3,)) for k in (3, 4))
+    first = evaluate(problem, student, SEED, **OPTIONS).losses
+    for variable, value in zip(student.trainable_variables, other.trainable_variables, strict=True):
+        variable.assign(value)
+    second = evaluate(problem, student, SEED, **OPTIONS).losses
+    evaluate(problem, student, make_seed(1), num_runs=1, num_steps=3, window=WINDOW)
+    assert len(made) == 1
+    np.testing.assert_array_equal(second, evaluate(problem, other, SEED, **OPTIONS).losses)
+    assert np.abs(second / first - 1).max() > 1e-3
+
+
+def test_many_runs_are_begun_by_a_small_program():
+    compiled = rollouts(tiny.perceptron(4), adam(), window=WINDOW)
+    few, many = (compiled.start.get_concrete_function(tf.TensorSpec([n, 2], tf.int32)).graph for n in (2, 1000))
+    assert len(many.get_operations()) == len(few.get_operations())
 
 
 def test_seeds_of_runs_do_not_depend_on_their_number():

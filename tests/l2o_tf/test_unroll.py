@@ -150,6 +150,27 @@ def test_the_number_of_steps_may_be_a_tensor():
     assert window.experimental_get_tracing_count() == 1
 
 
+def test_fewer_steps_than_there_are_batches():
+    """Losses up to the last step that is taken, then 0; for XLA the number is an argument of one program."""
+    optimizer, _ = tiny.random_student(5, layers=(3,))
+    loss_fn, state, batches, _ = begin(tiny.perceptron(4), optimizer)
+    after, full = compiled(loss_fn, optimizer, record=True)(state, batches[:8])
+
+    def short(state, batches, num_steps):
+        return unroll.unroll(loss_fn, optimizer, state, batches, record=True, num_steps=num_steps)
+
+    for jit_compile in (False, True):
+        window = tf.function(short, jit_compile=jit_compile, autograph=False)
+        found, trajectory = window(state, batches, tf.constant(7))
+        for ours, theirs in zip(trajectory, full, strict=True):
+            np.testing.assert_allclose(ours[: len(theirs)], theirs, rtol=1e-5, atol=1e-7)
+            assert len(ours) > len(theirs)
+            assert not np.any(ours[len(theirs) :])
+        assert_same_state(found, after, rtol=1e-5, atol=1e-6)
+    two, three = (window.experimental_get_compiler_ir(state, batches, tf.constant(n))("hlo") for n in (2, 3))
+    assert two == three
+
+
 def test_a_judge_of_its_own_changes_the_losses_and_nothing_else():
     """`f(x) = x²` is descended, `3 x` is what it is judged by."""
     optimizer = sgd(0.25)

@@ -35,7 +35,7 @@ def test_a_set_has_its_share_of_each_problem_and_costs_its_progress():
     for problem, runs in zip(problems, ([0, 1], [2]), strict=True):
         rollouts = evaluation.rollouts(problem, sgd(0.5), window=4)
         for run in runs:
-            _, own = rollouts.advance(rollouts.start(seeds[run : run + 1]), seeds[run : run + 1], 0, 2)
+            _, own = rollouts.advance(rollouts.start(seeds[run : run + 1]), seeds[run : run + 1], 0, 8)
             np.testing.assert_allclose(losses[run], own[0], rtol=1e-6)
     curves = evaluation.recorded_losses(losses)
     expected = np.mean(np.log(curves[:, -1] / losses[:, 0, 0]))
