@@ -26,6 +26,7 @@ from l2o_tf import devices, unroll
 from l2o_tf.halfway import Halfway, Keeper
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.techniques.lesson import Optimizees
+from problems import contract
 from problems.base import Problem, Seed, fold, make_seed
 from problems.side_by_side import fold_each
 
@@ -238,6 +239,7 @@ def check(
         if problem.evaluate is None:
             reason = f"0: {problem.name} does not say how to measure loss and accuracy on all its data"
         raise ValueError(f"Received full_period={full_period}, expected {reason}.")
+    contract.check(problem)
     seed = make_seed(0)
     unroll.initial_state(optimizer, problem.init(seed)[0], seed)
 

@@ -33,6 +33,7 @@ from l2o_tf.techniques.kept_states import KeptStates
 from l2o_tf.techniques.lesson import Lesson
 from l2o_tf.techniques.long_tail import LongTail, window_lengths
 from l2o_tf.validation import Validation, Validator
+from problems import contract
 from problems.base import Problem, fold, make_seed
 from problems.sets import draw
 
@@ -85,6 +86,7 @@ class MetaTrainer:
         self.standing = Standing(curriculum=cl.with_baseline(0) if config.initial_weights else cl.initial_state())
         self.curriculum = make_curriculum(config)
         self._seed = make_seed(config.seed)
+        contract.check(optimizees[0])
         params = optimizees[0].init(self._seed)[0]
         unroll.initial_state(student, params, self._seed)  # refuses, now, parameters that it has no entry for
         self._variables = student.trainable_variables

@@ -2,7 +2,7 @@
 
 An *optimizee* is whatever is being optimized; a *problem* is an optimizee together with its data. A problem
 owns no variable and no iterator. All randomness enters through explicit seeds, so that the same seed gives the
-same run, on a CPU or a GPU and after every resume::
+same run, on a CPU or a GPU and after every resume (`problems.contract` looks at that)::
 
     params, constants = problem.init(seed)              # θ_0, and what stays fixed during one run
     batches = problem.sample(seed, num_steps)           # the randomness of T steps, leading axis T
@@ -24,7 +24,7 @@ Seed = tf.Tensor
 """int32 `[2]`, as `tf.random.stateless_*` takes it."""
 
 Params = dict[str, tf.Tensor]
-"""Name -> float tensor. The insertion order is the order of the coordinates."""
+"""Name -> float32 tensor with elements. The insertion order is the order of the coordinates."""
 
 Constants = Any
 Batch = Any

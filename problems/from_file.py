@@ -18,6 +18,7 @@ from typing import Any
 from problems.base import Problem
 from problems.datasets import MODES, SPLITS, DataOptions
 from problems.keras_model import from_keras
+from problems.raised import told
 
 _WHAT = "path/to/file.py:function"
 _FOR_ALL = ("mode", "data_options")
@@ -74,7 +75,7 @@ def _problem(name: str, function: Callable, mode: str, asked: DataOptions, optio
     try:
         made = function(**options, **for_all)
     except Exception as error:  # the user's code
-        raise ValueError(f"Received problem {name!r}, whose function {_raised(error)}.") from error
+        raise ValueError(f"Received problem {name!r}, whose function raised {told(error)}.") from error
     if not isinstance(made, Problem) and not (isinstance(made, tuple) and len(made) == 3):
         raise ValueError(
             f"Received problem {name!r}, whose function returns {_describe(made)}, expected a Problem or "
@@ -129,13 +130,8 @@ def _module(file: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:  # the user's code
         del sys.modules[name]
-        raise ValueError(f"Received {file}, which {_raised(error)}.") from error
+        raise ValueError(f"Received {file}, which raised {told(error)}.") from error
     return module
-
-
-def _raised(error: Exception) -> str:
-    reason = (str(error).strip().splitlines() or ["no message"])[0]
-    return f"raised {type(error).__name__}: {reason}"
 
 
 def _describe(made: Any) -> str:

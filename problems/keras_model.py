@@ -46,6 +46,7 @@ from problems.base import (
 )
 from problems.keras_start import redraw
 from problems.keras_stateless import Stateless, stateless, values
+from problems.raised import told
 
 _SEEDS = 0x5EED5  # the purpose of the seeds of dropout
 _UNUSUAL = 1009  # a number of examples that no other axis has
@@ -265,8 +266,7 @@ def _explained(received: str, problem: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # from inside Keras, the model or the loss: anything
-        reason = (str(error).strip().splitlines() or ["no message"])[0]
-        raise ValueError(f"Received {received}, which {problem} ({type(error).__name__}: {reason}).") from error
+        raise ValueError(f"Received {received}, which {problem}: {told(error)}.") from error
 
 
 def _shapes(tensors: Any) -> str:

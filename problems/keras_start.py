@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from problems.base import Params, Seed, fold
+from problems.raised import told
 
 Initializer = Callable[..., tf.Tensor]
 
@@ -90,10 +91,9 @@ def _twin(layer: keras.layers.Layer, generator: keras.random.SeedGenerator) -> l
         if [tuple(weight.shape) for weight in twin.weights] != shapes:
             raise ValueError(f"its weights would be {[tuple(weight.shape) for weight in twin.weights]}, not {shapes}")
     except Exception as error:  # the configuration is the user's code
-        reason = (str(error).strip().splitlines() or ["no message"])[0][:200]
         raise ValueError(
             f"Received layer {layer.name!r} ({type(layer).__name__}), which cannot be made again from its "
-            f"configuration ({type(error).__name__}: {reason}). Give it a `get_config` that names all arguments of "
+            f"configuration: {told(error)}. Give it a `get_config` that names all arguments of "
             f"its constructor. {_ADVICE}"
         ) from error
     return [_seeded(each, generator) if isinstance(each, keras.Initializer) else each for each in found]

@@ -13,6 +13,7 @@ from problems import (
     cifar,
     classifiers,
     confocal,
+    contract,
     convolutions,
     from_file,
     landscapes,
@@ -92,7 +93,10 @@ def make_problem(
         if option not in own:
             raise ValueError(f"Received option {option!r} for problem {name!r}, expected {_suggest(option, own)}.")
     for_all = {"mode": mode, "data_options": DataOptions(data, data_dir, split)}
-    return factory(**options, **{key: value for key, value in for_all.items() if key in accepted})
+    problem = factory(**options, **{key: value for key, value in for_all.items() if key in accepted})
+    if name in PROBLEMS:
+        contract.trust(problem)
+    return problem
 
 
 def ensemble(problems: Sequence[Mapping[str, Any]], weights: Sequence[float] | None = None) -> Problem:

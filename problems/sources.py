@@ -17,7 +17,6 @@ import dataclasses
 import functools
 import hashlib
 import os
-import re
 import textwrap
 import threading
 import urllib.request
@@ -29,6 +28,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 from absl import logging
+
+from problems.raised import told
 
 
 class Official(NamedTuple):
@@ -152,10 +153,7 @@ def _explained(what: str, advice: str = "") -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:  # half a data set, the network, the disk: each library has its own exceptions
-        reason = (re.sub(r"\{\{.*?\}\} *", "", str(error)).strip().splitlines() or ["no message"])[
-            0
-        ]  # without graph nodes
-        raise DataError(f"{what} ({type(error).__name__}: {reason[:200]}){advice}") from None
+        raise DataError(f"{what} ({told(error)}){advice}") from None
 
 
 def _tfds_builder(name: str, folder: str) -> Any:

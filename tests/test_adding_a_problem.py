@@ -103,6 +103,20 @@ def test_files_that_cannot_be_used_are_refused_in_one_line(tmp_path):
         assert "['convolution', 'logistic_regression', 'resnet', 'sequences', 'transformer']" in answer
 
 
+def test_an_error_in_a_loss_of_ones_own_is_told_with_its_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lossy.py").write_text(
+        "import tensorflow as tf\nfrom problems import Problem\nfrom problems.base import no_batches\n"
+        "def loss(params, constants, batch):\n    return tf.reduce_sum(params['y'])\n"
+        "def lossy():\n    return Problem('lossy', lambda seed: ({'x': tf.ones([2])}, ()), no_batches, loss)\n"
+    )
+    for script in (meta_train, evaluate):
+        answer = scripts.refused(script, "--problem=lossy.py:lossy", "--output_dir=run")
+        assert "problem 'lossy.py:lossy', whose `loss` raised KeyError: 'y' (lossy.py, line 5)." in answer
+    assert not list(Path("run").iterdir())  # of evaluate.py, empty
+
+
 @pytest.mark.parametrize(
     ("name", "size", "rows"),
     [("logistic_regression", 650, 360), ("transformer", 3954, 4096), ("resnet", 77946, 10000)],

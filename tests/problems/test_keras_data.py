@@ -118,7 +118,7 @@ RAGGED = tf.data.Dataset.from_generator(
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        (BROKEN, "cannot be read to its end .*no more"),
+        (BROKEN, "cannot be read to its end: .*no more"),
         (RAGGED, "batches that differ in more than their length"),
         ((ROWS[:0], LABELS[:0]), "Received an empty data set"),
         (PAIRS.take(0), "Received an empty data set"),

@@ -1,0 +1,167 @@
+"""What `problems.base` asks of a problem, looked at once, before anything of it is compiled.
+
+Each of the three functions is run twice with the same seed: first as it is, so that an error is the one that Python
+raises at the user's line, and then within a graph, where every real run has it. What differs between the two is not a
+function of its arguments: it was drawn by `random`, `numpy.random` or `tf.random`, and would be one number for all
+steps of a run, or another one for every optimizer.
+"""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from problems.base import Problem, make_seed
+from problems.raised import told
+
+_STEPS = 11  # an axis of this length is no accident
+_PARTS = ("init", "sample", "loss")
+_kept: "weakref.WeakKeyDictionary[Callable, weakref.WeakSet]" = weakref.WeakKeyDictionary()
+"""`loss` -> `init`s of problems that need not be looked at again."""
+
+
+def trust(problem: Problem) -> None:
+    """Takes a problem for one that keeps the contract: the tests look at all that are registered."""
+    _kept.setdefault(problem.loss, weakref.WeakSet()).add(problem.init)
+
+
+def check(problem: Problem) -> None:
+    """Refuses a problem that breaks the contract. A second call for the same problem costs nothing.
+
+    Args:
+        problem: any.
+
+    Raises:
+        ValueError: if one of its functions raises an error, in a graph or outside; if the parameters are not a dict
+            of names and float32 tensors with elements and static shapes; if constants or batches are no tensors, or
+            batches have no leading axis of the steps; if the loss is no float32 scalar, or does not depend on the
+            parameters; if the same seed does not give the same numbers.
+    """
+    if not isinstance(problem, Problem):
+        raise ValueError(f"Received a {type(problem).__name__} as problem, expected a problems.Problem.")
+    for part in _PARTS:
+        if not callable(getattr(problem, part)):
+            raise _broken(problem, f"whose `{part}` is {_kind(getattr(problem, part))}, expected a function")
+    if problem.init in _kept.get(problem.loss, ()):
+        return
+    seed = make_seed(0)
+    plain = _run(problem, seed)
+    traced = tf.function(lambda seed: _run(problem, seed), autograph=False)(seed)
+    for part, before, after in zip(_PARTS, plain, traced, strict=True):
+        _require_same(problem, part, before, after)
+    if problem.evaluate:
+        _check_evaluate(problem, *plain[0])
+    trust(problem)
+
+
+def _run(problem: Problem, seed: tf.Tensor) -> tuple[Any, Any, tf.Tensor]:
+    """What `init`, `sample` and `loss` return, each of them looked at."""
+    started = _call(problem, "init", seed)
+    if not isinstance(started, tuple) or len(started) != 2 or not isinstance(started[0], dict):
+        parts = f": {', '.join(map(_kind, started))}" if isinstance(started, tuple) else ""
+        expected = "a tuple of a dict of parameters and the constants"
+        raise _broken(problem, f"whose `init` returns {_kind(started)}{parts}; expected {expected}")
+    params, constants = started
+    _check_params(problem, params)
+    _check_tensors(problem, "init", "constants", constants)
+    batches = _call(problem, "sample", seed, _STEPS)
+    _check_tensors(problem, "sample", "batches", batches)
+    shapes = [list(tf.convert_to_tensor(each).shape) for each in tf.nest.flatten(batches)]
+    if not shapes or any(shape[:1] not in ([_STEPS], [None]) for shape in shapes):
+        raise _broken(
+            problem,
+            f"whose `sample(seed, {_STEPS})` returns tensors of the shapes {shapes[:3]}, expected a leading axis of "
+            f"{_STEPS}, an entry for each step; without minibatches, `sample=no_batches`",
+        )
+    params, constants, batches = tf.nest.map_structure(tf.identity, (params, constants, batches))  # of the graph, there
+    batch = tf.nest.map_structure(lambda tensor: tensor[0], batches)
+    with tf.GradientTape() as tape:
+        tape.watch(params)
+        loss = _call(problem, "loss", params, constants, batch)
+    if not tf.is_tensor(loss) or loss.shape.rank != 0 or loss.dtype != tf.float32:
+        raise _broken(problem, f"whose `loss` returns {_kind(loss)}, expected a float32 scalar")
+    if all(gradient is None for gradient in tape.gradient(loss, params).values()):
+        raise _broken(
+            problem,
+            "whose `loss` has no gradient in any parameter, expected one that depends on them by differentiable "
+            "operations of TensorFlow",
+        )
+    return started, batches, loss
+
+
+def _check_params(problem: Problem, params: dict[str, tf.Tensor]) -> None:
+    if not params:
+        raise _broken(problem, "whose `init` returns no parameters, expected at least one")
+    for name, value in params.items():
+        if not isinstance(name, str):
+            expected = "a name"
+        elif not tf.is_tensor(value) or value.dtype != tf.float32:
+            expected = "a float32 tensor; make it one by `tf.cast(value, tf.float32)`"
+        elif not value.shape.is_fully_defined():
+            expected = "a shape that does not depend on the seed"
+        elif not value.shape.num_elements():
+            expected = "at least one element"
+        else:
+            continue
+        raise _broken(problem, f"whose `init` returns the parameter {name!r} as {_kind(value)}, expected {expected}")
+
+
+def _check_tensors(problem: Problem, part: str, what: str, structure: Any) -> None:
+    for leaf in tf.nest.flatten(structure):
+        try:
+            tf.convert_to_tensor(leaf)
+        except (TypeError, ValueError):
+            raise _broken(
+                problem,
+                f"whose `{part}` returns {what} with {_kind(leaf)}, expected tensors in tuples, lists or dicts; "
+                "() stands for none",
+            ) from None
+
+
+def _check_evaluate(problem: Problem, params: Any, constants: Any) -> None:
+    """Traces the measurement of all data, which may take long."""
+    traced = tf.function(lambda: _call(problem, "evaluate", params, constants), autograph=False)
+    found = traced.get_concrete_function().structured_outputs
+    if not isinstance(found, dict) or {"loss", "accuracy"} != set(found) or any(x.shape.rank for x in found.values()):
+        raise _broken(problem, f"whose `evaluate` returns {_kind(found)}, expected scalars 'loss' and 'accuracy'")
+
+
+def _require_same(problem: Problem, part: str, before: Any, after: Any) -> None:
+    for one, other in zip(tf.nest.flatten(before), tf.nest.flatten(after), strict=True):
+        one, other = (np.asarray(tf.convert_to_tensor(value)) for value in (one, other))
+        same = np.array_equal(one, other)
+        if not same and one.dtype.kind == "f" and one.shape == other.shape:  # a loss may be a small difference
+            size = 1.0 if part == "loss" else np.max(np.abs(one), initial=0.0, where=np.isfinite(one))
+            same = np.allclose(one, other, 1e-4, 1e-4 * size, equal_nan=True)
+        if not same:
+            raise _broken(
+                problem,
+                f"whose `{part}` gives other numbers when it is called again with the same arguments, expected a pure "
+                "function; draw by tf.random.stateless_*, from the seed of `init` or `sample`",
+            )
+
+
+def _call(problem: Problem, part: str, *arguments: Any) -> Any:
+    try:
+        return getattr(problem, part)(*arguments)
+    except Exception as error:  # the user's code
+        where = ", when it is traced into a graph" if not tf.executing_eagerly() else ""
+        raise _broken(problem, f"whose `{part}` raised {told(error)}{where}") from error
+
+
+def _broken(problem: Problem, how: str) -> ValueError:
+    return ValueError(f"Received problem {problem.name!r}, {how}. See docs/adding-a-problem.md.")
+
+
+def _kind(value: Any) -> str:
+    """What a value is, in few words."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        dtype, shape = tf.as_dtype(value.dtype).name, tf.TensorShape(value.shape)
+        return f"a {'tensor' if tf.is_tensor(value) else 'NumPy array'} of {dtype} and shape {shape}"
+    if isinstance(value, dict):
+        return f"a dict with {[*value][:5]}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "None" if value is None else f"a {type(value).__name__}"
