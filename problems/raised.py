@@ -37,7 +37,9 @@ def told(error: BaseException) -> str:
 
 def _cause(error: BaseException) -> BaseException:
     """The error before Keras has said where it met it."""
-    while getattr(error, "_keras_call_info_injected", False) and error.__context__ is not None:
+    while error.__context__ is not None and (
+        getattr(error, "_keras_call_info_injected", False) or str(error).startswith("Error when deserializing class")
+    ):
         error = error.__context__
     return error
 

@@ -66,6 +66,9 @@ class Needs(NoState):
     def __init__(self, units): super().__init__()
     def get_initial_state(self, batch_size=None): return []
 
+class Mistyped(NoState):
+    def get_initial_state(self, batch_size=None): return [self.missing]
+
 def function(): pass
 """
 
@@ -75,9 +78,13 @@ def function(): pass
     [
         ("cells.py", "names nothing in the file, expected path/to/file.py:Cell"),
         ("sells.py:NoState", "but there is no file"),
-        ("cells.py:function", "with one of the layers ['NoState', 'Needs']"),
+        ("cells.py:function", "with one of the layers ['NoState', 'Needs', 'Mistyped']"),
         ("cells.py:NoState", "a layer without ['get_initial_state']"),
         ("cells.py:Needs", "whose constructor needs ['units']"),
+        (
+            "cells.py:Mistyped",
+            "AttributeError: 'Mistyped' object has no attribute 'missing' (cells.py, line 13)",
+        ),
     ],
 )
 def test_what_is_no_cell_is_refused(name, message, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (0, ("l2o_tf.architectures", "l2o_tf.config", "l2o_tf.config_checks", "l2o_tf.presets")),
     (1, ("problems.datasets", "problems.sources")),
     (2, ("problems", "problems.*")),
-    (3, ("l2o_tf.optimizers.base", "l2o_tf.optimizers.preprocess")),
+    (3, ("l2o_tf.optimizers.base", "l2o_tf.optimizers.contract", "l2o_tf.optimizers.preprocess")),
     (4, ("l2o_tf.optimizers", "l2o_tf.optimizers.*")),
     (5, ("l2o_tf.guard", "l2o_tf.pull_back", "l2o_tf.unroll", "l2o_tf.objectives")),
     (6, ("l2o_tf.techniques", "l2o_tf.techniques.*")),

@@ -22,6 +22,7 @@ import keras
 import tensorflow as tf
 
 from l2o_tf import nest
+from l2o_tf.optimizers import contract
 from problems.base import Seed
 
 Params = dict[str, tf.Tensor]
@@ -156,12 +157,18 @@ class LearnedOptimizer(Optimizer):
         cell: a layer that obeys the RNN-cell contract: inputs `[N, 1]` (the gradient) and states in, outputs `[N, 1]`
             (the update) and states out. It may have `named_weights`, a dictionary, `diagnose(inputs, states)`, and
             `columns(inputs, states)`: `call` with everything transposed, which loops then use.
-        kind: name of the architecture; default: the cell's class.
+        kind: name of an architecture whose cells are known to do so; default: the cell's class, and it is looked at.
+
+    Raises:
+        ValueError: if a cell that is looked at does not keep the contract, see `l2o_tf.optimizers.contract`.
     """
 
     coordinatewise = True
 
     def __init__(self, cell: keras.layers.Layer, kind: str | None = None):
+        if kind is None:
+            is_double = getattr(cell, "compute_dtype", None) == "float64"
+            contract.check(cell, type(cell).__name__, "float64" if is_double else "float32")
         self.cell = cell
         self.name = self.kind = kind or type(cell).__name__
         self.architecture = cell.get_config()

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import tensorflow as tf
 
+from l2o_tf.optimizers import contract
 from problems import from_file
+from problems.raised import told
 
 _WHAT = "path/to/file.py:Cell"
 
@@ -56,33 +57,15 @@ def make_cell(name: str, architecture: Mapping[str, Any]) -> keras.layers.Layer:
     """The cell, built and tried once.
 
     Raises:
-        ValueError: as `cell_class`, or if a step on two coordinates raises an error, or does not give an update
-            `[2, 1]` and states as they were.
+        ValueError: as `cell_class` and `contract.check` do, or if the constructor refuses the arguments.
     """
-    cell = cell_class(name).from_config(dict(architecture))
+    kind = cell_class(name)
     try:
-        if not cell.built:
-            cell.build((None, 1))
-        before = cell.get_initial_state(batch_size=2)
-        updates, after = cell(tf.zeros([2, 1]), before)
-        found, expected = (_shapes(each) for each in ((updates, after), (tf.zeros([2, 1]), before)))
+        cell = kind.from_config(dict(architecture))
     except Exception as error:  # the user's code
-        reason = (str(error).strip().splitlines() or ["no message"])[0]
-        raise ValueError(
-            f"Received optimizer {name!r}, of which a step fails ({type(error).__name__}: {reason}); "
-            "see docs/adding-an-optimizer.md."
-        ) from error
-    if found != expected:
-        raise ValueError(
-            f"Received optimizer {name!r}, whose `call` returns {found} for gradients [2, 1], expected an update and "
-            f"states of {expected}; see docs/adding-an-optimizer.md."
-        )
+        raise ValueError(f"Received optimizer {name!r}, whose constructor raised {told(error)}.") from error
+    contract.check(cell, name)
     return cell
-
-
-def _shapes(structure: Any) -> Any:
-    """The structure, with a shape in the place of each tensor."""
-    return tf.nest.map_structure(lambda tensor: tf.TensorShape(tf.convert_to_tensor(tensor).shape), structure)
 
 
 def _is_layer(value: Any) -> bool:

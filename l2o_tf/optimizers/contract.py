@@ -1,0 +1,140 @@
+"""What a learned optimizer asks of an RNN cell, looked at once, when an optimizer is made of it.
+
+The batch axis of a cell is the coordinates of a model, which learn nothing of each other. So the cell plays twice: two
+steps on four coordinates, and two steps on three, of which two have the same gradients, in the other order. A
+coordinate that has the same gradients has the same updates and states.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from problems.raised import told
+
+_SHARED = ([0, 2], [2, 1])
+"""Rows of `_FIRST` and of `_SECOND` that are the same coordinate."""
+_FIRST = ([0.1, -2.0, 1e-3, 30.0], [0.2, 1.0, -1e-3, 5.0])
+_SECOND = ([-0.7, 1e-3, 0.1], [3.0, -1e-3, 0.2])
+
+
+def check(cell: Any, name: str, dtype: str = "float32") -> None:
+    """Builds a cell, if it is not, and refuses one that cannot be a learned optimizer.
+
+    Args:
+        cell: see `LearnedOptimizer`.
+        name: what errors call it.
+        dtype: of gradients and updates; default float32.
+
+    Raises:
+        ValueError: if a step raises an error, in a graph or outside; if it does not return updates `[N, 1]` and states
+            as they were, with a row for each coordinate; if it mixes rows, or draws; if `get_config` does not make the
+            cell again.
+    """
+    if not isinstance(cell, keras.layers.Layer):
+        raise ValueError(f"Received a {type(cell).__name__} as cell, expected a keras.layers.Layer.")
+    if not hasattr(cell, "get_initial_state"):
+        raise _broken(name, "a layer without `get_initial_state`")
+    with _of_the_user(name, "of which a step"):
+        if not cell.built:
+            cell.build((None, 1))
+        plays = [_play(cell, name, gradients, dtype) for gradients in (_FIRST, _FIRST, _SECOND)]
+    with _of_the_user(name, "of which a step, traced into a graph,"):
+        step = tf.function(lambda inputs, states: _step(cell, name, inputs, states), autograph=False)
+        step.get_concrete_function(tf.ones([4, 1], dtype), cell.get_initial_state(batch_size=4))
+    if not _same(plays[0], plays[1]):
+        raise _broken(
+            name,
+            "of which the same step twice gives two results, expected a pure function: it draws nothing, and assigns "
+            "nothing to variables",
+        )
+    if not _same(_rows(plays[0], _SHARED[0]), _rows(plays[2], _SHARED[1])):
+        raise _broken(
+            name,
+            "which mixes rows: a coordinate among others, or in another place, gets another update or state, expected "
+            "rows that do not know of each other",
+        )
+    _check_configuration(cell, name)
+
+
+class _Refused(ValueError):
+    """What was found, as the user is told."""
+
+
+@contextlib.contextmanager
+def _of_the_user(name: str, what: str) -> Iterator[None]:
+    """Runs the user's code; what it raises is told."""
+    try:
+        yield
+    except _Refused:
+        raise
+    except Exception as error:
+        raise _broken(name, f"{what} raised {told(error)}") from error
+
+
+def _play(cell: keras.layers.Layer, name: str, gradients: tuple, dtype: str) -> tuple[list[tf.Tensor], Any]:
+    """The updates of some steps, and the states after them."""
+    states, updates = cell.get_initial_state(batch_size=len(gradients[0])), []
+    for step in gradients:
+        update, states = _step(cell, name, tf.constant(step, dtype)[:, None], states)
+        updates.append(update)
+    return updates, states
+
+
+def _step(cell: keras.layers.Layer, name: str, inputs: tf.Tensor, states: Any) -> tuple[tf.Tensor, Any]:
+    """One step, whose results are looked at."""
+    returned = cell(inputs, states)
+    found, expected = _described(returned), _described((inputs, states))
+    if found != expected:
+        raise _broken(
+            name, f"whose `call` returns {found}, expected (updates, states) like gradients and states, {expected}"
+        )
+    if any(list(getattr(state, "shape", ()))[:1] != [inputs.shape[0]] for state in tf.nest.flatten(states)):
+        of = f"expected tensors with a row for each of {inputs.shape[0]} coordinates"
+        raise _broken(name, f"whose `get_initial_state` returns {_described(states)}, {of}")
+    return returned
+
+
+def _rows(play: Any, indices: list[int]) -> Any:
+    return tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), play)
+
+
+def _check_configuration(cell: keras.layers.Layer, name: str) -> None:
+    """Weights are stored with `get_config`, and a cell made of that must take them."""
+    with _of_the_user(name, "whose `get_config` does not make it again: it"):
+        again = type(cell).from_config(json.loads(json.dumps(cell.get_config())))
+        if not again.built:
+            again.build((None, 1))
+    if [weight.shape for weight in again.weights] != [weight.shape for weight in cell.weights]:
+        raise _broken(
+            name,
+            "whose `get_config` makes it again with weights of other shapes, expected all arguments of its constructor",
+        )
+
+
+def _described(structure: Any) -> str:
+    """The structure, with type and shape in the place of each tensor."""
+
+    def one(leaf):
+        known = tf.is_tensor(leaf) or isinstance(leaf, np.ndarray)
+        return f"{tf.as_dtype(leaf.dtype).name} {list(leaf.shape)}" if known else type(leaf).__name__
+
+    return str(tf.nest.map_structure(one, structure)).replace("'", "")
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two results are the same but for rounding."""
+    for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        size = np.max(np.abs(a), initial=0.0, where=np.isfinite(a))
+        if not np.allclose(a, b, 1e-4, 1e-4 * size, equal_nan=True):
+            return False
+    return True
+
+
+def _broken(name: str, how: str) -> _Refused:
+    return _Refused(f"Received optimizer {name!r}, {how}. See docs/adding-an-optimizer.md.")
