@@ -27,7 +27,7 @@ from l2o_tf.halfway import Halfway, Keeper
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.techniques.lesson import Optimizees
 from problems import contract
-from problems.base import Problem, Seed, fold, make_seed
+from problems.base import Problem, Seed, fold, make_seed, require_positive
 from problems.side_by_side import fold_each
 
 _INIT, _WINDOW = 0, 1
@@ -227,10 +227,19 @@ def check(
     """Refuses what `evaluate` cannot do, before anything is compiled.
 
     Raises:
-        ValueError: if `full_period` is no multiple of `window`, the problem cannot be measured on all its data, the
-            optimizer is not made for the problem's parameters or cannot run several optimizees side by side, or
-            `side_by_side` does not divide `num_runs`.
+        ValueError: if a number is not positive, or something of another type; if `full_period` is no multiple of
+            `window`, the problem breaks its contract or cannot be measured on all its data, the optimizer is not made
+            for the problem's parameters or cannot run several optimizees side by side, or `side_by_side` does not
+            divide `num_runs`.
     """
+    for name, value in {"num_runs": num_runs, "window": window, "side_by_side": side_by_side}.items():
+        require_positive(name, value)
+    if full_period:
+        require_positive("full_period", full_period)
+    if not isinstance(optimizer, Optimizer):
+        kind = type(optimizer).__name__
+        raise ValueError(f"Received a {kind} as optimizer, expected what l2o_tf.optimizers.make_optimizer makes.")
+    contract.check(problem)
     if num_runs % side_by_side:
         raise ValueError(f"Received side_by_side={side_by_side}, expected a divisor of num_runs={num_runs}.")
     Optimizees.of(problem, side_by_side, optimizer)
@@ -239,7 +248,6 @@ def check(
         if problem.evaluate is None:
             reason = f"0: {problem.name} does not say how to measure loss and accuracy on all its data"
         raise ValueError(f"Received full_period={full_period}, expected {reason}.")
-    contract.check(problem)
     seed = make_seed(0)
     unroll.initial_state(optimizer, problem.init(seed)[0], seed)
 
@@ -280,6 +288,9 @@ def evaluate(
     Raises:
         ValueError: as `check` does.
     """
+    require_positive("num_steps", num_steps)
+    if np.shape(seed) != (2,):
+        raise ValueError(f"Received seed={seed!r}, expected one of shape [2]; problems.base.make_seed(0) is one.")
     check(problem, optimizer, num_runs=num_runs, full_period=full_period, window=window, side_by_side=side_by_side)
     compiled = _compiled(problem, optimizer, window, side_by_side)
     seeds = run_seeds(seed, num_runs)

@@ -11,6 +11,7 @@ from l2o_tf import architectures, checkpoint, names
 from l2o_tf.checkpoint import CARD, WEIGHTS, tensorflow1
 from l2o_tf.config import FIELDS
 from l2o_tf.optimizers import ANALYTIC, CELLS, Assigned, Optimizer, make_optimizer
+from problems.base import require_name
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -61,6 +62,7 @@ def load_optimizer(
     Raises:
         ValueError: if there is no such optimizer, or its weights are damaged or of another architecture.
     """
+    require_name("optimizer", name)
     if is_analytic(name):
         return _from_rule(name, learning_rate)
     path = Path(name)

@@ -163,11 +163,17 @@ def make_seed(seed: int) -> Seed:
     """A root seed from the integer of `--seed`.
 
     Raises:
-        ValueError: if it has more than 32 bits.
+        ValueError: if it is none of 32 bits.
     """
-    if not -(2**31) <= seed < 2**31:
-        raise ValueError(f"Received seed={seed}, expected an integer of 32 bits.")
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not -(2**31) <= seed < 2**31:
+        raise ValueError(f"Received seed={seed!r}, expected an integer of 32 bits.")
     return tf.constant([seed, 0], tf.int32)
+
+
+def require_name(what: str, value: Any) -> None:
+    """Raises ValueError unless the name of `what` is a text."""
+    if not isinstance(value, str):
+        raise ValueError(f"Received a {type(value).__name__} as {what}, expected a name.")
 
 
 def require_positive(name: str, value: int) -> None:

@@ -53,7 +53,7 @@ def resolve(loss: Any) -> keras.losses.Loss:
         found = loss() if isinstance(loss, type) and issubclass(loss, keras.losses.Loss) else loss
     if isinstance(found, keras.losses.Loss):
         return found
-    if not callable(found):
+    if not callable(found) or isinstance(found, keras.metrics.Metric):
         raise ValueError(f"Received loss={loss!r}, {_EXPECTED}.")
     return _CROSS_ENTROPIES[found]() if found in _CROSS_ENTROPIES else FunctionLoss(found)
 

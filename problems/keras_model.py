@@ -41,6 +41,7 @@ from problems.base import (
     fold,
     make_seed,
     normal_like,
+    require_name,
     require_not_negative,
     require_positive,
 )
@@ -98,7 +99,7 @@ def from_keras(
             numbers from elsewhere than its own `SeedGenerator`s.
         DataError: a ValueError; if TFDS does not have the data.
     """
-    require_positive("batch_size", batch_size)
+    _check_options(batch_size, name, xla)
     pure, loss = stateless(model), keras_loss.resolve(loss)
     expected = keras_data.expected_inputs(model)
     data = keras_data.read(dataset, expected, name=name, split=split, data_dir=data_dir)
@@ -135,6 +136,14 @@ def from_keras(
     if accuracy:
         return problem._replace(evaluate=measure)
     return problem._replace(objective=lambda params, constants: measure(params, constants)["loss"])
+
+
+def _check_options(batch_size: int, name: str | None, xla: bool | None) -> None:
+    require_positive("batch_size", batch_size)
+    if name is not None:
+        require_name("`name` of a problem", name)
+    if xla not in (None, True, False):
+        raise ValueError(f"Received xla={xla!r}, expected True, False or None.")
 
 
 def _start(pure: Stateless, initial: str | float) -> Callable[[Seed], Params]:

@@ -21,8 +21,9 @@ from problems import (
     networks,
     synthetic,
 )
-from problems.base import Problem
+from problems.base import Problem, require_name
 from problems.datasets import DataOptions
+from problems.raised import told
 from problems.sets import PROBLEM_SETS
 from problems.transforms import sum_of
 
@@ -78,6 +79,7 @@ def make_problem(
             file or function that cannot be used.
         DataError: a ValueError; if the data cannot be had.
     """
+    require_name("problem", name)
     if name in PROBLEM_SETS:
         raise ValueError(
             f"Received problem {name!r}, which is a set of {len(PROBLEM_SETS[name])}, "
@@ -93,7 +95,10 @@ def make_problem(
         if option not in own:
             raise ValueError(f"Received option {option!r} for problem {name!r}, expected {_suggest(option, own)}.")
     for_all = {"mode": mode, "data_options": DataOptions(data, data_dir, split)}
-    problem = factory(**options, **{key: value for key, value in for_all.items() if key in accepted})
+    try:
+        problem = factory(**options, **{key: value for key, value in for_all.items() if key in accepted})
+    except TypeError as error:
+        raise ValueError(f"Received problem {name!r} with an option of another type: {told(error)}.") from error
     if name in PROBLEMS:
         contract.trust(problem)
     return problem
@@ -112,8 +117,8 @@ def ensemble(problems: Sequence[Mapping[str, Any]], weights: Sequence[float] | N
         ValueError: if there is no problem or not one weight for each, or as `make_problem` and `sum_of` do.
     """
     for problem in problems:
-        if "name" not in problem or set(problem) - {"name", "options"}:
-            raise ValueError(f"Received {dict(problem)} in an ensemble, expected a 'name' and perhaps 'options'.")
+        if not isinstance(problem, Mapping) or "name" not in problem or set(problem) - {"name", "options"}:
+            raise ValueError(f"Received {problem!r} in an ensemble, expected a dict of 'name' and perhaps 'options'.")
     made = [make_problem(problem["name"], **problem.get("options", {})) for problem in problems]
     return sum_of(made, weights)._replace(name="ensemble")
 

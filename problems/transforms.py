@@ -4,6 +4,7 @@ A transform keeps name, data and sampling unless it says otherwise. What changes
 measures it. Transforms of the gradient alone are in problems/gradients.py.
 """
 
+import numbers
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -51,10 +52,11 @@ def random_scaling(problem: Problem, bound: float = 3.0) -> Problem:
         bound: largest absolute value of ln c; default 3.0, that is c between 0.05 and 20. 0 changes nothing.
 
     Raises:
-        ValueError: if `bound` is negative or not finite.
+        ValueError: if `bound` is negative, or above 80, where c leaves float32.
     """
-    if not 0 <= bound < float("inf"):
-        raise ValueError(f"Received bound={bound}, expected a finite number of at least 0.")
+    require_not_negative("bound", bound)
+    if bound > 80:
+        raise ValueError(f"Received bound={bound}, expected at most 80: exp(bound) is to be a float32.")
 
     def init(seed: Seed) -> tuple[Params, Constants]:
         params, inner = problem.init(seed)
@@ -80,8 +82,8 @@ def rescale(problem: Problem, scale: float) -> Problem:
     Raises:
         ValueError: if `scale` is not positive and finite.
     """
-    if not 0 < scale < float("inf"):
-        raise ValueError(f"Received scale={scale}, expected a positive, finite number.")
+    if not isinstance(scale, numbers.Real) or not 0 < scale < float("inf"):
+        raise ValueError(f"Received scale={scale!r}, expected a positive, finite number.")
 
     def init(seed: Seed) -> tuple[Params, Constants]:
         params, constants = problem.init(seed)
@@ -142,6 +144,8 @@ def sum_of(problems: Sequence[Problem], weights: Sequence[float] | None = None) 
         ValueError: if there is no problem, or one with data, or not one weight for each.
     """
     weights = [1.0] * len(problems) if weights is None else weights
+    if not all(isinstance(weight, numbers.Real) for weight in weights):
+        raise ValueError(f"Received weights {weights!r}, expected numbers.")
     if len(weights) != len(problems):
         raise ValueError(f"Received {len(weights)} weights for {len(problems)} problems, expected one for each.")
     with_data = [problem.name for problem in problems if problem.data is not None]

@@ -1,5 +1,6 @@
 """All optimizers by name: architectures that learn, rules designed by hand, and assignments of both."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,12 +14,16 @@ from l2o_tf.optimizers.base import Analytic, HierarchicalOptimizer, LearnedOptim
 from l2o_tf.optimizers.dm import DMCell
 from l2o_tf.optimizers.rnnprop import RNNpropCell
 from l2o_tf.optimizers.scale import ScaleCell
+from problems.base import require_name
+from problems.raised import told
 
 COORDINATEWISE: dict[str, type[keras.layers.Layer]] = {"L2O-DM": DMCell, "RNNprop": RNNpropCell}
 """Architectures that treat every coordinate apart; `LearnedOptimizer` runs their cells."""
 
 HIERARCHICAL: dict[str, type[keras.layers.Layer]] = {"L2O-Scale": ScaleCell}
 """Architectures that know which coordinates form a tensor; `HierarchicalOptimizer` runs their cells."""
+
+_ASSIGNMENTS = "{'assignments': [[pattern, kind, architecture], ...]}"
 
 CELLS: dict[str, type[keras.layers.Layer]] = COORDINATEWISE | HIERARCHICAL
 """All architectures of learned optimizers."""
@@ -50,11 +55,26 @@ def make_optimizer(kind: str, architecture: Mapping[str, Any] | None = None) -> 
             where the kind may also be `"frozen"`. Default: none.
 
     Raises:
-        ValueError: for an unknown kind, or a value that its constructor refuses.
-        TypeError: for an argument that it does not have.
+        ValueError: for an unknown kind, an argument that it does not have, or a value that its constructor refuses.
     """
-    architecture = dict(architecture or {})
-    if kind == "assigned" and "assignments" in architecture:
+    require_name("optimizer", kind)
+    if not isinstance(architecture, Mapping | None):
+        raise ValueError(f"Received {architecture!r} as architecture of {kind}, expected a dict of arguments.")
+    try:
+        return _made(kind, dict(architecture or {}))
+    except TypeError as error:
+        factory = ANALYTIC.get(kind) or CELLS.get(kind)
+        options = inspect.signature(factory).parameters.values() if factory else ()
+        known = [option.name for option in options if option.kind is not option.VAR_KEYWORD]
+        raise ValueError(
+            f"Received optimizer {kind!r} with {dict(architecture)}: {told(error)}, expected {known or _ASSIGNMENTS}."
+        ) from error
+
+
+def _made(kind: str, architecture: dict[str, Any]) -> Optimizer:
+    if kind == "assigned":
+        if set(architecture) != {"assignments"}:
+            raise ValueError(f"Received optimizer 'assigned' with {architecture}, expected {_ASSIGNMENTS}.")
         return Assigned([(pattern, _assignee(*entry)) for pattern, *entry in architecture["assignments"]])
     if kind in COORDINATEWISE:
         return LearnedOptimizer(_cell(COORDINATEWISE[kind], architecture), kind)

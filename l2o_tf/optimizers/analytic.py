@@ -19,12 +19,14 @@ Symbols: θ parameters, g gradient, Δ update with `θ <- θ + Δ`, η learning 
 operations are element-wise.
 """
 
+import numbers
 from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from l2o_tf.optimizers.base import Analytic, Params
+from problems.base import require_not_negative
 
 
 class VelocityState(NamedTuple):
@@ -145,7 +147,7 @@ def adam(learning_rate: float = 0.01, beta_1: float = 0.9, beta_2: float = 0.999
     _check_positive("learning_rate", learning_rate)
     _check_decay("beta_1", beta_1)
     _check_decay("beta_2", beta_2)
-    _check_not_negative("epsilon", epsilon)
+    require_not_negative("epsilon", epsilon)
 
     def init(params):
         return AdamState(tf.zeros([], tf.int64), _full(params, 0.0), _full(params, 0.0))
@@ -194,8 +196,8 @@ def rmsprop(
     _check_positive("learning_rate", learning_rate)
     _check_decay("rho", rho)
     _check_decay("momentum", momentum)
-    _check_not_negative("epsilon", epsilon)
-    _check_not_negative("initial_mean_square", initial_mean_square)
+    require_not_negative("epsilon", epsilon)
+    require_not_negative("initial_mean_square", initial_mean_square)
 
     def init(params):
         return RMSPropState(_full(params, initial_mean_square), _full(params, 0.0))
@@ -224,8 +226,8 @@ def adagrad(learning_rate: float = 0.01, initial_accumulator: float = 0.1, epsil
         ValueError: if a hyper-parameter is out of range.
     """
     _check_positive("learning_rate", learning_rate)
-    _check_not_negative("initial_accumulator", initial_accumulator)
-    _check_not_negative("epsilon", epsilon)
+    require_not_negative("initial_accumulator", initial_accumulator)
+    require_not_negative("epsilon", epsilon)
 
     def update(grads, state, params):
         a = _map(lambda _, a, g: a + tf.square(g), params, state.accumulator, grads)
@@ -271,15 +273,10 @@ def _quotient(numerator: tf.Tensor, denominator: tf.Tensor) -> tf.Tensor:
 
 
 def _check_positive(name: str, value: float) -> None:
-    if not 0.0 < value < float("inf"):
-        raise ValueError(f"Received {name}={value}, expected a positive number.")
-
-
-def _check_not_negative(name: str, value: float) -> None:
-    if not 0.0 <= value < float("inf"):
-        raise ValueError(f"Received {name}={value}, expected a number that is not negative.")
+    if not isinstance(value, numbers.Real) or not 0.0 < value < float("inf"):
+        raise ValueError(f"Received {name}={value!r}, expected a positive number.")
 
 
 def _check_decay(name: str, value: float) -> None:
-    if not 0.0 <= value < 1.0:
-        raise ValueError(f"Received {name}={value}, expected a number in [0, 1).")
+    if not isinstance(value, numbers.Real) or not 0.0 <= value < 1.0:
+        raise ValueError(f"Received {name}={value!r}, expected a number in [0, 1).")

@@ -11,7 +11,7 @@ that go to `FROZEN` stay where they begin: that entry has updates of zero and no
 """
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
@@ -31,11 +31,16 @@ class Assigned(Optimizer):
         assignments: `(pattern, optimizer)` pairs; patterns as in `fnmatch` (`*`, `?`, `[...]`).
 
     Raises:
-        ValueError: in `initial_state`, if a parameter matches no pattern or a pattern takes no parameter.
+        ValueError: if these are no such pairs, or there is none; in `initial_state`, if a parameter matches no pattern
+            or a pattern takes no parameter.
     """
 
     def __init__(self, assignments: Sequence[tuple[str, Optimizer]]):
-        self.assignments = list(assignments)
+        self.assignments = list(assignments) if isinstance(assignments, Iterable) else []
+        pairs = [each for each in self.assignments if isinstance(each, tuple | list) and len(each) == 2]
+        right = [isinstance(pattern, str) and isinstance(optimizer, Optimizer) for pattern, optimizer in pairs]
+        if not right or not all(right) or len(right) < len(self.assignments):
+            raise ValueError(f"Received assignments {assignments!r}, expected pairs (pattern, optimizer).")
         self.name = self.kind = "assigned"
         self.architecture = {"assignments": [[pattern, o.kind, o.architecture] for pattern, o in self.assignments]}
 

@@ -213,9 +213,13 @@ class HierarchicalOptimizer(Optimizer):
             coordinates of the tensors, `(n_1, ..., n_K)`. It may have `columns(gradients [1, N], state, sizes=...)`,
             with matrices transposed, which loops then use.
         kind: name of the architecture; default: the cell's class.
+
+    Raises:
+        ValueError: if it is no layer with initial states.
     """
 
     def __init__(self, cell: keras.layers.Layer, kind: str | None = None):
+        contract.require_cell(cell, kind or type(cell).__name__)
         self.cell = cell
         self.name = self.kind = kind or type(cell).__name__
         self.architecture = cell.get_config()

@@ -35,10 +35,7 @@ def check(cell: Any, name: str, dtype: str = "float32") -> None:
             as they were, with a row for each coordinate; if it mixes rows, or draws; if `get_config` does not make the
             cell again.
     """
-    if not isinstance(cell, keras.layers.Layer):
-        raise ValueError(f"Received a {type(cell).__name__} as cell, expected a keras.layers.Layer.")
-    if not hasattr(cell, "get_initial_state"):
-        raise _broken(name, "a layer without `get_initial_state`")
+    require_cell(cell, name)
     with _of_the_user(name, "of which a step"):
         if not cell.built:
             cell.build((None, 1))
@@ -59,6 +56,14 @@ def check(cell: Any, name: str, dtype: str = "float32") -> None:
             "rows that do not know of each other",
         )
     _check_configuration(cell, name)
+
+
+def require_cell(cell: Any, name: str) -> None:
+    """Raises ValueError unless `cell` is a layer with initial states."""
+    if not isinstance(cell, keras.layers.Layer):
+        raise ValueError(f"Received a {type(cell).__name__} as cell, expected a keras.layers.Layer.")
+    if not hasattr(cell, "get_initial_state"):
+        raise _broken(name, "a layer without `get_initial_state`")
 
 
 class _Refused(ValueError):

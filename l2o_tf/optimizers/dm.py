@@ -9,6 +9,7 @@ Every coordinate of the optimizee is one row of a batch that shares the network;
     Δθ       = scale (h2 W + b)                   # [N, 1], linear: nothing bounds it
 """
 
+import numbers
 from collections.abc import Sequence
 
 import keras
@@ -60,6 +61,8 @@ class DMCell(keras.layers.Layer):
             raise ValueError(f"Received preprocess={preprocess!r}, expected one of {list(preprocessing.PREPROCESS)}.")
         if initializer not in ("default", "zeros"):
             raise ValueError(f"Received initializer={initializer!r}, expected 'default' or 'zeros'.")
+        if not isinstance(k, numbers.Real) or not isinstance(scale, numbers.Real):
+            raise ValueError(f"Received k={k!r} and scale={scale!r}, expected numbers.")
         lstm.check_layers(layers)
         self.layers = tuple(layers)
         self.preprocess = preprocess

@@ -45,10 +45,13 @@ class Fails(Good):
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        ("Scalar", r"whose `call` returns .*\[\].* for gradients \[2, 1\], expected an update and states of"),
-        ("Forgets", r"whose `call` returns \(TensorShape\(\[2, 1\]\), \[\]\) for"),
-        ("Wide", r"whose `call` returns .*TensorShape\(\[2, 2\]\).* for"),
-        ("Fails", r"of which a step fails \(InvalidArgumentError: .*\); see docs/adding-an-optimizer.md"),
+        ("Scalar", r"whose `call` returns \(float32 \[\], .*, expected \(updates, states\) like gradients and states"),
+        ("Forgets", r"whose `call` returns \(float32 \[4, 1\], \[\]\), expected"),
+        ("Wide", r"whose `call` returns \(float32 \[4, 1\], \[float32 \[4, 2\]\]\), expected"),
+        (
+            "Fails",
+            r"of which a step raised InvalidArgumentError: .*own.py, line 35\)\. See docs",
+        ),
     ],
 )
 def test_a_step_that_cannot_be(tmp_path, cell, message):
