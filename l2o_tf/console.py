@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import logging as python_logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -78,13 +79,23 @@ def parse(
         print(options(values.get_flags_for_module(sys.argv[0] if module == "__main__" else module), headings))
         sys.exit(0)
     try:
-        rest = values(argv)
+        rest = values([_with_recipe(argument) for argument in argv])
     except (flags.Error, UnicodeDecodeError) as error:
         _say(f"{error}. See --help.")
         sys.exit(2)
     if "verbosity" in values and values["verbosity"].using_default_value:
         values.verbosity = logging.WARNING  # absl's choice would be INFO, where libraries tell everything
     return rest
+
+
+def _with_recipe(argument: str) -> str:
+    """`recipes/NAME.flags`, alone or after `--flagfile=`; the package's, if the present folder has no such file."""
+    flag, name = re.fullmatch(r"(--?flagfile=)?(.*)", argument, re.DOTALL).groups("")
+    if not re.fullmatch(r"recipes/\w+\.flags", name) or os.path.exists(name):
+        return argument
+    package = Path(__file__).parent
+    shipped = [folder / name for folder in (package, package.parent) if (folder / name).is_file()]  # installed, a clone
+    return flag + str(shipped[0]) if shipped else argument
 
 
 def options(found: Iterable[flags.Flag], headings: Mapping[str, str], width: int | None = None) -> str:

@@ -10,6 +10,7 @@ from absl import flags
 
 import evaluate
 import meta_train
+from l2o_tf import console
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "experiments").glob("*.md")])
@@ -81,12 +82,13 @@ def test_every_option_is_in_the_glossary():
 
 
 @pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.flags")), ids=lambda path: path.stem)
-def test_recipes_are_configurations(recipe):
-    """That is, meta_train.py takes each of them, but for those of evaluate.py."""
+def test_recipes_are_configurations(recipe, tmp_path, monkeypatch):
+    """That is, meta_train.py takes each of them, from any folder, but for those of evaluate.py."""
+    monkeypatch.chdir(tmp_path)
     values = flags.FlagValues()
     script = evaluate if recipe.stem.endswith("_evaluate") else meta_train
     script.define_flags(values)
-    values([script.__name__, f"--flagfile={recipe}"])
+    console.parse([script.__name__, f"--flagfile=recipes/{recipe.name}"], values, script.__name__)
     assert script is evaluate or meta_train.requested(values)
 
 

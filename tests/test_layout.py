@@ -7,6 +7,7 @@ suite fails. The checks themselves are functions of sources, and are tested on s
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
@@ -147,6 +148,13 @@ def test_imports_point_downward():
     graph = {m: imports(m, path.read_text(), ours, path.name == "__init__.py") for m, path in ours.items()}
     assert "problems.base" in graph
     assert not rank_faults(graph)
+
+
+def test_an_installation_has_all_packages():
+    ours = [module for module in python_files() if module.split(".")[0] in ("l2o_tf", "problems")]
+    packages = {module.rpartition(".")[0] or module for module in ours}
+    configured = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert set(configured) == packages | {"l2o_tf.recipes"}
 
 
 def test_functions_are_short():
