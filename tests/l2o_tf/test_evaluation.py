@@ -10,6 +10,7 @@ import tensorflow as tf
 from l2o_tf import devices, evaluation, nest
 from l2o_tf.evaluation import evaluate, recorded_losses, rollouts, run_seeds
 from l2o_tf.optimizers.analytic import adam, sgd
+from problems import contract
 from problems.analytic import simple
 from problems.base import Problem, fold, make_seed
 from tests.l2o_tf import numpy_reference as reference
@@ -212,9 +213,12 @@ def test_no_step_is_taken_that_was_not_asked_for(monkeypatch):
 
     def loss(params, constants, batch):
         told = tf.numpy_function(lambda x: calls.append(x) or x, [batch], tf.int32, stateful=True)
-        return tf.square(params["x"]) + 0.0 * tf.cast(told, tf.float32)
+        return tf.square(params["x"]) + 0.0 * tf.cast(tf.reshape(told, []), tf.float32)
 
-    found = evaluate(simple()._replace(loss=loss, xla=False), sgd(0.1), SEED, num_runs=1, num_steps=3)
+    problem = simple()._replace(loss=loss, xla=False)
+    contract.check(problem)  # calls the loss, too
+    calls.clear()
+    found = evaluate(problem, sgd(0.1), SEED, num_runs=1, num_steps=3)
     assert (found.losses.shape, len(calls), found.seconds) == ((1, 3), 2 + 4, 1)
 
 
