@@ -25,6 +25,8 @@ def define_flags(values: flags.FlagValues) -> None:
     """The flags of this script."""
     text = "Shipped names, analytic ones (Adam, SGD:0.1, ...), run folders, weight files."
     flags.DEFINE_list("optimizer", ["L2O-DM-CL-IL"], text, flag_values=values)
+    text = "Run the Python code that a weights folder of --optimizer has; the error without it says which file that is."
+    flags.DEFINE_boolean("allow_code", False, text, flag_values=values)
     text = "Optimizees: names of `python -m problems --list`, or path/to/file.py:function."
     flags.DEFINE_list("problem", ["mnist"], text, flag_values=values)
     text = "Learning rate of the analytic optimizers that are given without; default: 0.01."
@@ -81,7 +83,7 @@ def _optimizers(values: flags.FlagValues) -> list:
     names = list(dict.fromkeys(values.optimizer))
     if values.learning_rate is not None and not any(map(wants_learning_rate, names)):
         raise ValueError(f"Received --learning_rate with {names}, none of which takes it. Add Adam, say, or drop it.")
-    optimizers = {name: contender(name, values.learning_rate) for name in names}
+    optimizers = {name: contender(name, values.learning_rate, allow_code=values.allow_code) for name in names}
     shown = [optimizer.name for optimizer, _ in optimizers.values()]
     for name, (optimizer, _) in optimizers.items():
         optimizer.name = name if shown.count(optimizer.name) > 1 else optimizer.name

@@ -27,6 +27,8 @@ def define_flags(values: flags.FlagValues) -> None:
     text = "Folder of the run. Default: runs/<optimizer>-<techniques>-<problem>-<preset>-s<seed>."
     flags.DEFINE_string("output_dir", None, text, flag_values=values)
     flags.DEFINE_boolean("resume", True, "Continue the run in --output_dir if there is one.", flag_values=values)
+    text = "Run the Python code that the folder of --initial_weights has; the error without it says which file that is."
+    flags.DEFINE_boolean("allow_code", False, text, flag_values=values)
     text = "Seconds between checkpoints; there is one at each validation, too."
     flags.DEFINE_float("checkpoint_seconds", 60.0, text, flag_values=values)
 
@@ -39,7 +41,8 @@ def requested(values: flags.FlagValues) -> configuration.Config:
     console.import_tensorflow()
     from l2o_tf import trained
 
-    return configuration.resolve(given, trained.options(given["initial_weights"]))
+    allow_code = values.allow_code or "optimizer" in given  # then it is the user's own file that is run
+    return configuration.resolve(given, trained.options(given["initial_weights"], allow_code=allow_code))
 
 
 def default_output_dir(config: configuration.Config) -> str:

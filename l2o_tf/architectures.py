@@ -7,6 +7,11 @@ option that is given for an architecture that does not take it is refused.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from l2o_tf.reading import short
+from problems.python_files import is_file
+
+MOST_ASSIGNMENTS = 1000
+
 
 def integers(text: str) -> tuple[int, ...]:
     """`"20,20"` -> `(20, 20)`; empty: `()`."""
@@ -93,6 +98,47 @@ def options(kind: str, arguments: Mapping[str, Any], defaults: Mapping[str, Any]
     return found
 
 
+def kinds(kind: str, architecture: Mapping[str, Any] | None = None) -> list[str]:
+    """Kinds of the optimizers that `make_optimizer` would make: one, or those of all assignments.
+
+    Raises:
+        ValueError: if that is no description of an optimizer, or of too many.
+    """
+    found = []
+    renamed(lambda each: found.append(each) or each, kind, architecture)
+    if len(found) > MOST_ASSIGNMENTS:
+        raise ValueError(f"Received {len(found):,} assignments, expected at most {MOST_ASSIGNMENTS:,}.")
+    return found
+
+
+def renamed(
+    rename: Callable[[str], str], kind: str, architecture: Mapping[str, Any] | None = None
+) -> tuple[str, Mapping[str, Any]]:
+    """The same description with other names for its `kinds`.
+
+    Raises:
+        ValueError: if it is no description of an optimizer.
+    """
+    architecture = {} if architecture is None else architecture
+    if not isinstance(kind, str) or not isinstance(architecture, Mapping):
+        raise ValueError(f"Received optimizer {short(kind)} of {short(architecture)}, expected a name and arguments.")
+    if kind != "assigned":
+        return rename(kind), architecture
+    entries = architecture.get("assignments")
+    if not isinstance(entries, Sequence) or not all(isinstance(e, Sequence) and len(e) in (2, 3) for e in entries):
+        raise ValueError(f"Received assignments {short(entries)}, expected a list of [pattern, kind, architecture].")
+    assigned = [[pattern, *renamed(rename, *entry)] for pattern, *entry in entries]
+    return kind, {**architecture, "assignments": assigned}
+
+
+def files(kind: str, architecture: Mapping[str, Any] | None = None) -> list[str]:
+    """The cells in Python files, `path/to/file.py:Cell`, that `make_optimizer` would run; mostly none.
+
+    Whoever makes an optimizer of what was read from a file asks here first: files of strangers run no code.
+    """
+    return [found for found in kinds(kind, architecture) if is_file(found)]
+
+
 def takers(option: str) -> list[str]:
     """Architectures that take an option; empty for those that are for every one."""
     return [kind for kind, options in ARCHITECTURES.items() if option in options]
@@ -100,5 +146,5 @@ def takers(option: str) -> list[str]:
 
 def untaken(given: Iterable[str], kinds: Iterable[str]) -> list[str]:
     """Those of the given options that are for other architectures only; none if no kind is an architecture."""
-    kinds = {kind for kind in kinds if kind in ARCHITECTURES or ".py:" in kind}
+    kinds = {kind for kind in kinds if kind in ARCHITECTURES or is_file(kind)}
     return [option for option in given if kinds and takers(option) and not kinds.intersection(takers(option))]

@@ -63,13 +63,15 @@ def _digest(weights: Mapping[str, Any]) -> str | None:
     return digest.hexdigest()[:16] if weights else None
 
 
-def contender(name: str, learning_rate: float | None = None) -> tuple[Optimizer, Mapping[str, Any]]:
+def contender(
+    name: str, learning_rate: float | None = None, *, allow_code: bool = False
+) -> tuple[Optimizer, Mapping[str, Any]]:
     """An optimizer and its card, as `trained.load_optimizer` finds them.
 
     The weights of a run are those that it began with until a validation finds better ones. So far the optimizer is
     called `NAME (before training)`, wherever results are shown, and a warning says why.
     """
-    optimizer, card = load_optimizer(name, learning_rate)
+    optimizer, card = load_optimizer(name, learning_rate, allow_code=allow_code)
     kept = kept_validation(card) if "validation" in card else {"epoch": None}
     if not kept or kept["epoch"] == 0:
         logging.warning(

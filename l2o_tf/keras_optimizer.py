@@ -52,6 +52,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             dictionary sets what it differs in from `guard.Guard()`: `{"learning_rate": 0.01, "patience": 3}`. It needs
             the loss, which `model.fit` hands to `scale_loss`. `guard_report()` and a warning at the end of `fit` say
             when it has acted.
+        allow_code: whether the Python code of a cell may be run that was kept in the folder; default False.
         **options: those of every Keras optimizer: `name`, `weight_decay` (per step, times `learning_rate`), `clipnorm`,
             `clipvalue`, `global_clipnorm`, `use_ema`, `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor`,
             `gradient_accumulation_steps`.
@@ -67,12 +68,13 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
         seed: int = 0,
         guard: bool | Mapping[str, Any] = False,
+        allow_code: bool = False,
         **options,
     ):
         options.setdefault("name", "learned_optimizer")
         super().__init__(learning_rate=learning_rate, **options)
         self.seed = seed
-        learned = _found(source)
+        learned = _found(source, allow_code)
         if not learned.named_variables:
             raise ValueError(
                 f"Received source={source!r}, which is not a learned optimizer, expected one of {pretrained_names()} "
@@ -269,11 +271,11 @@ def _packed(learned: Optimizer) -> dict[str, Any]:
     return {"name": learned.name, "optimizer": learned.kind, "architecture": learned.architecture, "weights": weights}
 
 
-def _found(source: str | os.PathLike | Mapping[str, Any]) -> Optimizer:
+def _found(source: str | os.PathLike | Mapping[str, Any], allow_code: bool) -> Optimizer:
     if isinstance(source, Mapping):
         return _unpacked(source)
     if isinstance(source, str | os.PathLike):
-        return load_optimizer(os.fspath(source), analytic=False)[0]
+        return load_optimizer(os.fspath(source), analytic=False, allow_code=allow_code)[0]
     raise ValueError(f"Received source={source!r}, expected a name of {pretrained_names()} or the path of a run.")
 
 

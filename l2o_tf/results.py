@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2o_tf.checkpoint import write_atomically
-from l2o_tf.checkpoint.weights import read_npz
+from l2o_tf.reading import MOST_RESULT_BYTES, read_npz
 
 CURVES, SUMMARY, PICTURE = "curves.npz", "summary.json", "curves.png"
 _ABOUT = "about"
@@ -125,7 +125,7 @@ def read(folder: Path) -> Results | None:
             raise _foreign(folder / beside[0], f"there is no {CURVES} beside it")
         return None
     try:
-        curves = read_npz(path.read_bytes(), path)
+        curves = read_npz(path.read_bytes(), path, most=MOST_RESULT_BYTES)
         about = json.loads(str(curves[_ABOUT]))
         results = Results(dict(about["flags"]), [_read(entry, curves) for entry in about["results"]])
     except (ValueError, KeyError, TypeError, AttributeError) as error:

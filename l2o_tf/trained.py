@@ -1,7 +1,7 @@
 """Optimizers by what a user types: a shipped name, an analytic rule, the folder of a run, or the original's weights."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,14 @@ from absl import logging
 from l2o_tf import architectures, checkpoint, names
 from l2o_tf.checkpoint import CARD, WEIGHTS, tensorflow1
 from l2o_tf.config import FIELDS
-from l2o_tf.optimizers import ANALYTIC, CELLS, Assigned, Optimizer, make_optimizer
+from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, Outline, make_optimizer, outline
+from l2o_tf.reading import cut, few, reason, short
+from problems import python_files
 from problems.base import require_name
+from problems.python_files import is_file
 
 PRETRAINED = Path(__file__).parent / "pretrained"
+_KERAS = (".keras", ".h5", ".hdf5")
 
 
 def pretrained_names() -> list[str]:
@@ -21,9 +25,9 @@ def pretrained_names() -> list[str]:
     return sorted(path.parent.name for path in PRETRAINED.glob(f"*/{WEIGHTS}"))
 
 
-def load(name: str) -> Optimizer:
+def load(name: str, *, allow_code: bool = False) -> Optimizer:
     """The optimizer of that name; see `load_optimizer`, which also gives its card."""
-    return load_optimizer(name)[0]
+    return load_optimizer(name, allow_code=allow_code)[0]
 
 
 def is_analytic(name: str) -> bool:
@@ -38,12 +42,11 @@ def wants_learning_rate(name: str) -> bool:
 
 def kinds(card: Mapping[str, Any]) -> list[str]:
     """Kinds of the optimizers that a card describes: one, or one for each entry of `net_assignments`."""
-    assigned = card.get("architecture", {}).get("assignments", [])
-    return [kind for _, kind, _ in assigned] or [card["optimizer"]]
+    return architectures.kinds(card["optimizer"], card.get("architecture"))
 
 
 def load_optimizer(
-    name: str, learning_rate: float | None = None, *, analytic: bool = True
+    name: str, learning_rate: float | None = None, *, analytic: bool = True, allow_code: bool = False
 ) -> tuple[Optimizer, dict[str, Any]]:
     """Finds an optimizer.
 
@@ -55,68 +58,78 @@ def load_optimizer(
             called as all of them are: `dm_cl (original)`.
         learning_rate: of an analytic optimizer whose name has none; default (None): its own.
         analytic: whether errors name the rules designed by hand among what was expected.
+        allow_code: whether the Python code of a cell may be run that was kept beside its weights. Default False: a
+            folder with code is refused, and the error says which file it is.
 
     Returns:
         The optimizer, and its card; for an analytic one, its name and what was given.
 
     Raises:
-        ValueError: if there is no such optimizer, or its weights are damaged or of another architecture.
+        ValueError: if there is no such optimizer, its weights are damaged or of another architecture, or it has code
+            that is not allowed.
     """
     require_name("optimizer", name)
     if is_analytic(name):
         return _from_rule(name, learning_rate)
-    path = Path(name)
-    if (PRETRAINED / name / WEIGHTS).is_file():
-        return _from_folder(PRETRAINED / name, name)
-    if name and path.is_dir():
-        return _from_folder(path, name)
-    if path.name in (WEIGHTS, CARD) and (path.parent / CARD).is_file():
-        return _from_folder(path.parent, name)
-    if path.is_file() or tensorflow1.files(path):
-        return _from_original(path)
-    known = [*pretrained_names(), *(rule.capitalize() for rule in ANALYTIC if analytic)]
-    absent, hint = (", where there is nothing", "") if os.sep in name else ("", names.hint(name, known))
-    raise ValueError(
-        f"Received optimizer {name!r}{absent}, expected one of {known}, the folder of a run, or a weight file of the "
-        f"original program.{hint}"
-    )
+    card, weights, shown = _found(name, analytic=analytic)
+    _check_code(name, card, allow_code)
+    optimizer = _described(make_optimizer, card, name)
+    optimizer.name = shown
+    checkpoint.assign_weights(optimizer, weights)
+    return optimizer, card
 
 
-def with_weights(name: str) -> tuple[Optimizer, dict[str, Any], checkpoint.weights.Weights]:
+def with_weights(
+    name: str, *, allow_code: bool = False
+) -> tuple[Optimizer, dict[str, Any], checkpoint.weights.Weights]:
     """An optimizer with its card and weights, if it is not a rule and not in the original program's form.
 
     Raises:
-        ValueError: if there is no such optimizer, or it has no weights of ours.
+        ValueError: if there is no such optimizer, or it has no weights of ours; as `load_optimizer`.
     """
-    optimizer, card = load_optimizer(name)
+    optimizer, card = load_optimizer(name, allow_code=allow_code)
+    _require_weights(name, card)
+    return optimizer, card, checkpoint.named_weights(optimizer)
+
+
+def read(name: str) -> tuple[dict[str, Any], checkpoint.weights.Weights]:
+    """Card and weights of an optimizer as of `with_weights`, whose code, if it has some, is not run."""
+    card, weights, _ = ({}, {}, name) if is_analytic(name) else _found(name, analytic=True)
+    _require_weights(name, card)
+    return card, weights
+
+
+def _require_weights(name: str, card: Mapping[str, Any]) -> None:
     if "weights" not in card:
         raise ValueError(
             f"Received {name}, which has no weights of ours, expected a shipped name or the folder of a run."
         )
-    return optimizer, card, checkpoint.named_weights(optimizer)
 
 
-def options(name: str) -> dict[str, Any]:
+def options(name: str, *, allow_code: bool = False) -> dict[str, Any]:
     """Which options make an optimizer like that of `--initial_weights`: its kind, and what its architecture is told.
 
     Args:
         name: as in `load_optimizer`, but of one that has weights.
+        allow_code: whether the kind may be the code that was kept beside the weights.
 
     Returns:
         Option -> value; empty for several optimizers with assignments, whose options have to be given.
 
     Raises:
-        ValueError: if there is no such optimizer.
+        ValueError: if there is no such optimizer, or it has code that is not allowed.
     """
-    found = _initial(name)
-    if isinstance(found, Assigned):
+    card = _initial(name)[0]
+    if card["optimizer"] == "assigned":
         return {}
+    _check_code(name, card, allow_code)
     defaults = {option: field.default for option, field in FIELDS.items()}
-    return {"optimizer": found.kind, **architectures.options(found.kind, found.architecture, defaults)}
+    described = _outline(card, name).architecture
+    return {"optimizer": card["optimizer"], **architectures.options(card["optimizer"], described, defaults)}
 
 
 def begin_with(student: Optimizer, name: str) -> None:
-    """Gives a student the weights of a trained optimizer, to be trained further.
+    """Gives a student the weights of a trained optimizer, to be trained further. Code beside the weights is not run.
 
     What the student is told beyond its shapes, such as an output scale, is its own; a warning says where it differs.
 
@@ -127,38 +140,55 @@ def begin_with(student: Optimizer, name: str) -> None:
     Raises:
         ValueError: if there is no such optimizer, or it is of another kind or of other sizes.
     """
-    found = _initial(name)
-    if found.kind != student.kind:
+    card, weights = _initial(name)
+    kind = card["optimizer"]
+    if not _alike(kind, student.kind):
         raise ValueError(
-            f"Received --initial_weights={name}, which is of the architecture {found.kind}, for {student.kind}. Use "
-            f"{_asking_for(found)}, or other weights."
+            f"Received --initial_weights={name}, which is of the architecture {cut(kind, 300)}, for {student.kind}. "
+            f"Use {cut(_asking_for(card), 300)}, or other weights."
         )
-    checkpoint.assign_weights(student, checkpoint.named_weights(found))
-    different = differences(found.architecture, student.architecture)
+    checkpoint.assign_weights(student, weights)
+    different = differences(_outline(card, name).architecture, student.architecture)
     if different:
-        logging.warning("%s was trained with other arguments (there, here): %s.", name, different)
+        logging.warning("%s was trained with other arguments (there, here): %s.", name, short(different))
 
 
-def _asking_for(optimizer: Optimizer) -> str:
-    """The option that asks for an optimizer of this kind."""
-    if isinstance(optimizer, Assigned):
-        return "--net_assignments=" + ",".join(f"{pattern}={each.kind}" for pattern, each in optimizer.assignments)
-    return f"--optimizer={optimizer.kind}"
+def _alike(one: str, other: str) -> bool:
+    """Whether two kinds are one: of cells in files, the class. A warning says where its file is another one."""
+    if not (is_file(one) and is_file(other)):
+        return one == other
+    if python_files.source(python_files.path(one)) != python_files.source(python_files.path(other)):
+        logging.warning("%s is another file than that with which the weights were trained, %s.", other, one)
+    return one.partition(".py:")[2] == other.partition(".py:")[2]
 
 
-def _initial(name: str) -> Optimizer:
-    """What `--initial_weights` names."""
+def _asking_for(card: Mapping[str, Any]) -> str:
+    """The option that asks for such an optimizer."""
+    if card["optimizer"] == "assigned":
+        entries = card["architecture"]["assignments"]
+        return "--net_assignments=" + ",".join(f"{pattern}={kind}" for pattern, kind, *_ in entries)
+    return f"--optimizer={card['optimizer']}"
+
+
+def _initial(name: str) -> tuple[dict[str, Any], checkpoint.weights.Weights]:
+    """Card and weights that `--initial_weights` names."""
     if is_analytic(name):
         raise ValueError(
             f"Received --initial_weights={name}, which has none. Expected one of {pretrained_names()}, the folder of a "
             "run, or a weight file of the original program."
         )
-    return load_optimizer(name, analytic=False)[0]
+    return _found(name, analytic=False)[:2]
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Argument -> its two values, of two architectures of one kind, where they matter to trained weights."""
-    return {key: (one[key], other[key]) for key in one.keys() - _OF_STARTS if one[key] != other[key]}
+    pairs = {key: (_listed(one[key]), _listed(other.get(key))) for key in one.keys() - _OF_STARTS}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _listed(value: Any) -> Any:
+    """As JSON returns it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 _OF_STARTS = {"name", "seed", "initializer", "projection_stddev", "assignments"}
@@ -179,28 +209,73 @@ def _from_rule(name: str, learning_rate: float | None) -> tuple[Optimizer, dict[
     return optimizer, {"optimizer": rule.lower(), "architecture": options}
 
 
-def _from_folder(folder: Path, name: str) -> tuple[Optimizer, dict[str, Any]]:
+def _found(name: str, *, analytic: bool) -> tuple[dict[str, Any], checkpoint.weights.Weights, str]:
+    """Card and weights of what is no rule, and what it is called. Nothing is made or run."""
+    path = Path(name)
+    if os.path.isfile(PRETRAINED / name / WEIGHTS):
+        return _in_folder(PRETRAINED / name, name)
+    if os.path.isdir(name):
+        return _in_folder(path, name)
+    if path.name in (WEIGHTS, CARD) and os.path.isfile(path.parent / CARD):
+        return _in_folder(path.parent, name)
+    if path.suffix not in _KERAS and (os.path.isfile(path) or tensorflow1.files(path)):
+        return _in_original(path)
+    known = [*pretrained_names(), *(rule.capitalize() for rule in ANALYTIC if analytic)]
+    what, hint = "", ""
+    if os.path.exists(name):
+        what = ", a saved Keras model" if path.suffix in _KERAS else ", which is no regular file"
+    elif os.sep in name:
+        what = ", where there is nothing"
+    else:
+        hint = names.hint(name, known)
+    raise ValueError(
+        f"Received optimizer {cut(name, 300)!r}{what}, expected one of {known}, the folder of a run, or a weight file "
+        f"of the original program.{hint}"
+    )
+
+
+def _in_folder(folder: Path, name: str) -> tuple[dict[str, Any], checkpoint.weights.Weights, str]:
     card, weights = checkpoint.load_weights(folder)
-    try:
-        optimizer = make_optimizer(card["optimizer"], card["architecture"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"Received {folder / CARD}, whose optimizer and architecture cannot be made ({error!r}). Expected those "
-            "that a run of this program writes."
-        ) from error
-    optimizer.name = name
-    checkpoint.assign_weights(optimizer, weights)
-    return optimizer, card
+    shapes = _outline(card, folder / CARD).shapes
+    received = {name: value.shape for name, value in weights.items()}
+    if not shapes.items() <= received.items():
+        checkpoint.check_shapes(received, shapes, name)
+    return card, weights, name
 
 
-def _from_original(path: Path) -> tuple[Optimizer, dict[str, Any]]:
+def _in_original(path: Path) -> tuple[dict[str, Any], checkpoint.weights.Weights, str]:
     weights = checkpoint.import_original(path)
+    shapes = {key: value.shape for key, value in weights.items()}
     for architecture in CELLS:
-        optimizer = make_optimizer(architecture)
-        shapes = {key: tuple(variable.shape) for key, variable in optimizer.named_variables.items()}
-        if shapes == {key: value.shape for key, value in weights.items()}:
-            checkpoint.assign_weights(optimizer, weights)
-            optimizer.name = f"{path.stem if path.suffix == '.npz' else path.absolute().parent.name} (original)"
-            return optimizer, {"optimizer": architecture, "imported_from": path.name}
-    found = {key: value.shape for key, value in weights.items()}
-    raise ValueError(f"Received {path} with weights {found}, which fit none of the architectures {sorted(CELLS)}.")
+        if outline(architecture).shapes == shapes:
+            name = f"{path.stem if path.suffix == '.npz' else path.absolute().parent.name} (original)"
+            return {"optimizer": architecture, "imported_from": path.name}, weights, name
+    raise ValueError(
+        f"Received {path} with weights {few([f'{cut(key)} {shape}' for key, shape in shapes.items()])}, which fit none "
+        f"of the architectures {sorted(CELLS)}."
+    )
+
+
+def _check_code(name: str, card: Mapping[str, Any], allow_code: bool) -> None:
+    """Refuses code that the user has not allowed."""
+    if architectures.files(card["optimizer"], card.get("architecture")) and not allow_code:
+        told = few([f"{file} (SHA-256 {digest})" for file, digest in card["sources"].items()])
+        raise ValueError(
+            f"Received {name}, whose optimizer is Python code beside its weights, which would be run: {told}. Read it. "
+            "If you trust it, pass --allow_code (in Python: allow_code=True)."
+        )
+
+
+def _outline(card: Mapping[str, Any], where: str | Path) -> Outline:
+    """What a card describes, before anything is made."""
+    return _described(outline, card, where)
+
+
+def _described(make: Callable, card: Mapping[str, Any], where: str | Path) -> Any:
+    try:
+        return make(card["optimizer"], {} if "imported_from" in card else dict(card["architecture"]))
+    except Exception as error:  # Whatever a card's arguments lead to, it is the card's fault.
+        raise ValueError(
+            f"Received {where}, whose optimizer and architecture cannot be made ({reason(error)}). Expected those that "
+            "a run of this program writes."
+        ) from error

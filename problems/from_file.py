@@ -15,18 +15,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from problems import python_files
 from problems.base import Problem
 from problems.datasets import MODES, SPLITS, DataOptions
 from problems.keras_model import from_keras
+from problems.python_files import is_file
 from problems.raised import told
 
 _WHAT = "path/to/file.py:function"
 _FOR_ALL = ("mode", "data_options")
-
-
-def is_file(name: str) -> bool:
-    """Whether a name of a problem means a function in a file."""
-    return name.endswith(".py") or ".py:" in name
 
 
 def digests(names: Iterable[str]) -> dict[str, str]:
@@ -34,7 +31,7 @@ def digests(names: Iterable[str]) -> dict[str, str]:
 
     A run that is continued after its file has changed may be another run; whoever continues one asks here.
     """
-    files = {name: _file(name) for name in names if is_file(name)}
+    files = {name: python_files.path(name) for name in names if is_file(name)}
     return {name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for name, file in files.items() if file.is_file()}
 
 
@@ -107,7 +104,7 @@ def module(name: str, *, what: str, expected: str) -> ModuleType:
     Raises:
         ValueError: if nothing of the file is named, there is no such file, or it cannot be run.
     """
-    file = _file(name)
+    file = python_files.path(name)
     if not name.partition(".py:")[2]:
         raise ValueError(f"Received {what}, which names nothing in the file, expected {expected}.")
     if not file.is_file():
@@ -115,19 +112,17 @@ def module(name: str, *, what: str, expected: str) -> ModuleType:
     return _module(file)
 
 
-def _file(name: str) -> Path:
-    return Path(f"{name.removesuffix('.py').partition('.py:')[0]}.py").resolve()
-
-
 @functools.cache
 def _module(file: Path) -> ModuleType:
-    """Runs a file as a module, once. Files beside it can be imported."""
-    name = f"file_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{file.stem}"
+    """Runs a file as a module, once. Files beside it can be imported, unless it is a copy that was kept."""
+    name, source = python_files.module_name(file), file.read_bytes()
+    beside = [] if python_files.is_copy(file, source) else [str(file.parent)]
     spec = importlib.util.spec_from_file_location(name, file)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)  # where Keras looks for the classes of a model
-    sys.path.append(str(file.parent))
+    module.__source__ = source
+    sys.path.extend(beside)
     try:
-        spec.loader.exec_module(module)
+        exec(compile(source, file, "exec", dont_inherit=True), vars(module))  # not what `__pycache__` has of it
     except Exception as error:  # the user's code
         del sys.modules[name]
         raise ValueError(f"Received {file}, which raised {told(error)}.") from error

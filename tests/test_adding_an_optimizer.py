@@ -41,7 +41,11 @@ def test_the_python_of_the_page_runs(folder, capsys):
 
 def test_meta_training_learns(folder):
     card = json.loads((folder / "runs" / "momentum" / "optimizer.json").read_text())
-    assert card["optimizer"] == "my_optimizer.py:Momentum"
+    file = (folder / "my_optimizer.py").read_bytes()
+    copy = f"my_optimizer-{hashlib.sha256(file).hexdigest()[:16]}.py"
+    assert card["optimizer"] == f"{copy}:Momentum"
+    assert card["sources"] == {copy: hashlib.sha256(file).hexdigest()}
+    assert (folder / "runs" / "momentum" / copy).read_bytes() == file
     losses = [entry["cost"] for entry in card["validation"]]
     assert losses[-1] < losses[0]
     assert json.loads((folder / "runs" / "momentum-cl-il" / "optimizer.json").read_text())["meta_epochs"] > 0
@@ -50,9 +54,9 @@ def test_meta_training_learns(folder):
 def test_an_evaluation(folder):
     summary = json.loads((folder / "results" / "summary.json").read_text())
     assert [result["optimizer"] for result in summary["results"]] == ["runs/momentum", "Adam"]
-    file = hashlib.sha256((folder / "my_optimizer.py").read_bytes()).hexdigest()
+    file = hashlib.sha256((folder / "my_optimizer.py").read_bytes()).hexdigest()[:16]
     files = [result["identity"]["optimizer"]["files"] for result in summary["results"]]
-    assert files == [{"my_optimizer.py:Momentum": file[:16]}, {}]  # another file is another optimizer
+    assert files == [{f"runs/momentum/my_optimizer-{file}.py:Momentum": file}, {}]  # another file is another optimizer
 
 
 CELLS = """

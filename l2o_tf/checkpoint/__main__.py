@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--no_drift", action="store_true", help="let coordinates rest that never had a gradient")
     text = "range of L2O-Scale's first learning rates, such as 1e-5,1e-3"
     command.add_argument("--initial_learning_rates", type=numbers, help=text)
+    command.add_argument("--allow_code", action="store_true", help="run the Python code that the folder has")
     command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
     command.set_defaults(run=_adjust)
     return parser
@@ -122,7 +123,7 @@ def _adjust(given: argparse.Namespace) -> str:
     console.import_tensorflow()
     from l2o_tf.checkpoint.adjusting import adjust
 
-    options = {name: getattr(given, name) for name in ("factor", "no_drift", "initial_learning_rates")}
+    options = {name: getattr(given, name) for name in ("factor", "no_drift", "initial_learning_rates", "allow_code")}
     found = adjust(given.optimizer, _not_a_run(given.output), **options)
     without = "" if found is None else f", without a drift of {found[0]:.1e} a step{_remaining(found[1])}"
     rates = given.initial_learning_rates

@@ -39,6 +39,7 @@ def adjust(
     factor: float = 1.0,
     no_drift: bool = False,
     initial_learning_rates: Sequence[float] | None = None,
+    allow_code: bool = False,
 ) -> tuple[float, float] | None:
     """Writes the same optimizer with what is asked for changed.
 
@@ -49,6 +50,7 @@ def adjust(
         factor: s, positive; default 1.
         no_drift: whether coordinates that never had a gradient come to rest. Default False.
         initial_learning_rates: range of an L2O-Scale's first learning rates; default: as it is.
+        allow_code: as in `trained.load_optimizer`.
 
     Returns:
         The drift that was taken away, and what remains of one where gradients have ended; both as an update per step,
@@ -64,7 +66,7 @@ def adjust(
         raise ValueError(f"Received a factor of {factor}, expected a positive number.")
     if factor == 1 and not no_drift and initial_learning_rates is None:
         raise ValueError("Received a factor of 1 and nothing else, expected something to adjust.")
-    optimizer, card, weights = trained.with_weights(name)
+    optimizer, card, weights = trained.with_weights(name, allow_code=allow_code)
     source = {"name": name, "sha256": card["weights"]["sha256"]}
     adjusted = {"factor": 1.0, "no_drift": False, "from": source} | card.get("adjusted", {})
     adjusted |= {"factor": factor * adjusted["factor"], "no_drift": no_drift or adjusted["no_drift"]}

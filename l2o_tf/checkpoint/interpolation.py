@@ -25,7 +25,7 @@ def interpolate(first: str, second: str, share: float, output: str) -> None:
     """
     if not 0 <= share <= 1:
         raise ValueError(f"Received a share of {share}, expected a number from 0, the first, to 1, the second.")
-    (_, one, before), (_, two, after) = trained.with_weights(first), trained.with_weights(second)
+    (one, before), (two, after) = trained.read(first), trained.read(second)
     if one["optimizer"] != two["optimizer"] or _shapes(before) != _shapes(after):
         raise ValueError(
             f"Received {first} ({one['optimizer']}, {_shapes(before)}) and {second} ({two['optimizer']}, "

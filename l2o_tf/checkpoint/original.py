@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from l2o_tf.checkpoint import tensorflow1
-from l2o_tf.checkpoint.weights import Weights, check_usable, read_npz
+from l2o_tf.checkpoint.weights import Weights, check_usable
+from l2o_tf.reading import read_npz
 
 
 def import_original(path: str | os.PathLike) -> Weights:

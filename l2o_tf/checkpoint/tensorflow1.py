@@ -21,7 +21,7 @@ SLOTS = ("/RMSProp", "/RMSProp_1")
 def files(path: str | os.PathLike) -> list[Path]:
     """The files of a checkpoint, the index first; empty if there is none of this name."""
     path = Path(path)
-    if not Path(f"{path}.index").is_file():
+    if not os.path.isfile(f"{path}.index"):
         return []
     return [Path(f"{path}.index"), *sorted(path.parent.glob(f"{path.name}.data-*"))]
 

@@ -18,6 +18,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from l2o_tf.checkpoint import code
+from l2o_tf.reading import MOST_BYTES, Header, cut, few, read_bytes, read_json, read_npz, short
+
 WEIGHTS = "weights.npz"
 CARD = "optimizer.json"
 FORMAT = 1
@@ -63,11 +66,13 @@ def save_weights(directory: str | os.PathLike, named_weights: Mapping[str, Any],
         "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
         "variables": {name: _describe(value) for name, value in weights.items()},
     }
+    card, copies = code.keep(card)
     try:
         text = json.dumps(_json({"format": FORMAT, **card, "weights": described}), indent=2, allow_nan=False)
     except TypeError as error:
         raise ValueError(f"Received a card for {directory} that JSON cannot hold: {error}.") from error
-    _write_all({directory / WEIGHTS: buffer.getvalue(), directory / CARD: text.encode() + b"\n"})
+    files = {**copies, WEIGHTS: buffer.getvalue(), CARD: text.encode() + b"\n"}
+    _write_all({directory / name: data for name, data in files.items()})
 
 
 def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], Weights]:
@@ -92,21 +97,28 @@ def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], Weights]:
             f"Received {path}, which has no {' and no '.join(missing)}, expected a folder with {WEIGHTS} and {CARD}. "
             "Weights of the original program need `python -m l2o_tf.checkpoint import` once."
         )
-    card, data = _read_card(directory / CARD), (directory / WEIGHTS).read_bytes()
-    weights = read_npz(data, directory / WEIGHTS)
-    described, received = card["weights"]["variables"], {name: _describe(value) for name, value in weights.items()}
-    if received != described:
-        raise ValueError(
-            f"Received {directory / WEIGHTS} that {CARD} beside it does not describe: {_say(received)}, "
-            f"expected {_say(described)}. Copy both files from the same folder."
+    card, data = _read_card(directory / CARD), read_bytes(directory / WEIGHTS, 2 * MOST_BYTES)
+    described = card["weights"]["variables"]
+
+    def undescribed(headers: Mapping[str, Header]) -> str | None:
+        received = {name: _describe(header) for name, header in headers.items()}
+        return (
+            None
+            if received == described
+            else (
+                f"Received {directory / WEIGHTS} that {CARD} beside it does not describe: {_say(received)}, "
+                f"expected {_say(described)}. Copy both files from the same folder."
+            )
         )
+
+    weights = read_npz(data, directory / WEIGHTS, undescribed)
     check_usable(weights, f"in {directory / WEIGHTS}")
     if hashlib.sha256(data).hexdigest() != card["weights"]["sha256"]:
         raise ValueError(
             f"Received {directory / WEIGHTS} whose SHA-256 is not the one in {CARD}: it was changed, or the two files "
             "come from different saves. Copy both from the same folder, or save again."
         )
-    return card, weights
+    return code.find(card, directory), weights
 
 
 def named_weights(optimizer: HasNamedVariables) -> Weights:
@@ -123,60 +135,56 @@ def assign_weights(optimizer: HasNamedVariables, weights: Mapping[str, Any]) -> 
     variables = optimizer.named_variables
     arrays = {name: np.asarray(value) for name, value in weights.items()}
     expected = {name: tuple(variable.shape) for name, variable in variables.items()}
-    received = {name: value.shape for name, value in arrays.items()}
-    if received != expected:
-        name = getattr(optimizer, "name", "the optimizer")
-        raise ValueError(
-            f"Received weights of another architecture than {name}: {'; '.join(_differences(expected, received))}. "
-            "Choose the optimizer that these weights were trained as."
-        )
+    check_shapes(
+        {name: value.shape for name, value in arrays.items()}, expected, getattr(optimizer, "name", "expected")
+    )
     check_usable(arrays, "to assign")
     for name, variable in variables.items():
         variable.assign(arrays[name])
 
 
-def read_npz(data: bytes, source: Path) -> Weights:
-    """Arrays by name.
+def check_shapes(received: Mapping[str, tuple], expected: Mapping[str, tuple], name: str) -> None:
+    """Refuses weights of other names or shapes than an optimizer has.
 
     Raises:
-        ValueError: if the bytes are not a complete `.npz` file, or hold Python objects.
+        ValueError: naming up to six of the differences.
     """
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except Exception as error:  # from zlib.error to TokenError: NumPy and zipfile raise anything for a damaged file
+    if received != expected:
         raise ValueError(
-            f"Received {source}, {len(data)} bytes, which is damaged, cut short or no .npz file of plain arrays "
-            f"({error}). Copy or save it again."
-        ) from error
+            f"Received weights of another architecture than {name}: {few(_differences(expected, received))}. "
+            "Choose the optimizer that these weights were trained as."
+        )
 
 
 def check_usable(weights: Mapping[str, np.ndarray], where: str) -> None:
-    """Refuses what cannot be the weights of a network: nothing, integers, objects, NaN and infinity.
+    """Refuses what cannot be the weights of a network: nothing, too much, integers, what float32 has no number for.
 
     Raises:
         ValueError: naming the first bad array.
     """
     if not weights:
         raise ValueError(f"Received no weights {where}, expected at least one array.")
+    if sum(value.nbytes for value in weights.values()) > MOST_BYTES:
+        raise ValueError(f"Received weights of more than {MOST_BYTES:,} bytes {where}, expected a smaller network.")
     for name, value in weights.items():
         if value.dtype.kind != "f":
-            raise ValueError(f"Received dtype {value.dtype} as {name} {where}, expected floating-point numbers.")
-        bad = int(np.count_nonzero(~np.isfinite(value)))
+            raise ValueError(f"Received dtype {value.dtype} as {cut(name)} {where}, expected floating-point numbers.")
+        with np.errstate(over="ignore"):
+            bad = int(np.count_nonzero(~np.isfinite(value.astype(np.float32))))
         if bad:
-            raise ValueError(f"Received {bad} of {value.size} values that are NaN or infinite as {name} {where}.")
+            raise ValueError(
+                f"Received {bad} of {value.size} values that are NaN or infinite as {cut(name)} {where}, expected "
+                "finite float32 numbers."
+            )
 
 
 def _read_card(path: Path) -> dict[str, Any]:
-    try:
-        card = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"Received {path}, which is damaged or cut short ({error}). Copy or save it again.") from error
+    card = read_json(path)
     described = card.get("weights") if isinstance(card, dict) else None
     if not (isinstance(described, dict) and isinstance(described.get("variables"), dict) and described.get("sha256")):
         raise ValueError(f"Received {path}, which does not describe weights, expected a card made by `save_weights`.")
     if card.get("format") != FORMAT:
-        raise ValueError(f"Received {path} of format {card.get('format')!r}, expected {FORMAT}.")
+        raise ValueError(f"Received {path} of format {short(card.get('format'))}, expected {FORMAT}.")
     return card
 
 
@@ -231,12 +239,12 @@ def _json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _describe(value: np.ndarray) -> str:
+def _describe(value: np.ndarray | Header) -> str:
     return f"{value.dtype}{list(value.shape)}"
 
 
-def _say(variables: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in variables.items()) or "nothing"
+def _say(variables: Mapping[str, Any]) -> str:
+    return few([f"{cut(name)} {cut(str(value))}" for name, value in variables.items()]) or "nothing"
 
 
 def _differences(expected: Mapping[str, tuple], received: Mapping[str, tuple]) -> list[str]:
@@ -245,5 +253,5 @@ def _differences(expected: Mapping[str, tuple], received: Mapping[str, tuple]) -
     for name in [*expected, *(name for name in received if name not in expected)]:
         here, there = expected.get(name, "nothing"), received.get(name, "nothing")
         if here != there:
-            clauses.append(f"{name}: expected {here}, received {there}")
+            clauses.append(f"{cut(name)}: expected {cut(str(here))}, received {cut(str(there))}")
     return clauses

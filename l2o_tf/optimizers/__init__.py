@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -14,6 +14,7 @@ from l2o_tf.optimizers.base import Analytic, HierarchicalOptimizer, LearnedOptim
 from l2o_tf.optimizers.dm import DMCell
 from l2o_tf.optimizers.rnnprop import RNNpropCell
 from l2o_tf.optimizers.scale import ScaleCell
+from l2o_tf.reading import short
 from problems.base import require_name
 from problems.raised import told
 
@@ -39,7 +40,9 @@ __all__ = [
     "HierarchicalOptimizer",
     "LearnedOptimizer",
     "Optimizer",
+    "Outline",
     "make_optimizer",
+    "outline",
 ]
 
 
@@ -90,13 +93,49 @@ def _made(kind: str, architecture: dict[str, Any]) -> Optimizer:
     raise ValueError(f"Received optimizer {kind!r}, expected one of {known}.{names.hint(kind, known)}")
 
 
+class Outline(NamedTuple):
+    """What an optimizer is made of, before a weight is made.
+
+    Attributes:
+        architecture: all arguments, defaults included; those of assignments as they were given.
+        shapes: of the meta-parameters by name; without those of cells in files, whose code would have to be run.
+    """
+
+    architecture: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+
+
+def outline(kind: str, architecture: Mapping[str, Any] | None = None) -> Outline:
+    """What `make_optimizer` would make.
+
+    Raises:
+        ValueError, TypeError: as it does.
+    """
+    architecture = dict(architecture or {})
+    if kind in CELLS:
+        cell = _cell(CELLS[kind], architecture)
+        return Outline(cell.get_config(), {name: tuple(weight.shape) for name, weight in cell.table().items()})
+    if kind != "assigned":
+        return Outline(architecture, {})
+    parts = [outline(*entry).shapes for _, *entry in architecture["assignments"]]
+    return Outline(architecture, {f"{i}/{name}": shape for i, part in enumerate(parts) for name, shape in part.items()})
+
+
 def _assignee(kind: str, architecture: Mapping[str, Any] | None = None) -> Optimizer:
     """An optimizer of some of the parameters: any, or none."""
     return FROZEN if kind == FROZEN.kind else make_optimizer(kind, architecture)
 
 
 def _cell(cell: type[keras.layers.Layer], architecture: dict[str, Any]) -> keras.layers.Layer:
-    """A cell from its arguments. Keras wraps what the constructor raises into many lines; the cause is enough."""
+    """A cell from its arguments: plain values, since Keras would make any object that a dictionary describes.
+
+    Keras wraps what the constructor raises into many lines; the cause is enough.
+    """
+    dtype = architecture.get("dtype")
+    if isinstance(dtype, Mapping):
+        architecture = {**architecture, "dtype": dtype["config"]["name"]}
+    if any(isinstance(value, Mapping) for value in architecture.values()):
+        raise ValueError(f"Received an architecture with {short(architecture)}, expected numbers, texts and lists.")
     try:
         return cell.from_config(architecture)
     except TypeError as error:

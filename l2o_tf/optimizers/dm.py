@@ -74,14 +74,18 @@ class DMCell(keras.layers.Layer):
         self.output_size = 1
         self.named_weights = {}
 
-    def build(self, input_shape):
-        del input_shape
+    def table(self):
+        """What weights it has: name -> `lstm.Weight`."""
         features = preprocessing.FEATURES[self.preprocess]
         weights = lstm.stack_weights(features, self.layers)
         weights |= lstm.linear_weights("linear", (features, *self.layers)[-1], 1)
         if self.initializer == "zeros":
             weights = {name: weight._replace(stddev=0.0) for name, weight in weights.items()}
-        self.named_weights = lstm.add_weights(self, weights, self.seed)
+        return weights
+
+    def build(self, input_shape):
+        del input_shape
+        self.named_weights = lstm.add_weights(self, self.table(), self.seed)
         self.built = True
 
     def _preprocess(self, gradients, axis):

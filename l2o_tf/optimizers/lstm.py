@@ -28,12 +28,17 @@ class Weight(NamedTuple):
     stddev: float
 
 
+MOST_LAYERS = 100
+
+
 def check_layers(layers: Sequence[int]) -> None:
-    """Refuses hidden sizes that are not positive.
+    """Refuses hidden sizes that are not positive, and more than a hundred.
 
     Raises:
-        ValueError: if there is one.
+        ValueError: if there is one, or there are so many.
     """
+    if len(layers) > MOST_LAYERS:
+        raise ValueError(f"Received {len(layers):,} layers, expected at most {MOST_LAYERS}.")
     if any(units < 1 for units in layers):
         raise ValueError(f"Received layers={layers!r}, expected positive hidden sizes.")
 

@@ -129,13 +129,16 @@ class RNNpropCell(keras.layers.Layer):
         self.output_size = 1
         self.named_weights = {}
 
-    def build(self, input_shape):
-        del input_shape
+    def table(self):
+        """What weights it has: name -> `lstm.Weight`."""
         weights = lstm.linear_weights("input_projection", 2, self.projection, self.projection_stddev)
         weights |= lstm.stack_weights(self.projection, self.layers)
         width = (self.projection, *self.layers)[-1]
-        weights |= lstm.linear_weights("linear", width, 1, self.projection_stddev)
-        self.named_weights = lstm.add_weights(self, weights, self.seed)
+        return weights | lstm.linear_weights("linear", width, 1, self.projection_stddev)
+
+    def build(self, input_shape):
+        del input_shape
+        self.named_weights = lstm.add_weights(self, self.table(), self.seed)
         self.built = True
 
     def get_initial_state(self, batch_size=None):

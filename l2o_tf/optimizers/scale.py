@@ -127,9 +127,13 @@ class ScaleCell(keras.layers.Layer):
         self.output_size = 1
         self.named_weights = {}
 
+    def table(self):
+        """What weights it has: name -> `scale_weights.Weight`."""
+        return scale_weights.table(self.options)
+
     def build(self, input_shape):
         del input_shape
-        for index, (name, weight) in enumerate(scale_weights.table(self.options).items()):
+        for index, (name, weight) in enumerate(self.table().items()):
             initializer = weight.initializer(None if self.seed is None else 1000 * self.seed + index)
             self.named_weights[name] = self.add_weight(
                 name=name.replace("/", "_"), shape=weight.shape, initializer=initializer

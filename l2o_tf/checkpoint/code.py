@@ -1,0 +1,83 @@
+"""The code of cells of one's own, which is kept beside their weights.
+
+In memory a card names them by where they are, `path/to/cell.py:Cell`. In the folder it names a copy beside it, and has
+its SHA-256 under `"sources"`: the folder is complete wherever it is taken, and changed code is noticed. One file is
+kept; what that imports from files of one's own is not. Nothing here runs the code: see `l2o_tf.trained`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from l2o_tf import architectures
+from l2o_tf.reading import read_bytes, short
+from problems import python_files
+
+MOST_BYTES = 2**20
+
+
+def keep(card: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """A card as a folder has it, and the copies that go beside it: name -> source."""
+    copies = {}
+
+    def kept(kind: str) -> str:
+        if not python_files.is_file(kind):
+            return kind
+        file = python_files.path(kind)
+        source = python_files.source(file)
+        copy = python_files.copy_name(file, source)
+        copies[copy] = source
+        return f"{copy}:{kind.partition('.py:')[2]}"
+
+    if not _files(card):
+        return dict(card), {}
+    kind, architecture = architectures.renamed(kept, card["optimizer"], card["architecture"])
+    sources = {name: hashlib.sha256(source).hexdigest() for name, source in copies.items()}
+    return {**card, "optimizer": kind, "architecture": architecture, "sources": sources}, copies
+
+
+def find(card: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A card as it is in memory, from that of a folder.
+
+    Raises:
+        ValueError: if it describes no optimizer, or names a file of which there is no copy, or one that was changed.
+        OSError: if a copy cannot be read.
+    """
+    sources = card.get("sources")
+
+    def found(kind: str) -> str:
+        if not python_files.is_file(kind):
+            return kind
+        stem, _, cell = kind.partition(".py:")
+        file, there = folder / f"{stem}.py", f"{folder / stem}.py:{cell}"
+        expected = sources.get(file.name) if isinstance(sources, dict) else None
+        if not expected or stem != file.stem or python_files.path(there) != folder.resolve() / file.name:
+            raise ValueError(
+                f"Received {folder}, whose optimizer is in the Python file {short(kind)}, of which there is no copy in "
+                "the folder. If you trained it, repeat the command: it goes on, and keeps a copy."
+            )
+        source = read_bytes(file, MOST_BYTES)
+        digest = hashlib.sha256(source).hexdigest()
+        if digest != expected or not python_files.is_copy(file, source):
+            raise ValueError(
+                f"Received {file}, whose SHA-256 {digest} is not that of the code that these weights were trained with "
+                f"({short(expected)}). Get the file as it was."
+            )
+        return there
+
+    try:
+        files = _files(card)
+    except ValueError as error:
+        raise ValueError(
+            f"Received {folder / 'optimizer.json'}, whose optimizer and architecture cannot be made ({error})."
+        ) from error
+    if not files:
+        return dict(card)
+    kind, architecture = architectures.renamed(found, card["optimizer"], card["architecture"])
+    return {**card, "optimizer": kind, "architecture": architecture}
+
+
+def _files(card: Mapping[str, Any]) -> list[str]:
+    kind = card.get("optimizer")
+    return architectures.files(kind, card.get("architecture")) if isinstance(kind, str) else []

@@ -1,0 +1,185 @@
+"""Reads files that anybody may have written: what they say they hold is checked before memory is given to it.
+
+Only regular files up to a size are read. JSON has a limited depth. Of an `.npz` file the headers of all arrays are read
+first, some hundred bytes each; whoever asked decides by them whether the arrays are read, too.
+"""
+
+import io
+import json
+import math
+import reprlib
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+MOST_BYTES = 2**26
+"""Bytes of the weights of an optimizer, in the file and in memory; those that ship have up to 2^18."""
+
+MOST_RESULT_BYTES = 2**33
+"""Bytes of the curves of an evaluation."""
+
+MOST_JSON_BYTES = 2**24
+MOST_JSON_DEPTH = 100
+MOST_ARRAYS = 2000
+MOST_HEADER_BYTES = 10_000
+
+_quoted = reprlib.Repr()
+_quoted.maxstring = _quoted.maxother = _quoted.maxlong = 80
+_quoted.maxlevel, _quoted.maxdict = 3, 6
+
+
+def short(value: Any) -> str:
+    """A value as errors quote it: its `repr`, or the beginning and the end of that.
+
+    >>> short([1] * 100)
+    '[1, 1, 1, 1, 1, 1, ...]'
+    """
+    return _quoted.repr(value)
+
+
+def cut(text: str, most: int = 80) -> str:
+    """A text on a line, or its beginning.
+
+    >>> cut("lstm_1/w_gates", most=8)
+    'lstm_...'
+    """
+    line = " ".join(text[: 4 * most].split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, shortened."""
+    return cut(str(error), 300) or type(error).__name__
+
+
+def few(clauses: Sequence[str]) -> str:
+    """The clauses of an error, or the first six and how many there are.
+
+    >>> few(["a: 1", "b: 2"])
+    'a: 1; b: 2'
+    """
+    return "; ".join([*clauses[:6], *([f"and {len(clauses) - 6} more"] if len(clauses) > 6 else [])])
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        ValueError: if it is no regular file, or longer than `most` bytes.
+        OSError: if it cannot be read.
+    """
+    if not path.is_file():
+        raise ValueError(f"Received {path}, expected a regular file.")
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"Received {path} of more than {most:,} bytes, expected a smaller file.")
+    return data
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        ValueError: if it is no JSON, too long or too deep.
+        OSError: if it cannot be read.
+    """
+    data = read_bytes(path, MOST_JSON_BYTES)
+    try:
+        found = json.loads(data)
+        _check_depth(found)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"Received {path}, which is damaged or cut short ({reason(error)}). Copy or save it again."
+        ) from error
+    return found
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MOST_JSON_DEPTH):
+        nests = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [each for nest in nests for each in nest]
+    if level:
+        raise ValueError(f"it is deeper than {MOST_JSON_DEPTH} levels")
+
+
+class Header(NamedTuple):
+    """What an `.npz` file says about an array.
+
+    Attributes:
+        dtype, shape: of the array.
+        order: `"C"` or `"F"`.
+        size: bytes of the header itself.
+    """
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    order: str
+    size: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
+
+def read_npz(
+    data: bytes,
+    source: str | Path,
+    refuse: Callable[[dict[str, Header]], str | None] = lambda headers: None,
+    most: int = MOST_BYTES,
+) -> dict[str, np.ndarray]:
+    """Arrays by name.
+
+    Args:
+        data: the file's content.
+        source: what errors call it.
+        refuse: gets the headers before an array is read; returns what there is to be said against them, if anything.
+        most: bytes of all arrays.
+
+    Raises:
+        ValueError: if the bytes are not a complete `.npz` file, hold Python objects, are encrypted, or would be more
+            than `most` in memory; or with what `refuse` has returned.
+    """
+    try:
+        if data.count(zipfile.stringCentralDir) > MOST_ARRAYS:  # `zipfile` would keep a record of each
+            raise ValueError(f"it has more than {MOST_ARRAYS:,} members")
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            if len(members) != len(archive.infolist()):
+                raise ValueError("it has two arrays of a name")
+            headers = {name: _header(archive, info) for name, info in members.items()}
+            if sum(header.nbytes for header in headers.values()) > most:
+                raise ValueError(f"its arrays are of more than {most:,} bytes")
+            complaint = refuse(headers)
+            found = {} if complaint else {name: _array(archive, members[name], headers[name]) for name in members}
+    except Exception as error:  # Whatever a damaged or hostile file leads to, it is the file's fault.
+        raise ValueError(
+            f"Received {source}, {len(data):,} bytes, which is damaged, cut short or no .npz file of plain arrays "
+            f"({reason(error)}). Copy or save it again."
+        ) from error
+    if complaint:
+        raise ValueError(complaint)
+    return found
+
+
+def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Header:
+    """The header of a member, of which no more than that is read."""
+    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{short(info.filename)} is encrypted, or compressed in another way than NumPy's")
+    with archive.open(info) as member:
+        start = io.BytesIO(member.read(MOST_HEADER_BYTES))
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, column_major, dtype = readers[np.lib.format.read_magic(start)](start)
+    header = Header(dtype, shape, "F" if column_major else "C", start.tell())
+    if dtype.hasobject or min(shape, default=0) < 0 or info.file_size != header.size + header.nbytes:
+        raise ValueError(f"{short(info.filename)} holds Python objects, or is not as long as it says")
+    return header
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: Header) -> np.ndarray:
+    return np.ndarray(header.shape, header.dtype, archive.read(info), header.size, order=header.order).copy("K")

@@ -1,0 +1,53 @@
+"""Python files by `path/to/file.py:name`, and the copies of them that are kept. No TensorFlow here.
+
+A copy has the digest of its content in its name, `cell-0123456789abcdef.py`. It stands by itself: it runs as it was
+when it was kept or not at all, and files beside it cannot be imported, since nobody has looked at those.
+"""
+
+import hashlib
+import re
+import sys
+from pathlib import Path
+
+_COPY = re.compile(r"-([0-9a-f]{16})$")
+
+
+def is_file(name: str) -> bool:
+    """Whether a name means something in a Python file."""
+    return name.endswith(".py") or ".py:" in name
+
+
+def path(name: str) -> Path:
+    """The file of `path/to/file.py:name`."""
+    return Path(f"{name.removesuffix('.py').partition('.py:')[0]}.py").resolve()
+
+
+def module_name(file: Path) -> str:
+    """Under which name a file is run."""
+    return f"file_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{file.stem}"
+
+
+def source(file: Path) -> bytes:
+    """The source of a file: what this process has run of it, else what it holds."""
+    return getattr(sys.modules.get(module_name(file)), "__source__", None) or file.read_bytes()
+
+
+def copy_name(file: Path, content: bytes) -> str:
+    """Name of the copy of a file; a copy's copy has the same name."""
+    return file.name if is_copy(file, content) else f"{file.stem}-{_digest(content)}.py"
+
+
+def is_copy(file: Path, content: bytes) -> bool:
+    """Whether a file is called as copies are.
+
+    Raises:
+        ValueError: if it is, and its content is another one.
+    """
+    called = _COPY.search(file.stem)
+    if called and called[1] != _digest(content):
+        raise ValueError(f"Received {file}, a copy that was changed: its SHA-256 begins with {_digest(content)}.")
+    return bool(called)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
