@@ -73,11 +73,10 @@ def read_bytes(path: Path, most: int) -> bytes:
     """
     if not path.is_file():
         raise ValueError(f"Received {path}, expected a regular file.")
-    with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise ValueError(f"Received {path} of more than {most:,} bytes, expected a smaller file.")
-    return data
+    size = path.stat().st_size
+    if size > most:
+        raise ValueError(f"Received {path} of {size:,} bytes, expected at most {most:,}.")
+    return path.read_bytes()
 
 
 def read_json(path: Path) -> Any:

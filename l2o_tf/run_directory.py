@@ -24,6 +24,7 @@ from absl import logging
 from l2o_tf import checkpoint, console
 from l2o_tf.config import FIELDS, Config
 from l2o_tf.meta_trainer import MetaTrainer
+from l2o_tf.reading import read_json
 from problems.base import DataInfo
 from problems.from_file import digests
 
@@ -166,7 +167,7 @@ def export(folder: Path, trainer: MetaTrainer, data: DataInfo | None) -> None:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json(path)
         if isinstance(found["config"], dict) and (found["data"] is None or DataInfo(**found["data"])):
             return found
         raise ValueError("it holds something else")

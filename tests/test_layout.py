@@ -42,7 +42,6 @@ RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (9, ("meta_train", "evaluate", "reproduce", "benchmarks", "benchmarks.*", "examples.*", "docs.api.*")),
 )
 OURS = ("l2o_tf", "problems", "meta_train", "evaluate", "reproduce", "benchmarks")
-MAY_UNPICKLE = ("l2o_tf.checkpoint.original",)  # the restricted importer of original weights
 MAX_FUNCTION_LINES = 50  # without the docstring
 
 
@@ -106,8 +105,8 @@ def path_faults(name: str, text: str) -> list[str]:
 
 
 def pickle_faults(module: str, source: str) -> list[str]:
-    """Unpickling runs what the file says. `pickle` is for `MAY_UNPICKLE` (and tests that make evil files) only."""
-    faults, may_import = [], module in MAY_UNPICKLE or module.startswith("tests")
+    """Unpickling runs what the file says. `pickle` is for tests that make evil files only."""
+    faults, may_import = [], module.startswith("tests")
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
@@ -233,10 +232,10 @@ def test_a_machine_path_is_found(folder):
         ("l2o_tf.records", "import pickle", False),
         ("l2o_tf.records", "from joblib import load", False),
         ("l2o_tf.records", "json.load(file)", True),
-        ("l2o_tf.checkpoint.original", "import pickle\nclass Plain(pickle.Unpickler): ...", True),
-        ("l2o_tf.checkpoint.original", "from pickle import loads", False),
+        ("l2o_tf.checkpoint.original", "import pickle\nclass Plain(pickle.Unpickler): ...", False),
+        ("l2o_tf.checkpoint.original", "import pickletools", True),
+        ("tests.test_evil", "from pickle import loads", False),
         *[("l2o_tf.records", f"np.load(path, allow_pickle={allowed})", not allowed) for allowed in (True, False)],
-        *[("l2o_tf.checkpoint.original", f"import pickle\npickle.{call}(file)", False) for call in ("load", "loads")],
         *[
             ("tests.test_evil", f"import pickle\npickle.{call}(x)", call == "dumps")
             for call in ("dumps", "load", "loads")

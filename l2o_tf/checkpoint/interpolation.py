@@ -8,6 +8,7 @@ It is not meant for optimizers that were trained apart, whose hidden units have 
 """
 
 from l2o_tf import checkpoint, trained
+from l2o_tf.reading import short
 
 
 def interpolate(first: str, second: str, share: float, output: str) -> None:
@@ -28,12 +29,12 @@ def interpolate(first: str, second: str, share: float, output: str) -> None:
     (one, before), (two, after) = trained.read(first), trained.read(second)
     if one["optimizer"] != two["optimizer"] or _shapes(before) != _shapes(after):
         raise ValueError(
-            f"Received {first} ({one['optimizer']}, {_shapes(before)}) and {second} ({two['optimizer']}, "
-            f"{_shapes(after)}), expected two of one architecture, the second trained further from the first."
+            f"Received {first} ({one['optimizer']}, {short(_shapes(before))}) and {second} ({two['optimizer']}, "
+            f"{short(_shapes(after))}), expected two of one architecture, the second trained further from the first."
         )
     different = trained.differences(one["architecture"], two["architecture"])
     if different:
-        raise ValueError(f"Received {first} and {second}, whose arguments differ (first, second): {different}.")
+        raise ValueError(f"Received {first} and {second}, whose arguments differ (first, second): {short(different)}.")
     between = {name: (1 - share) * before[name] + share * after[name] for name in after}
     if "adjusted" in two:
         raise ValueError(f"Received {second}, which was adjusted after training: adjust what is between them instead.")

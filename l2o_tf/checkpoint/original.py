@@ -1,9 +1,9 @@
 """Reads the weights that the original program of Chen et al. (2020) has saved, without running what they say.
 
 Its files, `cw.l2l-0` and `rp.l2l-0` for example, are pickles of `{module: {variable: array}}`. A pickle is a program:
-it names functions and calls them. Here the names do not lead to those functions. Each of the few that such a file
-needs leads to a stand-in of this module, which builds dicts and arrays and can do nothing else; every other name is an
-error. Nothing is imported, and not even NumPy's own unpickling code sees the file.
+it names functions and calls them. It is not run here, but read, operation by operation. The few operations, names and
+calls that such a file needs are listed in this module; every other one is an error. Nothing is imported, and what is
+read takes no more memory than the file, until all of it was read and its arrays were counted.
 
 L2O-Scale is the exception: that program saves a checkpoint of TensorFlow 1, see `tensorflow1`.
 
@@ -11,18 +11,19 @@ The names are those that `pickle` (protocols 0 to 5) and `dill` write for a `def
 and 2.
 """
 
-import io
+import dataclasses
 import os
-import pickle
-from collections.abc import Callable
+import pickletools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from l2o_tf.checkpoint import tensorflow1
 from l2o_tf.checkpoint.weights import Weights, check_usable
-from l2o_tf.reading import read_npz
+from l2o_tf.reading import MOST_ARRAYS, MOST_BYTES, cut, few, read_bytes, read_npz, reason, short
+
+MOST_OPERATIONS = 100_000
 
 
 def import_original(path: str | os.PathLike) -> Weights:
@@ -47,149 +48,193 @@ def import_original(path: str | os.PathLike) -> Weights:
     check_usable(weights, f"in {path}")
     misnamed = [name for name in weights if name.count("/") != 1]
     if misnamed and not from_scale:
-        raise ValueError(f"Received {path} with the keys {misnamed}, expected module/variable.")
+        raise ValueError(
+            f"Received {path} with the keys {few([cut(name) for name in misnamed])}, expected module/variable."
+        )
     return {name: np.asarray(value, np.float32, order="C") for name, value in weights.items()}
 
 
 def _read(path: Path) -> Weights:
     if tensorflow1.files(path):
         return tensorflow1.read(path)
-    data = path.read_bytes()
+    data = read_bytes(path, 2 * MOST_BYTES)
     return read_npz(data, path) if data.startswith(b"PK\x03\x04") else _read_pickle(data, path)
 
 
 def _read_pickle(data: bytes, path: Path) -> Weights:
     try:
-        tree = _Unpickler(data).load()
-        weights = {
-            f"{module}/{variable}": value.array() for module, of in tree.items() for variable, value in of.items()
-        }
+        tree = _value(data)
+        found = {f"{module}/{variable}": array for module, of in tree.items() for variable, array in of.items()}
+        if len(found) > MOST_ARRAYS or sum(len(array.data) for array in found.values()) > MOST_BYTES:
+            raise ValueError(f"it holds more than {MOST_ARRAYS:,} arrays or {MOST_BYTES:,} bytes of them")
+        return {name: array.numpy() for name, array in found.items()}
     except Exception as error:  # Whatever a damaged or hostile pickle may lead to, it is the file's fault.
         raise ValueError(
-            f"Received {path}, which cannot be read as weights of the original program ({error}). Expected a pickle of "
-            "{module: {variable: array}} or an .npz file with keys module/variable."
+            f"Received {path}, which cannot be read as weights of the original program ({reason(error)}). Expected a "
+            "pickle of {module: {variable: array}} or an .npz file with keys module/variable."
         ) from error
-    return weights
 
 
-class _Unpickler(pickle.Unpickler):
-    """Looks names up in `_STAND_INS`, never in modules."""
+@dataclasses.dataclass
+class _DType:
+    """A floating-point type."""
 
-    def __init__(self, data: bytes):
-        super().__init__(io.BytesIO(data), encoding="latin1")
-
-    def find_class(self, module: str, name: str) -> Any:
-        return _stand_in(module, name)
+    code: str
+    order: str = "="
 
 
-def _stand_in(module: str, name: str) -> Any:
+@dataclasses.dataclass
+class _Array:
+    """An array, of which nothing is copied before all of the file was read."""
+
+    data: bytes | str = b""  # as text where protocols 0 to 2 write it so
+    dtype: _DType | None = None
+    shape: tuple[int, ...] = ()
+    order: str = "C"
+
+    def numpy(self) -> np.ndarray:
+        raw = self.data.encode("latin1") if isinstance(self.data, str) else bytes(self.data)
+        return np.frombuffer(raw, self.dtype.order + self.dtype.code).reshape(self.shape, order=self.order)
+
+
+class _Name(NamedTuple):
+    """A function or type that a pickle names."""
+
+    name: str
+
+
+_MARK = object()
+
+
+def _value(data: bytes) -> Any:
+    """What a pickle describes: dicts, tuples, numbers, texts, `_Array`, `_DType` and `_Name`."""
+    stack, memo = [], {}
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if count > MOST_OPERATIONS:
+            raise ValueError(f"it has more than {MOST_OPERATIONS:,} operations")
+        _step(opcode.name, argument, stack, memo)
+    return stack.pop()
+
+
+def _step(operation: str, argument: Any, stack: list, memo: dict[int, Any]) -> None:
+    """One operation. What it adds to the stack has the size of its argument, or of a reference."""
+    match operation:
+        case "PROTO" | "FRAME" | "STOP":
+            pass
+        case "MARK":
+            stack.append(_MARK)
+        case "PUT" | "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
+            memo[len(memo) if operation == "MEMOIZE" else argument] = stack[-1]
+        case "GET" | "BINGET" | "LONG_BINGET":
+            stack.append(memo[argument])
+        case "TUPLE1" | "TUPLE2" | "TUPLE3":
+            stack.append(tuple(_popped(stack, int(operation[-1]))))
+        case "TUPLE" | "EMPTY_TUPLE":
+            stack.append(tuple(_since_mark(stack)) if operation == "TUPLE" else ())
+        case "DICT" | "EMPTY_DICT":
+            stack.append(_filled({}, _since_mark(stack) if operation == "DICT" else []))
+        case "SETITEM" | "SETITEMS":
+            items = _since_mark(stack) if operation == "SETITEMS" else _popped(stack, 2)
+            _filled(stack[-1], items)
+        case "GLOBAL":
+            stack.append(_name(*argument.split(" ", 1)))
+        case "STACK_GLOBAL":
+            stack.append(_name(*_popped(stack, 2)))
+        case "REDUCE":
+            stack.append(_made(*_popped(stack, 2)))
+        case "BUILD":
+            (state,) = _popped(stack, 1)
+            _complete(stack[-1], state)
+        case "NEWTRUE" | "NEWFALSE":
+            stack.append(operation == "NEWTRUE")
+        case _ if operation in _CONSTANTS:
+            stack.append(argument)
+        case _:
+            raise ValueError(f"it has the operation {operation}, which weights do not need")
+
+
+_CONSTANTS = {
+    *("NONE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+    *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+}
+
+
+def _popped(stack: list, count: int) -> list:
+    values = [stack.pop() for _ in range(count)]
+    return values[::-1]
+
+
+def _since_mark(stack: list) -> list:
+    values = []
+    while (value := stack.pop()) is not _MARK:
+        values.append(value)
+    return values[::-1]
+
+
+def _filled(mapping: dict, items: list) -> dict:
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        if not (isinstance(mapping, dict) and isinstance(key, str)):
+            raise ValueError("it sets an item of something else than a dict by name")
+        mapping[key] = value
+    return mapping
+
+
+def _name(module: str, name: str) -> _Name:
+    """What a pickle names, if weights need it; under one name for all versions."""
     module = {"__builtin__": "builtins", "dill.dill": "dill._dill"}.get(module, module)
     if module.startswith("numpy._core."):
         module = module.replace("._core.", ".core.", 1)
     if module == "numpy.core._multiarray_umath":
         module = "numpy.core.multiarray"
-    if (module, name) not in _STAND_INS:
-        raise ValueError(f"it asks for {module}.{name}, which weights do not need and which was not run")
-    return _STAND_INS[module, name]
+    if f"{module}.{name}" not in _NAMES:
+        asked = f"{cut(module)}.{cut(name)}"
+        raise ValueError(f"it asks for {asked}, which weights do not need and which was not run")
+    return _Name(f"{module}.{name}")
 
 
-class _Function:
-    """A function that a pickle may call but not change: what it says about the state of one is refused."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable):
-        self._function = function
-
-    def __call__(self, *args):
-        return self._function(*args)
-
-    def __setstate__(self, state):
-        raise ValueError("it changes a function")
-
-
-class _DType:
-    """Stand-in of `numpy.dtype`; knows floating-point numbers only."""
-
-    __slots__ = ("_code", "_order")
-
-    def __init__(self, code: str, align: bool = False, copy: bool = False):
-        del align, copy
-        if code not in ("f2", "f4", "f8"):
-            raise ValueError(f"it holds numbers of type {code!r}, expected floating-point numbers")
-        self._code, self._order = code, "="
-
-    def __setstate__(self, state):
-        if state[1] not in ("<", ">", "=", "|"):
-            raise ValueError(f"it has a byte order of {state[1]!r}")
-        self._order = state[1]
-
-    def numpy(self) -> np.dtype:
-        return np.dtype(self._order + self._code)
-
-
-class _Array:
-    """Stand-in of `numpy.ndarray`: empty at first, filled when the pickle comes to its state."""
-
-    __slots__ = ("_array",)
-
-    def __init__(self, *args):
-        del args
-        self._array = None
-
-    def __setstate__(self, state):
-        version, shape, dtype, column_major, data = state
-        del version
-        self.fill(data, dtype, shape, "F" if column_major else "C")
-
-    def fill(self, data: bytes | bytearray | str, dtype: _DType, shape: tuple[int, ...], order: str) -> "_Array":
-        raw = data.encode("latin1") if isinstance(data, str) else bytes(data)
-        self._array = np.frombuffer(raw, dtype.numpy()).reshape(shape, order=order)
-        return self
-
-    def array(self) -> np.ndarray:
-        if self._array is None:
-            raise ValueError("an array has no content")
-        return self._array
-
-
-def _make_array(make: Callable, args: tuple, state: tuple, attributes: None = None) -> _Array:
-    """How dill writes an array."""
-    if attributes:
-        raise ValueError("an array has attributes")
-    array = make(*args)
-    array.__setstate__(state)
-    return array
-
-
-def _make_type(name: str) -> type:
-    """How dill writes a type; older versions name them as the module `types` once did."""
-    if name not in ("dict", "DictType"):
-        raise ValueError(f"it asks for the type {name!r}, which weights do not need")
-    return dict
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """How protocols 0 to 2 write bytes."""
-    if encoding != "latin1":
-        raise ValueError(f"it asks for the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-_STAND_INS: dict[tuple[str, str], Any] = {
-    ("builtins", "dict"): dict,
-    ("collections", "defaultdict"): _Function(lambda factory=None: {}),
-    ("_codecs", "encode"): _Function(_encode),
-    ("numpy", "dtype"): _DType,
-    ("numpy", "ndarray"): _Array,
-    ("numpy.core.multiarray", "_reconstruct"): _Function(_Array),
-    ("numpy.core.multiarray", "scalar"): _Function(lambda dtype, data: _Array().fill(data, dtype, (), "C")),
-    ("numpy.core.numeric", "_frombuffer"): _Function(
-        lambda data, dtype, shape, order: _Array().fill(data, dtype, shape, order)
-    ),
-    ("dill._dill", "_create_array"): _Function(_make_array),
-    ("dill._dill", "_load_type"): _Function(_make_type),
-    # A module is nothing but its name here, and its attributes are those of this table.
-    ("dill._dill", "_import_module"): _Function(lambda name, safe=False: name),
-    ("dill._dill", "_get_attr"): _Function(lambda module, name: _stand_in(str(module), name)),
+_NAMES = {
+    *("builtins.dict", "collections.defaultdict", "_codecs.encode", "numpy.dtype", "numpy.ndarray"),
+    *(f"numpy.core.{name}" for name in ("multiarray._reconstruct", "multiarray.scalar", "numeric._frombuffer")),
+    *(f"dill._dill.{name}" for name in ("_create_array", "_load_type", "_import_module", "_get_attr")),
 }
+
+
+def _made(function: _Name, arguments: tuple) -> Any:
+    """What would be made by a call."""
+    match function.name, arguments:
+        case "builtins.dict", (dict() as given,):
+            return given
+        case ("builtins.dict", ()) | ("collections.defaultdict", _):
+            return {}
+        case "_codecs.encode", (str() as text, "latin1"):
+            return text
+        case "numpy.dtype", (("f2" | "f4" | "f8") as code, *_):
+            return _DType(code)
+        case "numpy.core.multiarray._reconstruct", _:
+            return _Array()
+        case "numpy.core.multiarray.scalar", (dtype, data):
+            return _Array(data, dtype)
+        case "numpy.core.numeric._frombuffer", (data, dtype, shape, order):
+            return _Array(data, dtype, shape, order)
+        case "dill._dill._create_array", (make, given, state, *attributes) if not any(attributes):
+            return _complete(_made(make, given), state)
+        case "dill._dill._load_type", ("dict" | "DictType",):
+            return _Name("builtins.dict")
+        case "dill._dill._import_module", (str() as module, *_):
+            return module
+        case "dill._dill._get_attr", (str() as module, str() as name):
+            return _name(module, name)
+    raise ValueError(f"it asks for {short(function)} of {short(arguments)}, which weights do not need")
+
+
+def _complete(value: _Array | _DType, state: tuple) -> _Array | _DType:
+    """An array or its type, which a pickle completes after it was made."""
+    match value, state:
+        case _DType(), (_, ("<" | ">" | "=" | "|") as order, *_):
+            value.order = order
+        case _Array(), (_, shape, dtype, column_major, data):
+            value.data, value.dtype, value.shape, value.order = data, dtype, shape, "F" if column_major else "C"
+        case _:
+            raise ValueError(f"it changes {short(value)}")
+    return value

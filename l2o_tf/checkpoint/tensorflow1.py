@@ -6,6 +6,7 @@ of them, and the number of steps. Variables are plain arrays: nothing is run. An
 `__` between their parts, is the same thing.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from l2o_tf.checkpoint.weights import Weights
+from l2o_tf.reading import MOST_BYTES, reason
 
 SCOPE = "LOL/"
 SLOTS = ("/RMSProp", "/RMSProp_1")
@@ -30,16 +32,20 @@ def read(path: str | os.PathLike) -> Weights:
     """All variables of a checkpoint, by name.
 
     Raises:
-        ValueError: if it is damaged or incomplete.
+        ValueError: if it is damaged, incomplete or too large.
     """
     import tensorflow as tf  # Only now: nobody else who reads weights needs it.
 
     try:
         reader = tf.train.load_checkpoint(os.fspath(path))
-        return {name: np.asarray(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map()}
+        shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+        if sum(dtypes[name].size * math.prod(shape) for name, shape in shapes.items()) > 3 * MOST_BYTES:
+            raise ValueError(f"weights and slots of more than {3 * MOST_BYTES:,} bytes")
+        return {name: np.asarray(reader.get_tensor(name)) for name in shapes}
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
-        reason = f"which is damaged or incomplete ({error}). Copy it again."
-        raise ValueError(f"Received checkpoint {path}, {reason}") from error
+        raise ValueError(
+            f"Received checkpoint {path}, which is damaged or incomplete ({reason(error)}). Copy it again."
+        ) from error
 
 
 def is_scale(variables: Mapping[str, np.ndarray]) -> bool:

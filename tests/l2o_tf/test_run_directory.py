@@ -65,7 +65,8 @@ class TestOpenRun:
         open_run(tmp_path / "new", training.config(), DATA, resume=False)
 
     @pytest.mark.parametrize(
-        "text", ["", '{"config": {"se', "[]", "{}", '{"config": {}}', '{"config": [], "data": null}', "\xff"]
+        "text",
+        ["", "[" * 100_000, '{"config": {"se', "[]", "{}", '{"config": {}}', '{"config": [], "data": null}', "\xff"],
     )
     def test_damaged(self, folder, text):
         (folder / "config.json").write_bytes(text.encode("latin1"))

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -110,7 +112,18 @@ class TestRun:
             assert np.isfinite(updates(optimizer)["conv"]).all()
 
     @pytest.mark.parametrize(
-        "change", [{"optimizer": None}, {"architecture": None}, {"architecture": 3}, {"architecture": {"lairs": [3]}}]
+        "change",
+        [
+            {"optimizer": None},
+            {"architecture": None},
+            {"architecture": 3},
+            {"architecture": {"lairs": [3]}},
+            {"architecture": {"layers": 10**5 * [1]}},
+            {"architecture": {"preprocess": "x" * 10**6}},
+            {"architecture": {"dtype": {"module": "keras.layers", "class_name": "Dense", "config": {"units": 1}}}},
+            {"optimizer": "assigned", "architecture": {"assignments": 10**4 * [["*", "L2O-DM", {}]]}},
+        ],
+        ids=lambda change: str(change)[:60],
     )
     def test_a_card_that_describes_no_optimizer(self, tmp_path, change):
         save(tmp_path)
@@ -119,13 +132,17 @@ class TestRun:
         (tmp_path / "optimizer.json").write_text(json.dumps(card))
         with pytest.raises(
             ValueError, match=r"Received .*optimizer.json, whose optimizer and architecture cannot be made"
-        ):
+        ) as caught:
             load_optimizer(str(tmp_path))
+        assert len(str(caught.value)) < 1000
 
-    def test_weights_of_another_architecture(self, tmp_path):
+    @pytest.mark.parametrize("units", [4, 30_000])
+    def test_weights_of_another_architecture(self, tmp_path, units, monkeypatch):
+        """Which is not made."""
         save(tmp_path)
+        monkeypatch.setattr(trained, "make_optimizer", None)
         card = json.loads((tmp_path / "optimizer.json").read_text())
-        card["architecture"]["layers"] = [4]
+        card["architecture"]["layers"] = [units]
         (tmp_path / "optimizer.json").write_text(json.dumps(card))
         with pytest.raises(ValueError, match="weights of another architecture.*lstm_1/w_gates"):
             load_optimizer(str(tmp_path))
@@ -180,10 +197,27 @@ class TestOriginal:
         with pytest.raises(ValueError, match="fit none of the architectures"):
             load_optimizer(str(tmp_path / "w.npz"))
 
-    def test_no_weights_at_all(self, tmp_path):
-        (tmp_path / "notes.txt").write_text("to do")
-        with pytest.raises(ValueError, match="cannot be read as weights"):
-            load_optimizer(str(tmp_path / "notes.txt"))
+    @pytest.mark.parametrize(
+        ("name", "says"),
+        [
+            ("notes.txt", "cannot be read as weights"),
+            ("model.keras", "a saved Keras model, expected one of"),
+            ("model.h5", "a saved Keras model, expected one of"),
+            ("archive.zip", "no .npz file of plain arrays"),
+            ("pipe", "which is no regular file, expected one of"),
+            ("folder", "has no weights.npz and no optimizer.json"),
+            ("x" * 300, "expected one of"),
+        ],
+    )
+    def test_no_weights_at_all(self, tmp_path, name, says):
+        for text in ("notes.txt", "model.h5"):
+            (tmp_path / text).write_text("to do")
+        keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]).save(tmp_path / "model.keras")
+        shutil.copy(tmp_path / "model.keras", tmp_path / "archive.zip")
+        (tmp_path / "folder").mkdir()
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(ValueError, match=f"^Received .*{says}"):
+            load_optimizer(str(tmp_path / name))
 
 
 @pytest.mark.parametrize(

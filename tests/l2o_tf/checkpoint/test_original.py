@@ -3,6 +3,7 @@
 import os
 import pickle
 import sys
+import tracemalloc
 import types
 from collections import defaultdict
 
@@ -135,3 +136,36 @@ class TestHostilePickle:
             checkpoint.import_original(tmp_path / "evil")
         (tmp_path / "good").write_bytes(pickle.dumps(original_tree(some_weights()), 2))
         assert_equal(checkpoint.import_original(tmp_path / "good"), some_weights())
+
+
+def laughs(depth):
+    """Tuples of pairs of the one before: 2^depth in all, in a file of some hundred bytes."""
+    found = ()
+    for _ in range(depth):
+        found = (found, found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (pickle.dumps({"a": dict.fromkeys(map(str, range(70)), np.zeros(2**18, np.float32))}), "67,108,864 bytes"),
+        (b"N" * 100_002 + b".", "100,000 operations"),
+        (b"Nr\xff\xff\xff\x7f.", "no attribute 'items'"),  # a memo of 2^31 entries, which stays one of one
+        (b"\x80\x05\x96" + (2**40).to_bytes(8, "little"), "expected 1099511627776 bytes"),
+        (b"]\x81.", "the operation EMPTY_LIST"),
+        (b"}" + pickle.dumps(laughs(60), 2)[2:-1] + b"}s.", "something else than a dict by name"),
+        (b"cnumpy\ndtype\n" + pickle.dumps(laughs(60), 2)[2:-1] + b"\x85R.", "of .*which weights do not need"),
+    ],
+    ids=["one array", "operations", "memo", "bytes", "list", "hash", "dtype"],
+)
+def test_a_small_file_takes_little(tmp_path, content, says):
+    (tmp_path / "w").write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=f"cannot be read as weights of .*{says}") as caught:
+            checkpoint.import_original(tmp_path / "w")
+        assert tracemalloc.get_traced_memory()[1] < 20e6 + 10 * len(content)
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < 1000

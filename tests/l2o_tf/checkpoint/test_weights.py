@@ -2,9 +2,12 @@
 
 import errno
 import hashlib
+import io
 import json
 import math
 import os
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -82,7 +85,7 @@ class TestFolder:
         with pytest.raises(ValueError, match="no .npz file of plain arrays"):
             checkpoint.load_weights(saved)
 
-    @pytest.mark.parametrize("text", ["[]", "{}", '{"weights": {"sha256": "", "variables": 3}}', "\xff"])
+    @pytest.mark.parametrize("text", ["[" * 100_000, "[]", "{}", '{"weights": {"sha256": "", "variables": 3}}', "\xff"])
     def test_card_that_describes_nothing(self, saved, text):
         (saved / "optimizer.json").write_text(text, encoding="latin1")
         with pytest.raises(ValueError, match="optimizer.json"):
@@ -94,7 +97,7 @@ class TestFolder:
         with pytest.raises(ValueError, match="format 2, expected 1"):
             checkpoint.load_weights(saved)
 
-    @pytest.mark.parametrize("bad", [np.array([np.inf]), np.array([1]), np.array([None])])
+    @pytest.mark.parametrize("bad", [np.array([np.inf]), np.array([1e300]), np.array([1]), np.array([None])])
     def test_unusable_weights_are_not_saved(self, tmp_path, bad):
         with pytest.raises(ValueError, match="Received .* as linear/b"):
             checkpoint.save_weights(tmp_path, {"linear/b": bad}, {})
@@ -104,6 +107,69 @@ class TestFolder:
         with pytest.raises(ValueError, match="card .* JSON cannot hold"):
             checkpoint.save_weights(tmp_path, some_weights(), {"optimizer": object()})
         assert not os.listdir(tmp_path)
+
+
+def member(data, **info):
+    """An `.npz` file of one array `w`; attributes of its record say otherwise."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w.npy", data)
+        for name, value in info.items():
+            setattr(archive.infolist()[0], name, value)
+    return file.getvalue()
+
+
+def array(shape, descr="<f4", content=b""):
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+    return file.getvalue() + content
+
+
+def claim(size):
+    """One array of as many numbers, which are not there: as a bomb begins."""
+    header = array((size,))
+    return member(header, file_size=len(header) + 4 * size)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (claim(2**24), "does not describe: w float32.16777216., expected"),
+        (claim(2**24 + 1), "more than 67,108,864 bytes"),
+        (member(array((10**12,))), "not as long as it says"),
+        (member(array((2, 2), content=bytes(16)) + b"more"), "not as long as it says"),
+        (member(array((1,), "|O", b"N.")), "Python objects"),
+        (member(b"no array"), "magic string"),
+        (member(array((1,), content=bytes(4)), flag_bits=1), "encrypted"),
+        (member(b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little")), "EOF: reading array header"),
+        (member(b"\x93NUMPY\x01\x00" + (2**13).to_bytes(2, "little") + b"(" * 2**13), "no .npz file"),
+        (b"PK\x01\x02" * 2001, "more than 2,000 members"),
+        (None, "of 134,217,729 bytes, expected at most"),
+    ],
+    ids=["bomb", "size", "claim", "more", "object", "text", "encrypted", "header", "nested", "members", "file"],
+)
+def test_a_hostile_file_takes_little(saved, content, says):
+    if content:
+        (saved / "weights.npz").write_bytes(content)
+    else:
+        os.truncate(saved / "weights.npz", 2**27 + 1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=f"Received .*weights.npz.*{says}") as caught:
+            checkpoint.load_weights(saved)
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < 1000
+
+
+def test_what_is_read_is_quoted_in_short(saved):
+    card = json.loads((saved / "optimizer.json").read_text())
+    card["weights"]["variables"] = {1000 * str(i): 10**4 * "x" for i in range(1000)}
+    (saved / "optimizer.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="does not describe.*and 994 more") as caught:
+        checkpoint.load_weights(saved)
+    assert len(str(caught.value)) < 3000
 
 
 class TestAtomicity:
