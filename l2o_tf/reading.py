@@ -22,6 +22,7 @@ MOST_RESULT_BYTES = 2**33
 """Bytes of the curves of an evaluation."""
 
 MOST_JSON_BYTES = 2**24
+MOST_JSON_NESTS = 500_000
 MOST_JSON_DEPTH = 100
 MOST_ARRAYS = 2000
 MOST_HEADER_BYTES = 10_000
@@ -83,11 +84,13 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds.
 
     Raises:
-        ValueError: if it is no JSON, too long or too deep.
+        ValueError: if it is no JSON, too long, too full or too deep.
         OSError: if it cannot be read.
     """
     data = read_bytes(path, MOST_JSON_BYTES)
     try:
+        if data.count(b"[") + data.count(b"{") > MOST_JSON_NESTS:  # 3 bytes each, in memory a hundred
+            raise ValueError(f"it has more than {MOST_JSON_NESTS:,} lists")
         found = json.loads(data)
         _check_depth(found)
     except (ValueError, RecursionError) as error:

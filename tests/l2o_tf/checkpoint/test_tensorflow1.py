@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf import checkpoint
+from l2o_tf.checkpoint import tensorflow1
 from l2o_tf.checkpoint.__main__ import main
 from l2o_tf.trained import load_optimizer
 from tests.l2o_tf import numpy_scale as reference
@@ -57,6 +58,13 @@ def test_a_damaged_checkpoint(tmp_path, variables):
     for path in tmp_path.glob("model.ckpt-0.data-*"):
         path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="which is damaged or incomplete"):
+        checkpoint.import_original(source)
+
+
+def test_too_large_a_checkpoint(tmp_path, variables, monkeypatch):
+    source = save_as_tensorflow_1(tmp_path, variables)
+    monkeypatch.setattr(tensorflow1, "MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match="weights and slots of more than 3,000 bytes"):
         checkpoint.import_original(source)
 
 
