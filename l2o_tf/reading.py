@@ -171,8 +171,8 @@ def read_npz(
 
 def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Header:
     """The header of a member, of which no more than that is read."""
-    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{short(info.filename)} is encrypted, or compressed in another way than NumPy's")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack more than is asked for
+        raise ValueError(f"{short(info.filename)} is compressed in another way than NumPy's")
     with archive.open(info) as member:
         start = io.BytesIO(member.read(MOST_HEADER_BYTES))
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

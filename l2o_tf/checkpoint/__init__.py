@@ -5,8 +5,10 @@ A trained optimizer is a folder with two files::
     weights.npz       name -> array, e.g. "lstm_1/w_gates" [22, 80]; NumPy's own format, no pickle inside
     optimizer.json    the card: architecture, provenance, and what exactly weights.npz holds (shapes, dtypes, SHA-256)
 
+and, where a cell is the user's own, a copy of its code, which is run only if that is allowed (`code`).
+
 The names are those of the original program, so its released weights need no translation, only an importer that reads
-its pickles without running what they say::
+its pickles as data::
 
     python -m l2o_tf.checkpoint import dm_cl/cw.l2l-0 --optimizer=L2O-DM --output=weights/dm_cl
 

@@ -51,7 +51,7 @@ def save_weights(directory: str | os.PathLike, named_weights: Mapping[str, Any],
         directory: the folder.
         named_weights: name -> array; only finite floating-point numbers.
         card: what to know about the optimizer, of JSON types and NumPy numbers. NaN and infinity, which JSON lacks,
-            become null. `"format"` and `"weights"` are added here.
+            become null. `"format"` and `"weights"` are added here, and, where it names Python files, copies of them.
 
     Raises:
         ValueError: if a weight is not finite or no floating-point array, or the card holds something else.
@@ -82,11 +82,11 @@ def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], Weights]:
         path: the folder, or either of its two files.
 
     Returns:
-        The card, and name -> array.
+        The card, which names Python files by where their copies are, and name -> array. No code is run.
 
     Raises:
         ValueError: if a file is missing, damaged or cut in half, if the weights are not those that the card describes,
-            or if one of them is not finite.
+            if one of them is not finite, or if code was changed.
         OSError: if a file cannot be read.
     """
     path = Path(path)

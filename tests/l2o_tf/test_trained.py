@@ -120,7 +120,7 @@ class TestRun:
             {"architecture": {"lairs": [3]}},
             {"architecture": {"layers": 10**5 * [1]}},
             {"architecture": {"preprocess": "x" * 10**6}},
-            {"architecture": {"dtype": {"module": "keras.layers", "class_name": "Dense", "config": {"units": 1}}}},
+            {"architecture": {"dtype": {"config": {"name": {"class_name": "DTypePolicy", "config": "float32"}}}}},
             {"optimizer": "assigned", "architecture": {"assignments": 10**4 * [["*", "L2O-DM", {}]]}},
         ],
         ids=lambda change: str(change)[:60],

@@ -1,5 +1,6 @@
 """Code beside weights: kept by whoever saves them, run only if it is allowed, and only as it was."""
 
+import hashlib
 import json
 import py_compile
 import shutil
@@ -71,6 +72,10 @@ def edit(folder, change):
     (folder / "optimizer.json").write_text(json.dumps(card))
 
 
+def digest(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def copy_in(folder):
     (copy,) = folder.glob("*.py")
     return copy
@@ -123,7 +128,7 @@ def assigned(kind):
     [
         (lambda card, file: card.update(optimizer=f"{file}:Scaled"), "no copy"),
         (lambda card, file: card.update(optimizer=f"../his/{file.name}:Scaled"), "no copy"),
-        (lambda card, file: card.update(optimizer=f"{file}:Scaled", sources={str(file): 64 * "0"}), "no copy"),
+        (lambda card, file: card.update(optimizer=f"{file}:Scaled", sources={file.name: digest(file)}), "no copy"),
         (lambda card, file: card.pop("sources"), "no copy .* repeat the command"),
         (lambda card, file: assigned(f"{file}:Scaled")(card), "no copy"),
         (lambda card, file: assigned(None)(card), "allow_code"),
@@ -132,11 +137,25 @@ def assigned(kind):
 )
 def test_another_file_does_not_run(folder, marker, tmp_path, change, says):
     (tmp_path / "his").mkdir()
-    file = tmp_path / "his" / "evil.py"
-    file.write_text(CELL.format(ran=str(marker)))
+    content = CELL.format(ran=str(marker)) + "evil = True"
+    file = tmp_path / "his" / python_files.copy_name(tmp_path / "evil.py", content.encode())
+    file.write_text(content)
     edit(folder, lambda card: change(card, file))
     with pytest.raises(ValueError, match=says):
         trained.load(str(folder), allow_code=says != "allow_code")
+    assert not marker.exists()
+
+
+def test_where_a_copy_lies_is_no_way_around(folder, marker, tmp_path):
+    """Neither a link to another file, nor a folder that is called as a file is."""
+    copy = copy_in(folder)
+    (tmp_path / "x.py").write_bytes(copy.read_bytes())
+    there = shutil.copytree(folder, tmp_path / "x.py:y")
+    copy.unlink()
+    copy.symlink_to(tmp_path / "x.py")
+    for hostile in (there, folder):
+        with pytest.raises(ValueError, match="no copy"):
+            trained.load(str(hostile), allow_code=True)
     assert not marker.exists()
 
 

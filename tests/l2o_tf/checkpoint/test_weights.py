@@ -121,10 +121,10 @@ class TestFolder:
         assert not os.listdir(tmp_path)
 
 
-def member(data, **info):
+def member(data, method=zipfile.ZIP_DEFLATED, **info):
     """An `.npz` file of one array `w`; attributes of its record say otherwise."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w", method) as archive:
         archive.writestr("w.npy", data)
         for name, value in info.items():
             setattr(archive.infolist()[0], name, value)
@@ -153,12 +153,26 @@ def claim(size):
         (member(array((1,), "|O", b"N.")), "Python objects"),
         (member(b"no array"), "magic string"),
         (member(array((1,), content=bytes(4)), flag_bits=1), "encrypted"),
-        (member(b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little")), "EOF: reading array header"),
+        (member(b"\x93NUMPY\x02\x00" + (2**24).to_bytes(4, "little") + bytes(2**24)), "EOF: reading array header"),
+        (member(array((1,), content=bytes(4)), method=zipfile.ZIP_BZIP2), "another way than NumPy's"),
         (member(b"\x93NUMPY\x01\x00" + (2**13).to_bytes(2, "little") + b"(" * 2**13), "no .npz file"),
         (b"PK\x01\x02" * 2001, "more than 2,000 members"),
         (None, "of 134,217,729 bytes, expected at most"),
     ],
-    ids=["bomb", "size", "claim", "more", "object", "text", "encrypted", "header", "nested", "members", "file"],
+    ids=[
+        "bomb",
+        "size",
+        "claim",
+        "more",
+        "object",
+        "text",
+        "encrypted",
+        "header",
+        "bzip2",
+        "nested",
+        "members",
+        "file",
+    ],
 )
 def test_a_hostile_file_takes_little(saved, content, says):
     if content:
