@@ -258,8 +258,9 @@ def _in_original(path: Path) -> tuple[dict[str, Any], checkpoint.weights.Weights
 
 def _check_code(name: str, card: Mapping[str, Any], allow_code: bool) -> None:
     """Refuses code that the user has not allowed."""
-    if architectures.files(card["optimizer"], card.get("architecture")) and not allow_code:
-        told = few([f"{file} (SHA-256 {digest})" for file, digest in card["sources"].items()])
+    files = {python_files.path(kind).name for kind in kinds(card) if is_file(kind)}
+    if files and not allow_code:
+        told = few([f"{file} (SHA-256 {card['sources'][file]})" for file in sorted(files)])
         raise ValueError(
             f"Received {name}, whose optimizer is Python code beside its weights, which would be run: {told}. Read it. "
             "If you trust it, pass --allow_code (in Python: allow_code=True)."

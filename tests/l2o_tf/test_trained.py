@@ -14,6 +14,7 @@ from l2o_tf import checkpoint, trained
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.trained import kinds, load_optimizer
 
+POLICY = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}, "registered_name": None}
 PARAMS = {"conv": tf.constant([1.0, -2.0]), "fc": tf.constant([0.5])}
 
 
@@ -120,7 +121,7 @@ class TestRun:
             {"architecture": {"lairs": [3]}},
             {"architecture": {"layers": 10**5 * [1]}},
             {"architecture": {"preprocess": "x" * 10**6}},
-            {"architecture": {"dtype": {"config": {"name": {"class_name": "DTypePolicy", "config": "float32"}}}}},
+            {"architecture": {"dtype": {"config": {"name": POLICY}}}},
             {"optimizer": "assigned", "architecture": {"assignments": 10**4 * [["*", "L2O-DM", {}]]}},
         ],
         ids=lambda change: str(change)[:60],
