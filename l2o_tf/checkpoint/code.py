@@ -14,7 +14,7 @@ from l2o_tf import architectures
 from l2o_tf.reading import read_bytes, short
 from problems import python_files
 
-MOST_BYTES = 2**20
+MOST_BYTES = 2**24
 
 
 def keep(card: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
