@@ -7,7 +7,7 @@ option that is given for an architecture that does not take it is refused.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from l2o_tf.reading import short
+from l2o_tf.quoting import short
 from problems.python_files import is_file
 
 MOST_ASSIGNMENTS = 1000

@@ -7,13 +7,14 @@ first, some hundred bytes each; whoever asked decides by them whether the arrays
 import io
 import json
 import math
-import reprlib
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from l2o_tf.quoting import reason, short
 
 MOST_BYTES = 2**26
 """Bytes of the weights of an optimizer, in the file and in memory; those that ship have up to 2^18."""
@@ -26,43 +27,6 @@ MOST_JSON_NESTS = 500_000
 MOST_JSON_DEPTH = 100
 MOST_ARRAYS = 2000
 MOST_HEADER_BYTES = 10_000
-
-_quoted = reprlib.Repr()
-_quoted.maxstring = _quoted.maxother = _quoted.maxlong = 80
-_quoted.maxlevel, _quoted.maxdict = 3, 6
-
-
-def short(value: Any) -> str:
-    """A value as errors quote it: its `repr`, or the beginning and the end of that.
-
-    >>> short([1] * 100)
-    '[1, 1, 1, 1, 1, 1, ...]'
-    """
-    return _quoted.repr(value)
-
-
-def cut(text: str, most: int = 80) -> str:
-    """A text on a line, or its beginning.
-
-    >>> cut("lstm_1/w_gates", most=8)
-    'lstm_...'
-    """
-    line = " ".join(text[: 4 * most].split())
-    return line if len(line) <= most else f"{line[: most - 3]}..."
-
-
-def reason(error: BaseException) -> str:
-    """What an error says, shortened."""
-    return cut(str(error), 300) or type(error).__name__
-
-
-def few(clauses: Sequence[str]) -> str:
-    """The clauses of an error, or the first six and how many there are.
-
-    >>> few(["a: 1", "b: 2"])
-    'a: 1; b: 2'
-    """
-    return "; ".join([*clauses[:6], *([f"and {len(clauses) - 6} more"] if len(clauses) > 6 else [])])
 
 
 def read_bytes(path: Path, most: int) -> bytes:

@@ -11,7 +11,7 @@ from l2o_tf import architectures, checkpoint, names
 from l2o_tf.checkpoint import CARD, WEIGHTS, tensorflow1
 from l2o_tf.config import FIELDS
 from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, Outline, make_optimizer, outline
-from l2o_tf.reading import cut, few, reason, short
+from l2o_tf.quoting import cut, few, reason, short
 from problems import python_files
 from problems.base import require_name
 from problems.python_files import is_file

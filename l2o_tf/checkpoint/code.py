@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from l2o_tf import architectures
-from l2o_tf.reading import read_bytes, short
+from l2o_tf.quoting import short
+from l2o_tf.reading import read_bytes
 from problems import python_files
 
 MOST_BYTES = 2**24

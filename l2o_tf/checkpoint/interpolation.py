@@ -8,7 +8,7 @@ It is not meant for optimizers that were trained apart, whose hidden units have 
 """
 
 from l2o_tf import checkpoint, trained
-from l2o_tf.reading import short
+from l2o_tf.quoting import short
 
 
 def interpolate(first: str, second: str, share: float, output: str) -> None:

@@ -21,7 +21,8 @@ import numpy as np
 
 from l2o_tf.checkpoint import tensorflow1
 from l2o_tf.checkpoint.weights import Weights, check_usable
-from l2o_tf.reading import MOST_ARRAYS, MOST_BYTES, cut, few, read_bytes, read_npz, reason, short
+from l2o_tf.quoting import cut, few, reason, short
+from l2o_tf.reading import MOST_ARRAYS, MOST_BYTES, read_bytes, read_npz
 
 MOST_OPERATIONS = 100_000
 

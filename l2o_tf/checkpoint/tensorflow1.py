@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from l2o_tf.checkpoint.weights import Weights
-from l2o_tf.reading import MOST_BYTES, reason
+from l2o_tf.quoting import reason
+from l2o_tf.reading import MOST_BYTES
 
 SCOPE = "LOL/"
 SLOTS = ("/RMSProp", "/RMSProp_1")

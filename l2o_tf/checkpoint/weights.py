@@ -19,7 +19,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from l2o_tf.checkpoint import code
-from l2o_tf.reading import MOST_BYTES, Header, cut, few, read_bytes, read_json, read_npz, short
+from l2o_tf.quoting import cut, few, short
+from l2o_tf.reading import MOST_BYTES, Header, read_bytes, read_json, read_npz
 
 WEIGHTS = "weights.npz"
 CARD = "optimizer.json"

@@ -14,7 +14,7 @@ from l2o_tf.optimizers.base import Analytic, HierarchicalOptimizer, LearnedOptim
 from l2o_tf.optimizers.dm import DMCell
 from l2o_tf.optimizers.rnnprop import RNNpropCell
 from l2o_tf.optimizers.scale import ScaleCell
-from l2o_tf.reading import short
+from l2o_tf.quoting import short
 from problems.base import require_name
 from problems.raised import told
 
