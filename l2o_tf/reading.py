@@ -19,8 +19,8 @@ from l2o_tf.quoting import reason, short
 MOST_BYTES = 2**26
 """Bytes of the weights of an optimizer, in the file and in memory; those that ship have up to 2^18."""
 
-MOST_RESULT_BYTES = 2**33
-"""Bytes of the curves of an evaluation."""
+OF_RESULTS = {"most": 2**33, "most_arrays": 100_000}
+"""What `read_npz` takes for the curves of evaluations."""
 
 MOST_JSON_BYTES = 2**24
 MOST_JSON_NESTS = 500_000
@@ -48,19 +48,17 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds.
 
     Raises:
-        ValueError: if it is no JSON, too long, too full or too deep.
+        ValueError: if it is no JSON, too long, too full or too deep; the caller says whose fault that is.
         OSError: if it cannot be read.
     """
     data = read_bytes(path, MOST_JSON_BYTES)
+    if data.count(b"[") + data.count(b"{") > MOST_JSON_NESTS:  # 3 bytes each, in memory a hundred
+        raise ValueError(f"it has more than {MOST_JSON_NESTS:,} lists")
     try:
-        if data.count(b"[") + data.count(b"{") > MOST_JSON_NESTS:  # 3 bytes each, in memory a hundred
-            raise ValueError(f"it has more than {MOST_JSON_NESTS:,} lists")
         found = json.loads(data)
-        _check_depth(found)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"Received {path}, which is damaged or cut short ({reason(error)}). Copy or save it again."
-        ) from error
+    except RecursionError:
+        raise ValueError(f"it is deeper than {MOST_JSON_DEPTH} levels") from None
+    _check_depth(found)
     return found
 
 
@@ -98,6 +96,7 @@ def read_npz(
     source: str | Path,
     refuse: Callable[[dict[str, Header]], str | None] = lambda headers: None,
     most: int = MOST_BYTES,
+    most_arrays: int = MOST_ARRAYS,
 ) -> dict[str, np.ndarray]:
     """Arrays by name.
 
@@ -105,15 +104,15 @@ def read_npz(
         data: the file's content.
         source: what errors call it.
         refuse: gets the headers before an array is read; returns what there is to be said against them, if anything.
-        most: bytes of all arrays.
+        most, most_arrays: bytes of all arrays, and how many there are.
 
     Raises:
         ValueError: if the bytes are not a complete `.npz` file, hold Python objects, are encrypted, or would be more
             than `most` in memory; or with what `refuse` has returned.
     """
     try:
-        if data.count(zipfile.stringCentralDir) > MOST_ARRAYS:  # `zipfile` would keep a record of each
-            raise ValueError(f"it has more than {MOST_ARRAYS:,} members")
+        if data.count(zipfile.stringCentralDir) > most_arrays:  # `zipfile` would keep a record of each
+            raise ValueError(f"it has more than {most_arrays:,} members")
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if len(members) != len(archive.infolist()):

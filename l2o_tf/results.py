@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2o_tf.checkpoint import write_atomically
-from l2o_tf.reading import MOST_RESULT_BYTES, read_npz
+from l2o_tf.reading import OF_RESULTS, read_json, read_npz
 
 CURVES, SUMMARY, PICTURE = "curves.npz", "summary.json", "curves.png"
 _ABOUT = "about"
@@ -125,7 +125,7 @@ def read(folder: Path) -> Results | None:
             raise _foreign(folder / beside[0], f"there is no {CURVES} beside it")
         return None
     try:
-        curves = read_npz(path.read_bytes(), path, most=MOST_RESULT_BYTES)
+        curves = read_npz(path.read_bytes(), path, **OF_RESULTS)
         about = json.loads(str(curves[_ABOUT]))
         results = Results(dict(about["flags"]), [_read(entry, curves) for entry in about["results"]])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -145,7 +145,7 @@ def _read(entry: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Result:
 def _check_summary(path: Path, results: Results) -> None:
     """It may lack a result, after a kill; it may not be of something else."""
     try:
-        about = json.loads(path.read_bytes())
+        about = read_json(path)
         there = [(entry["problem"], entry["optimizer"]) for entry in about["results"]]
         if about["flags"] == results.settings and set(there) <= {result[:2] for result in results.all}:
             return
@@ -210,7 +210,7 @@ def read_file(path: Path) -> dict[str, Any]:
         ValueError: if the file is damaged or something else.
     """
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json(path)
         names = isinstance(found["problem"], str) and isinstance(found["optimizer"], str) and "data" in found
         numbers = [(at["step"], at["mean"], at["std"], at["diverged"]) for at in found["summary"]["at"]]
         if names and numbers and found["summary"]["runs"] and found["summary"]["steps"]:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from l2o_tf.checkpoint import code
-from l2o_tf.quoting import cut, few, short
+from l2o_tf.quoting import cut, few, reason, short
 from l2o_tf.reading import MOST_BYTES, Header, read_bytes, read_json, read_npz
 
 WEIGHTS = "weights.npz"
@@ -180,7 +180,12 @@ def check_usable(weights: Mapping[str, np.ndarray], where: str) -> None:
 
 
 def _read_card(path: Path) -> dict[str, Any]:
-    card = read_json(path)
+    try:
+        card = read_json(path)
+    except ValueError as error:
+        raise ValueError(
+            f"Received {path}, which is damaged or cut short ({reason(error)}). Copy or save it again."
+        ) from error
     described = card.get("weights") if isinstance(card, dict) else None
     if not (isinstance(described, dict) and isinstance(described.get("variables"), dict) and described.get("sha256")):
         raise ValueError(f"Received {path}, which does not describe weights, expected a card made by `save_weights`.")
