@@ -18,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from l2o_tf import console, results
+from l2o_tf import console
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -54,9 +54,9 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("plot_only", False, text, flag_values=values)
 
 
-def evaluate_all(values: flags.FlagValues, folder: Path) -> results.Results:
-    """Evaluates what is missing in the folder, and writes each result; returns all that is there then."""
-    from l2o_tf import comparison
+def evaluate_all(values: flags.FlagValues, folder: Path):
+    """Evaluates what is missing in the folder, and writes it there; returns the folder's `results.Results`."""
+    from l2o_tf import comparison, results
 
     options = {name: values[name].value for name in ("seed", "num_runs", "num_steps", "record", "full_period")}
     optimizers = _optimizers(values)
@@ -109,9 +109,9 @@ def _problems(values: flags.FlagValues) -> list:
     return problems
 
 
-def present(found: results.Results, folder: Path, x_scale: str) -> None:
+def present(found, folder: Path, x_scale: str) -> None:
     """Draws the picture, prints the table, and says where the files are."""
-    from l2o_tf import plots, summary
+    from l2o_tf import plots, results, summary
 
     panels = {}
     for result in found.all:
@@ -126,6 +126,8 @@ def present(found: results.Results, folder: Path, x_scale: str) -> None:
 
 def plot(values: flags.FlagValues) -> None:
     """Draws what is in a folder."""
+    from l2o_tf import results
+
     others = [f"--{flag.name}" for flag in values.get_flags_for_module(__name__) if flag.present]
     if told := [name for name in others if name not in ("--plot_only", "--output_dir", "--x_scale")]:
         raise ValueError(f"Received --plot_only with {', '.join(told)}, which it has no use for. Drop them.")

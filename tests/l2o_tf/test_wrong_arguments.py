@@ -52,7 +52,10 @@ def of_keras(loss="mse", **options):
         (made("adam", {"lr": 1}), "unexpected keyword argument 'lr', expected ['learning_rate', 'beta_1', "),
         (made("adam", {"learning_rate": "1"}), "Received learning_rate='1', expected a positive number"),
         (made("adam", {"beta_1": None}), "Received beta_1=None, expected a number in [0, 1)"),
-        (made("L2O-DM", {"layers": 3}), "'L2O-DM' with {'layers': 3}: TypeError: 'int' object is not iterable, exp"),
+        (
+            made("L2O-DM", {"layers": 3}),
+            "'L2O-DM' with {'layers': 3}: TypeError: object of type 'int' has no len(), exp",
+        ),
         (made("L2O-DM", {"scale": "1"}), "Received k=5.0 and scale='1', expected numbers"),
         (made("assigned"), "'assigned' with {}, expected {'assignments': [[pattern, kind, architecture], ...]}"),
         (made("assigned", {"assignments": [3]}), "TypeError: cannot unpack non-iterable int object, expected {'assig"),
