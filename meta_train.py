@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from absl import flags
 
 from l2o_tf import config as configuration
-from l2o_tf import console
+from l2o_tf import console, xla_cache
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -80,6 +80,7 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
             def save():
                 reporter.flush()
                 checkpoints.save()
+                xla_cache.seal()
 
             saved = time.monotonic()
             while not trainer.finished and not received:

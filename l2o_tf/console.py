@@ -54,7 +54,7 @@ def run(
     """
     define_flags(flags.FLAGS)
     app.run(
-        lambda rest: guarded(lambda: action(flags.FLAGS), rest),
+        lambda rest: guarded(lambda: without_cache_if_it_fails(lambda: action(flags.FLAGS)), rest),
         flags_parser=lambda argv: parse(argv, flags.FLAGS, action.__module__, headings),
     )
 
@@ -131,6 +131,23 @@ def guarded(action: Callable[[], int | None], rest: list[str]) -> int | None:
         return 130
 
 
+def without_cache_if_it_fails(action: Callable[[], int]) -> int:
+    """Does the action; if XLA's cache fails, as on a full disk, the process starts again without one.
+
+    TensorFlow does not survive what it cannot write there, and reads its settings once. What an action has kept in
+    files it goes on from, as after a kill.
+    """
+    try:
+        return action()
+    except _tensorflow_errors() as error:
+        folder = xla_cache.folder_of()
+        if not folder or folder not in error.message:
+            raise
+        _say(f"XLA's cache in {folder} failed ({_reason(error)}); starting again without it.")
+        sys.stdout.flush()
+        os.execve(sys.executable, sys.orig_argv, xla_cache.without())
+
+
 def import_tensorflow() -> None:
     """Imports TensorFlow without its start-up lines (`problems.quiet`), and with XLA's cache.
 
@@ -197,12 +214,12 @@ def _reason(error: Exception) -> str:
 
 def _advice(message: str) -> str:
     """What to do about it, where we know."""
-    if "unsupported operations" in message:
-        return (
-            ". XLA cannot compile an operation of the model: let the function return `from_keras(..., xla=False)`, see "
-            "docs/adding-a-problem.md."
-        )
-    return xla_cache.advice(message)
+    if "unsupported operations" not in message:
+        return ""
+    return (
+        ". XLA cannot compile an operation of the model: let the function return `from_keras(..., xla=False)`, see "
+        "docs/adding-a-problem.md."
+    )
 
 
 def _refuse(message: str) -> int:

@@ -8,16 +8,33 @@ and so have other flags, which would get what was compiled without them::
 
 `L2O_TF_XLA_CACHE` names another folder for these; empty, it switches the cache off. A cache directory that is already
 in `TF_XLA_FLAGS` stands. Entries are written to a temporary file and renamed; the folder may be deleted at any time.
+
+TensorFlow trusts what it finds: one bit that has flipped can end the process. So an entry is *sealed* when the process
+that made it ends or saves: its SHA-256 is written before it, as a field that TensorFlow does not know and passes over.
+Entries without their seal, or with a wrong one, are deleted before TensorFlow is imported, and compiled anew.
 """
 
+import atexit
+import contextlib
 import hashlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import MutableMapping
+import shutil
+import time
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
+from absl import logging
+
 SETTING, FLAGS, FLAG = "L2O_TF_XLA_CACHE", "TF_XLA_FLAGS", "--tf_xla_persistent_cache_directory"
+READ_ONLY = "--tf_xla_persistent_cache_read_only"
+
+LEAST_FREE = 256 * 2**20
+"""Bytes that must be free on the disk for entries to be added."""
+
+SEAL = b"\xfa\xff\xff\xff\x0f\x20"
+"""Tag of the last field that a protocol buffer can have, and the length of what it holds: the SHA-256 of the rest."""
 
 
 def enable(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -29,17 +46,72 @@ def enable(environment: MutableMapping[str, str] = os.environ) -> None:
     folder = (Path(chosen) if chosen else _default(environment)) / _key(environment)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK) or " " in str(folder):  # a flag of TF_XLA_FLAGS ends at a space
+            return
+        _drop_bad_entries(folder)
+        free = shutil.disk_usage(folder).free
     except OSError:
         return
-    if os.access(folder, os.W_OK) and " " not in str(folder):  # a flag of TF_XLA_FLAGS ends at a space
-        environment[FLAGS] = f"{given} {FLAG}={folder}".strip()
+    added = f"{FLAG}={folder}"
+    if free < LEAST_FREE:
+        logging.warning("Only %d MB are free in %s: what XLA compiles is not kept.", free // 10**6, folder)
+        added += f" {READ_ONLY}"
+    environment[FLAGS] = f"{given} {added}".strip()
+    atexit.register(seal, environment)
 
 
-def advice(message: str, environment: MutableMapping[str, str] = os.environ) -> str:
-    """What to add to an error that names the cache, which TensorFlow does not survive when it cannot write it."""
-    _, _, folder = environment.get(FLAGS, "").partition(f"{FLAG}=")
-    folder = folder.split(" ")[0]
-    return f". {SETTING}= (empty) switches this cache off." if folder and folder in message else ""
+def folder_of(environment: Mapping[str, str] = os.environ) -> str:
+    """TensorFlow's cache directory, which an error names that comes of it; empty: there is none."""
+    return environment.get(FLAGS, "").partition(f"{FLAG}=")[2].partition(" ")[0]
+
+
+def without(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The same environment without a cache."""
+    flags = [flag for flag in environment.get(FLAGS, "").split(" ") if not flag.startswith((FLAG, READ_ONLY))]
+    return {**environment, SETTING: "", FLAGS: " ".join(flags)}
+
+
+def seal(environment: Mapping[str, str] = os.environ) -> None:
+    """Seals the entries that are not yet; what cannot be written stays as it is."""
+    if not folder_of(environment):
+        return
+    with contextlib.suppress(OSError):
+        for path in _entries(Path(folder_of(environment))):
+            with path.open("rb") as file:
+                sealed = file.read(len(SEAL)) == SEAL
+            if not sealed:
+                _seal(path)
+
+
+def _seal(path: Path) -> None:
+    content, part = path.read_bytes(), path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        part.write_bytes(SEAL + hashlib.sha256(content).digest() + content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _drop_bad_entries(folder: Path) -> None:
+    """Deletes what is damaged, said once, and what killed processes have left without a seal or half written."""
+    damaged = 0
+    for path in _entries(folder):
+        content = path.read_bytes()
+        rest = content.removeprefix(SEAL)
+        was_sealed = not content or rest != content
+        if was_sealed and hashlib.sha256(rest[32:]).digest() == rest[:32]:
+            continue
+        damaged += was_sealed
+        path.unlink()
+    for path in folder.iterdir():
+        if path.suffix == ".tmp" and path.stat().st_mtime < time.time() - 3600:
+            path.unlink()
+    if damaged:
+        logging.warning("%d damaged entries of XLA's cache deleted; they are compiled anew.", damaged)
+
+
+def _entries(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.suffix == ".pb"]
 
 
 def _default(environment: MutableMapping[str, str]) -> Path:

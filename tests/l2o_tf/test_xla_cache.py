@@ -1,5 +1,6 @@
 """Where XLA's cache is, and that a second process is served from it with the same numbers."""
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -51,12 +52,6 @@ def test_it_can_be_elsewhere_or_off(environment, tmp_path):
         assert after == before
 
 
-def test_an_error_that_names_it_says_how_to_do_without():
-    environment = {xla_cache.FLAGS: f"--other=1 {xla_cache.FLAG}=/tmp/xla"}
-    assert xla_cache.SETTING in xla_cache.advice("/tmp/xla/1.tmp; File too large", environment)
-    assert xla_cache.advice("/tmp/other", environment) == xla_cache.advice("/tmp/xla", {}) == ""
-
-
 def test_without_a_folder_there_is_no_cache(tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file" / "below", tmp_path / "with space"):
@@ -65,18 +60,79 @@ def test_without_a_folder_there_is_no_cache(tmp_path):
         assert xla_cache.FLAGS not in environment
 
 
+def entry(folder, name, content):
+    path = folder / f"{name}.pb"
+    path.write_bytes(content)
+    return path
+
+
+def test_only_sealed_entries_are_left_to_tensorflow(environment, caplog):
+    """Damaged ones end the process that reads them, or crash it."""
+    folder = enabled(**environment)
+    for name in "good", "empty", "short", "flipped":
+        entry(folder, name, b"\x0a\x03abc" * 9)
+    xla_cache.seal({xla_cache.FLAGS: f"{xla_cache.FLAG}={folder}"})
+    whole = (folder / "good.pb").read_bytes()
+    assert len({path.read_bytes() for path in folder.iterdir()}) == 1 and whole.endswith(b"\x0a\x03abc" * 9)
+    enabled(**environment)
+    assert len(list(folder.iterdir())) == 4 and not caplog.text
+    entry(folder, "empty", b"")
+    entry(folder, "short", whole[:-1])
+    entry(folder, "flipped", whole[:60] + bytes([whole[60] ^ 1]) + whole[61:])
+    entry(folder, "of a killed process", b"\x0a\x03abc")
+    enabled(**environment)
+    assert [path.name for path in folder.iterdir()] == ["good.pb"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "3 damaged entries of XLA's cache deleted; they are compiled anew."
+    ]
+
+
+def test_nothing_is_added_on_a_disk_that_is_nearly_full(environment, monkeypatch, caplog):
+    monkeypatch.setattr(xla_cache, "LEAST_FREE", 2**62)
+    xla_cache.enable(environment)
+    assert environment[xla_cache.FLAGS].endswith(f" {xla_cache.READ_ONLY}")
+    assert "what XLA compiles is not kept" in caplog.text
+    assert xla_cache.FLAG not in xla_cache.without(environment)[xla_cache.FLAGS]
+
+
+def run(program, cache, **options):
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env={
+            xla_cache.SETTING: str(cache),
+            "PYTHONPATH": str(ROOT),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "PYTHONDONTWRITEBYTECODE": "1",  # files that may not grow would be cut in half
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
 def test_a_second_process_finds_what_the_first_has_compiled(tmp_path):
     found = []
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            env={xla_cache.SETTING: str(tmp_path / "xla"), "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
+        done = run(PROGRAM, tmp_path / "xla")
+        assert done.returncode == 0, done.stderr
         entries = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "xla").glob("*/*")}
         found.append((done.stdout, entries))
     assert found[0][1], "nothing was stored"
     assert found[0] == found[1]
+
+
+def test_a_cache_that_cannot_be_written_does_not_end_a_script(tmp_path):
+    """No file may grow, as on a full disk; the second line is that of a process without a cache."""
+    program = f"""
+from l2o_tf import console
+def action():
+    print("begun")
+    exec({PROGRAM!r}, globals())
+    return 0
+raise SystemExit(console.without_cache_if_it_fails(action))
+"""
+    done = run(program, tmp_path / "xla", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:2] == ["begun", "begun"] and float(done.stdout.splitlines()[2])
+    assert done.stderr.count("starting again without it") == 1
