@@ -72,8 +72,7 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
     optimizees = make_optimizees(config)
     data = optimizees[0].data
     trainer = MetaTrainer(config, optimizees, make_student(config))
-    folder = open_run(output_dir, config, data, resume=resume)
-    with console.alone_in(folder):
+    with open_run(output_dir, config, data, resume=resume) as folder:
         checkpoints = Checkpoints(folder, trainer)
         with stop_signals() as received, Reporter(folder, trainer, data) as reporter:
 

@@ -15,6 +15,10 @@ the run goes on from the checkpoint before, which leads to the same weights.
 import contextlib
 import json
 import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +29,42 @@ from l2o_tf import checkpoint, console
 from l2o_tf.config import FIELDS, Config
 from l2o_tf.meta_trainer import MetaTrainer
 from l2o_tf.reading import read_json
+from l2o_tf.records import RECORDS
 from problems.base import DataInfo
 from problems.from_file import digests
 
 CONFIG = "config.json"
+CHECKPOINTS = "checkpoints"
+PATTERNS = frozenset("*?[]\\")
+"""Characters that have a meaning in patterns of file names."""
+
 IRRELEVANT = ("data_dir", "num_epochs")
 """Options that may differ between the sessions of a run: they change nothing that was already done."""
 
 
-def open_run(output_dir: str | os.PathLike, config: Config, data: DataInfo | None, *, resume: bool) -> Path:
-    """Makes the folder of a new run, or checks that an existing one is of the same run.
+@contextlib.contextmanager
+def open_run(output_dir: str | os.PathLike, config: Config, data: DataInfo | None, *, resume: bool) -> Iterator[Path]:
+    """The folder of a new run, or of an existing one if it is the same, for this process alone.
 
     Args:
-        output_dir: the folder.
+        output_dir: the folder; made if missing.
         config: the resolved configuration.
         data: the data that the problem really uses.
         resume: whether an existing run is to be continued.
 
     Raises:
-        ValueError: if the folder holds a run and `resume` is off, or a run of another configuration or other data.
+        ValueError: if another process is at work there, or the folder holds a run and `resume` is off, or a run of
+            another configuration or other data, or one of which that is not known.
         OSError: if the folder cannot be written.
     """
-    folder = Path(output_dir)
+    folder = console.make_folder(output_dir)
+    with console.alone_in(folder):
+        _begin_or_recognise(folder, config, data, resume)
+        yield folder
+
+
+def _begin_or_recognise(folder: Path, config: Config, data: DataInfo | None, resume: bool) -> None:
+    """Says in a new folder what the run is; in one that holds a run checks that it is this one."""
     asked = {
         "config": config.to_dict(),
         "data": data._asdict() if data else None,
@@ -54,9 +72,16 @@ def open_run(output_dir: str | os.PathLike, config: Config, data: DataInfo | Non
     }
     path = folder / CONFIG
     if not path.exists():
-        console.make_folder(output_dir)
+        left = [
+            name for name in (CHECKPOINTS, RECORDS, checkpoint.WEIGHTS, checkpoint.CARD) if (folder / name).exists()
+        ]
+        if left:
+            raise ValueError(
+                f"Received --output_dir={folder}, which holds {' and '.join(left)} but no {CONFIG}, which says of what "
+                "run they are. Put that file back, or use another folder."
+            )
         checkpoint.write_atomically(path, json.dumps(asked, indent=2).encode())
-        return folder
+        return
     if not resume:
         raise ValueError(f"Received --noresume with --output_dir={folder}, which holds a run. Use another folder.")
     found = _read_config(path)
@@ -74,7 +99,6 @@ def open_run(output_dir: str | os.PathLike, config: Config, data: DataInfo | Non
         )
     if found.get("files", {}) != asked["files"]:
         logging.warning("The file of %s has changed since this run began; it may go on as another.", config.problem)
-    return folder
 
 
 class Checkpoints:
@@ -90,16 +114,21 @@ class Checkpoints:
 
     def __init__(self, folder: Path, trainer: MetaTrainer):
         self._trainer = trainer
-        _recover_index(folder / "checkpoints")
+        directory = folder / CHECKPOINTS
+        if PATTERNS.intersection(str(directory)):
+            directory = self._linked(directory)
+        _recover_index(directory)
         self._contents = tf.train.Checkpoint(**trainer.checkpointables())
-        self._manager = tf.train.CheckpointManager(self._contents, str(folder / "checkpoints"), max_to_keep=2)
+        self._manager = tf.train.CheckpointManager(self._contents, str(directory), max_to_keep=2)
         damaged = []
         for path in reversed(self._manager.checkpoints):
             try:
                 self._contents.restore(path).assert_consumed()
                 break
             except Exception as error:  # from IndexError to OpError: TensorFlow raises anything for a damaged file
-                damaged.append(f"{path} ({(str(error).splitlines() or [repr(error)])[0]})")
+                damaged.append(
+                    f"{folder / CHECKPOINTS / Path(path).name} ({(str(error).splitlines() or [repr(error)])[0]})"
+                )
         else:
             if damaged:
                 raise ValueError(
@@ -114,6 +143,14 @@ class Checkpoints:
                 "Use another folder for a new run."
             )
         self._saved = trainer.standing.epoch if self._manager.checkpoints else None
+
+    def _linked(self, folder: Path) -> Path:
+        """A name of the folder that TensorFlow, which looks for files by pattern, takes for that folder and no other."""
+        folder.mkdir(parents=True, exist_ok=True)
+        link = Path(tempfile.mkdtemp(prefix="l2o_tf-"), folder.name)
+        weakref.finalize(self, shutil.rmtree, link.parent, ignore_errors=True)  # of links, not of what they lead to
+        link.symlink_to(folder.absolute())
+        return link
 
     def save(self) -> None:
         """Writes a checkpoint, unless there is one of this meta-epoch: a complete file is never written over.

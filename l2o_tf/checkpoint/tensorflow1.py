@@ -6,8 +6,10 @@ of them, and the number of steps. Variables are plain arrays: nothing is run. An
 `__` between their parts, is the same thing.
 """
 
+import glob
 import math
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,7 +28,7 @@ def files(path: str | os.PathLike) -> list[Path]:
     path = Path(path)
     if not os.path.isfile(f"{path}.index"):
         return []
-    return [Path(f"{path}.index"), *sorted(path.parent.glob(f"{path.name}.data-*"))]
+    return [Path(f"{path}.index"), *sorted(path.parent.glob(f"{glob.escape(path.name)}.data-*"))]
 
 
 def read(path: str | os.PathLike) -> Weights:
@@ -38,11 +40,14 @@ def read(path: str | os.PathLike) -> Weights:
     import tensorflow as tf  # Only now: nobody else who reads weights needs it.
 
     try:
-        reader = tf.train.load_checkpoint(os.fspath(path))
-        shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-        if sum(dtypes[name].size * math.prod(shape) for name, shape in shapes.items()) > 3 * MOST_BYTES:
-            raise ValueError(f"weights and slots of more than {3 * MOST_BYTES:,} bytes")
-        return {name: np.asarray(reader.get_tensor(name)) for name in shapes}
+        with tempfile.TemporaryDirectory() as folder:  # TensorFlow takes names for patterns: these match nothing else
+            for file in files(path):
+                Path(folder, f"model{file.name.removeprefix(Path(path).name)}").symlink_to(file.absolute())
+            reader = tf.train.load_checkpoint(f"{folder}/model")
+            shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+            if sum(dtypes[name].size * math.prod(shape) for name, shape in shapes.items()) > 3 * MOST_BYTES:
+                raise ValueError(f"weights and slots of more than {3 * MOST_BYTES:,} bytes")
+            return {name: np.asarray(reader.get_tensor(name)) for name in shapes}
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         raise ValueError(
             f"Received checkpoint {path}, which is damaged or incomplete ({reason(error)}). Copy it again."

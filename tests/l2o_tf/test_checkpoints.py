@@ -79,6 +79,22 @@ class TestCheckpoints:
         checkpoints.save()
         assert names(saved) == [f"ckpt-{epoch}.{part}" for epoch in (3, 4) for part in sorted(PARTS)]
 
+    @pytest.mark.parametrize("name", ["[a-z]", "back\\slash", "a*b"])
+    def test_a_folder_whose_name_looks_like_a_pattern(self, tmp_path, name):
+        """It is that folder and no other: neither is it missed, nor does `a*b` delete what is in `axb`."""
+        other = tmp_path / name.replace("*", "x") / "other" if name != "a*b" else tmp_path / "axb"
+        for folder in (other, tmp_path / name):
+            stub = training.Stub()
+            checkpoints = Checkpoints(folder, stub)
+            for epoch in (1, 2) if folder == other else (1, 2, 3):
+                stub.at(epoch)
+                checkpoints.save()
+        assert [name.partition(".")[0] for name in names(other)] == ["ckpt-1", "ckpt-1", "ckpt-2", "ckpt-2"]
+        assert names(tmp_path / name)[0] == "ckpt-2.data-00000-of-00001"
+        stub = training.Stub()
+        Checkpoints(tmp_path / name, stub)
+        np.testing.assert_array_equal(stub.phi, [3, 3, 3])
+
     def test_weights_without_any(self, saved):
         """A folder that was copied without them must not be begun anew and written over."""
         shutil.rmtree(saved / "checkpoints")

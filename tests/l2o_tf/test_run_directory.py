@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import checkpoint
+from l2o_tf import checkpoint, console
 from l2o_tf.records import read_records
 from l2o_tf.reporting import Reporter
 from l2o_tf.run_directory import Checkpoints, export, open_run
@@ -19,10 +19,16 @@ from tests.l2o_tf import training
 DATA = DataInfo("mnist", "train[5000:]", 55_000, "0123456789abcdef")
 
 
+def opened(folder, data=DATA, resume=True, **options):
+    """Opens the folder as a process does, and leaves it again."""
+    with open_run(folder, training.config(**options), data, resume=resume) as found:
+        return found
+
+
 class TestOpenRun:
     @pytest.fixture
     def folder(self, tmp_path):
-        return open_run(tmp_path / "a" / "run", training.config(), DATA, resume=True)
+        return opened(tmp_path / "a" / "run")
 
     def test_a_new_run_says_what_it_is(self, folder):
         stored = json.loads((folder / "config.json").read_text())
@@ -31,38 +37,52 @@ class TestOpenRun:
 
     def test_the_same_run_goes_on(self, folder):
         before = (folder / "config.json").read_bytes()
-        assert open_run(folder, training.config(), DATA, resume=True) == folder
+        assert opened(folder) == folder
         assert (folder / "config.json").read_bytes() == before
 
+    def test_one_process_at_a_time_and_the_lock_comes_first(self, tmp_path):
+        """Of two that begin one new folder at once, the second writes nothing."""
+        folder = console.make_folder(tmp_path / "new")
+        with console.alone_in(folder), pytest.raises(ValueError, match="another process is at work"):
+            opened(folder)
+        assert not list(folder.iterdir())
+
+    @pytest.mark.parametrize("left", ["checkpoints", "weights.npz", "optimizer.json", "records.jsonl"])
+    def test_what_is_left_of_an_unknown_run(self, tmp_path, left):
+        (tmp_path / left).touch()
+        with pytest.raises(ValueError, match=f"holds {left} but no config.json"):
+            opened(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [left]
+
     def test_options_that_change_nothing_done(self, folder):
-        open_run(folder, training.config(num_epochs=1000, data_dir="elsewhere"), DATA, resume=True)
+        opened(folder, num_epochs=1000, data_dir="elsewhere")
 
     @pytest.mark.parametrize("options", [{"seed": 4}, {"learning_rate": 0.1}, {"imitation": True}])
     def test_another_configuration(self, folder, options):
         name, value = next(iter(options.items()))
         with pytest.raises(ValueError, match=f"another configuration .*{name}: .* there, {value!r} now") as caught:
-            open_run(folder, training.config(**options), DATA, resume=True)
+            opened(folder, **options)
         assert "another folder" in str(caught.value)
 
     def test_other_data(self, folder):
         embedded = DATA._replace(name="digits-28x28", fingerprint="f" * 16)
         with pytest.raises(ValueError, match=r"data: mnist/.*0123456789abcdef\) there, digits-28x28/.*ffff\) now"):
-            open_run(folder, training.config(), embedded, resume=True)
+            opened(folder, embedded)
         with pytest.raises(ValueError, match="there, none now"):
-            open_run(folder, training.config(), None, resume=True)
+            opened(folder, None)
 
     def test_options_that_an_older_version_did_not_have(self, folder):
         stored = json.loads((folder / "config.json").read_text())
         del stored["config"]["clip_norm"]
         (folder / "config.json").write_text(json.dumps(stored))
-        open_run(folder, training.config(), DATA, resume=True)
+        opened(folder)
         with pytest.raises(ValueError, match="clip_norm: 0.0 there, 1.0 now"):
-            open_run(folder, training.config(clip_norm=1.0), DATA, resume=True)
+            opened(folder, clip_norm=1.0)
 
     def test_not_to_be_resumed(self, folder, tmp_path):
         with pytest.raises(ValueError, match="--noresume .*holds a run"):
-            open_run(folder, training.config(), DATA, resume=False)
-        open_run(tmp_path / "new", training.config(), DATA, resume=False)
+            opened(folder, resume=False)
+        opened(tmp_path / "new", resume=False)
 
     @pytest.mark.parametrize(
         "text",
@@ -71,13 +91,13 @@ class TestOpenRun:
     def test_damaged(self, folder, text):
         (folder / "config.json").write_bytes(text.encode("latin1"))
         with pytest.raises(ValueError, match=r"config.json, which is damaged or not of a run"):
-            open_run(folder, training.config(), DATA, resume=True)
+            opened(folder)
 
     def test_a_file_is_no_folder(self, tmp_path):
         (tmp_path / "file").write_text("")
         for path in (tmp_path / "file", tmp_path / "file" / "run"):
             with pytest.raises(OSError, match="file"):
-                open_run(path, training.config(), DATA, resume=True)
+                opened(path)
 
 
 def state_of(trainer):

@@ -37,7 +37,12 @@ def assert_weights(weights, variables):
 
 
 def test_checkpoint(tmp_path, variables, capsys):
-    source = save_as_tensorflow_1(tmp_path, variables)
+    """In a folder whose name looks like a pattern, too."""
+    save_as_tensorflow_1(tmp_path, variables)
+    (tmp_path / "[a-z]").mkdir()
+    for path in tmp_path.glob("model.ckpt-0.*"):
+        path.rename(tmp_path / "[a-z]" / path.name.replace("model", "[m]"))
+    source = str(tmp_path / "[a-z]" / "[m].ckpt-0")
     assert_weights(checkpoint.import_original(source), variables)
     assert main(["import", source, "--optimizer=L2O-Scale", f"--output={tmp_path / 'out'}"]) == 0
     assert "31 variables of L2O-Scale" in capsys.readouterr().out
