@@ -126,7 +126,8 @@ def stop_signals() -> Iterator[list[int]]:
         received.append(number)
         signal.signal(number, signal.SIG_DFL)
         # Not `print`, whose buffer may be in use at this moment.
-        os.write(2, b"\nFinishing this meta-epoch, then saving. Once more to stop at once.\n")
+        with contextlib.suppress(OSError):
+            os.write(2, b"\nFinishing this meta-epoch, then saving. Once more to stop at once.\n")
 
     before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -3,6 +3,7 @@
 import argparse
 
 from l2o_tf import console
+from problems import outlet
 
 
 def main() -> None:
@@ -16,4 +17,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    outlet.install()
     main()

@@ -18,6 +18,7 @@ from l2o_tf.checkpoint import CARD, write_atomically
 from l2o_tf.config import resolve
 from l2o_tf.results import read_file
 from l2o_tf.trained import PRETRAINED, load, pretrained_names
+from problems import outlet
 
 RESULTS = "results.json"
 DRIFT = "drift.json"
@@ -322,4 +323,5 @@ def main(given: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    outlet.install()
     main()

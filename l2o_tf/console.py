@@ -16,7 +16,6 @@ import logging as python_logging
 import os
 import re
 import shutil
-import signal
 import sys
 import textwrap
 import traceback
@@ -27,7 +26,7 @@ from types import MappingProxyType
 from absl import app, flags, logging
 
 from l2o_tf import xla_cache
-from problems import quiet
+from problems import outlet, quiet
 
 _WHERE = (
     "Graph execution error",
@@ -52,6 +51,7 @@ def run(
         action: takes the flags, returns the exit code. A `ValueError` or `OSError` counts as the user's error.
         headings: flag -> the heading that `--help` shows before it.
     """
+    outlet.install()
     define_flags(flags.FLAGS)
     app.run(
         lambda rest: guarded(lambda: without_cache_if_it_fails(lambda: action(flags.FLAGS)), rest),
@@ -74,7 +74,6 @@ def parse(
         The program's name, and what is no flag.
     """
     if {"-h", "-help", "--h", "--help"} & set(argv[1:]):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` is no error
         print(f"{(sys.modules[module].__doc__ or '').strip()}\n")
         print(options(values.get_flags_for_module(sys.argv[0] if module == "__main__" else module), headings))
         sys.exit(0)

@@ -11,6 +11,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from problems.outlet import Outlet
+
 BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
@@ -43,7 +45,7 @@ class Progress:
     ) -> None:
         self._total, self._unit, self._description = total, unit, description
         self._every, self._clock = every, clock
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = Outlet(sys.stderr if stream is None else stream, OSError)  # to show nothing is no reason to stop
         self._start = self._printed = (clock(), initial)
         self._latest = (initial, "")
         self._bar = None

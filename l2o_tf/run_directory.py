@@ -145,7 +145,7 @@ class Checkpoints:
         self._saved = trainer.standing.epoch if self._manager.checkpoints else None
 
     def _linked(self, folder: Path) -> Path:
-        """A name of the folder that TensorFlow, which looks for files by pattern, takes for that folder and no other."""
+        """A name by which TensorFlow, which looks for files by pattern, finds this folder and no other."""
         folder.mkdir(parents=True, exist_ok=True)
         link = Path(tempfile.mkdtemp(prefix="l2o_tf-"), folder.name)
         weakref.finalize(self, shutil.rmtree, link.parent, ignore_errors=True)  # of links, not of what they lead to

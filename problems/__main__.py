@@ -9,7 +9,7 @@ import math
 import sys
 from pathlib import Path
 
-from problems import quiet
+from problems import outlet, quiet
 
 _OF_THE_PLOT = {"num_steps": 200, "learning_rate": 0.01, "seed": 0, "output": None}
 
@@ -69,4 +69,5 @@ def main(values: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    outlet.install()
     sys.exit(main(arguments()))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -173,6 +174,17 @@ def test_progress_without_a_terminal_prints_a_line_now_and_then():
         "meta-training: meta-epoch 41/100 (41%), loss 0.4, 0:00:31 elapsed, at most 0:00:59 left",
         "meta-training: meta-epoch 50/100 (50%), loss 0.3, 0:00:50 elapsed, at most 0:01:46 left",
     ]
+
+
+def test_progress_that_nobody_can_see_stops_nothing():
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as stream:
+        progress = Progress(2, every=0.0, stream=stream)
+        for done in (1, 2):
+            progress.update(done)
+            progress.write("a new stage")
+        progress.close()
 
 
 class Terminal(io.StringIO):
