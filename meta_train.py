@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Iterator
 
-from absl import flags
+from absl import flags, logging
 
 from l2o_tf import config as configuration
 from l2o_tf import console, xla_cache
@@ -74,6 +74,12 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
     trainer = MetaTrainer(config, optimizees, make_student(config))
     with open_run(output_dir, config, data, resume=resume) as folder:
         checkpoints = Checkpoints(folder, trainer)
+        if not trainer.finished and trainer.has_ended_once:
+            logging.warning(
+                "This run has ended once, after %d meta-epochs, with a validation in the middle of a period. It goes on "
+                "from there, and ends elsewhere than one with --num_epochs=%d from the start.",
+                *(trainer.standing.epoch, config.num_epochs),
+            )
         with stop_signals() as received, Reporter(folder, trainer, data) as reporter:
 
             def save():
@@ -107,8 +113,8 @@ def _outcome(trainer) -> str:
     if trainer.standing.stopped:
         return trainer.standing.stopped
     if not has_result(state):
-        how = "No validation had a finite cost" if trainer.finished else "Stopped before a validation had a finite cost"
-        return f"{how}: the weights are those it began with."
+        seen = "No validation had a finite cost" if trainer.standing.history else "Stopped before the first validation"
+        return f"{seen}: the weights are those it began with."
     if not trainer.finished:
         return "Stopped."
     if trainer.config.initial_weights and not state.improved and not state.stage:

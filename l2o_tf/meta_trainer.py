@@ -126,6 +126,13 @@ class MetaTrainer:
         return bool(self.standing.stopped) or self.standing.epoch >= self.config.num_epochs
 
     @property
+    def has_ended_once(self) -> bool:
+        """Whether the last validation was that of an end in the middle of a period, which a longer run does not have."""
+        standing = self.standing
+        validated = bool(standing.history) and standing.history[-1]["epoch"] == standing.epoch
+        return validated and standing.epoch % self.config.evaluation_period > 0
+
+    @property
     def horizon(self) -> int:
         """Steps per run in the present stage."""
         return self.curriculum.num_steps_train[self.standing.curriculum.stage]
@@ -212,13 +219,15 @@ class MetaTrainer:
         standing.epoch += 1
         standing.inner_steps += report.num_steps
         standing.imitations += lesson.startswith("imitation/")
-        if not report.diverged:
+        lost = not all(np.isfinite(variable.numpy()).all() for variable in self._variables)
+        if not report.diverged and not lost:
             standing.skips_in_a_row = 0
             return []
         standing.skips += 1
         standing.skips_in_a_row += 1
-        messages = [f"meta-epoch {standing.epoch - 1} ({lesson}) diverged in window {report.num_windows}; skipped"]
-        if standing.skips_in_a_row >= self.config.max_skips:
+        what = "left weights that are not finite" if lost else f"diverged in window {report.num_windows}; skipped"
+        messages = [f"meta-epoch {standing.epoch - 1} ({lesson}) {what}"]
+        if lost or standing.skips_in_a_row >= self.config.max_skips:
             self._restore_best(clear_slots=True)
             messages.append(
                 f"{standing.skips_in_a_row} diverged in a row; back to the last good weights, slots cleared"

@@ -30,6 +30,7 @@ from l2o_tf.config import FIELDS, Config
 from l2o_tf.meta_trainer import MetaTrainer
 from l2o_tf.reading import read_json
 from l2o_tf.records import RECORDS
+from l2o_tf.techniques.curriculum import has_result
 from problems.base import DataInfo
 from problems.from_file import digests
 
@@ -39,7 +40,8 @@ PATTERNS = frozenset("*?[]\\")
 """Characters that have a meaning in patterns of file names."""
 
 IRRELEVANT = ("data_dir", "num_epochs")
-"""Options that may differ between the sessions of a run: they change nothing that was already done."""
+"""Options that may differ between the sessions of a run: they change nothing that was already done, but for the
+validation that an end in the middle of a period has."""
 
 
 @contextlib.contextmanager
@@ -184,7 +186,10 @@ def _recover_index(folder: Path) -> None:
 
 
 def export(folder: Path, trainer: MetaTrainer, data: DataInfo | None) -> None:
-    """Writes the best weights so far, and the card that says what they are."""
+    """Writes the best weights so far, and the card that says what they are.
+
+    Before a validation has had a finite cost they are the random ones that the run began with: `"untrained"`.
+    """
     standing = trainer.standing
     card: dict[str, Any] = {
         "optimizer": trainer.student.kind,
@@ -195,6 +200,7 @@ def export(folder: Path, trainer: MetaTrainer, data: DataInfo | None) -> None:
         "inner_steps": standing.inner_steps,
         "diverged_meta_epochs": standing.skips,
         "stopped": standing.stopped,
+        "untrained": not trainer.config.initial_weights and not has_result(standing.curriculum),
         "wall_seconds": round(standing.wall_seconds, 1),
         "validation": standing.history,
         "provenance": checkpoint.provenance(),

@@ -15,7 +15,7 @@ class Standing:
         epoch: meta-epochs done.
         inner_steps: optimizee steps done in training.
         imitations: imitation meta-epochs done (decides whose turn it is in `teacher_choice="cycle"`).
-        skips, skips_in_a_row: diverged meta-epochs.
+        skips, skips_in_a_row: diverged meta-epochs, those included after which the weights were not finite.
         curriculum: state of the curriculum; its first stage serves runs without a curriculum.
         history: one dict per validation.
         stopped: why meta-training ended before its last meta-epoch, or "".

@@ -16,8 +16,10 @@ def test_how_it_ended():
         return meta_train._outcome(SimpleNamespace(standing=state, finished=finished, config=config))
 
     begun, validated = curriculum.with_baseline(0), curriculum.initial_state()._replace(best=1.0)
-    assert "No validation had a finite cost: the weights are those it began with" in outcome()
-    assert "Stopped before a validation" in outcome(finished=False)
+    infinite = [{"cost": float("inf")}]
+    assert "No validation had a finite cost: the weights are those it began with" in outcome(history=infinite)
+    assert "No validation had a finite cost" in outcome(finished=False, history=infinite)
+    assert "Stopped before the first validation: the weights" in outcome(finished=False)
     assert outcome(finished=False, curriculum=validated) == "Stopped."
     assert outcome(curriculum=validated._replace(improved=True)) == "All meta-epochs are done."
     assert "No validation beat" in outcome(initial_weights="L2O-DM", curriculum=begun._replace(best=1.0))

@@ -61,6 +61,7 @@ class TestMetaEpochs:
             while not trained.finished:
                 trained.advance()
         assert [entry["epoch"] for entry in trained.standing.history] == [2, 3]
+        assert trained.has_ended_once and not training.trainer(num_epochs=3).has_ended_once
         training.assert_same(trained.best_weights(), training.weights(trained))
 
     def test_it_learns(self):

@@ -148,3 +148,26 @@ class TestDivergence:
         assert trained.standing.skips == sum(outcomes)
         assert 3 < sum(outcomes) < 17
         assert all(np.isfinite(value).all() for value in before.values())
+
+    def test_weights_that_are_not_finite_are_neither_kept_nor_gone_on_with(self):
+        """Though every loss is finite, as where a problem forgives them."""
+        trained = training.trainer(num_epochs=4)
+        with training.eagerly():
+            trained.advance()
+            trained.advance()
+            best = trained.best_weights()
+            run = trained._meta_epochs[0]["train"]
+
+            def overshoot(*arguments):
+                report = run(*arguments)
+                trained._variables[0].assign(np.full(trained._variables[0].shape, np.inf))
+                return report
+
+            trained._meta_epochs[0]["train"] = overshoot
+            training.scripted(trained, [0.0])
+            events = [trained.advance() for _ in range(2)]
+        assert not any(event.report.diverged for event in events) and trained.standing.skips == 2
+        assert events[0].messages[0] == "meta-epoch 2 (train) left weights that are not finite"
+        assert "back to the last good weights" in events[0].messages[1]
+        training.assert_same(training.weights(trained), best)
+        training.assert_same(trained.best_weights(), best)

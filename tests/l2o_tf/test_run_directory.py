@@ -185,10 +185,15 @@ class TestOutput:
         assert (card["meta_epochs"], card["inner_steps"]) == (len(events), standing.inner_steps)
         assert card["diverged_meta_epochs"] == sum(event.report.diverged for event in events)
         assert len(card["validation"]) == sum(len(event.validations) for event in events)
-        assert card["wall_seconds"] > 0
+        assert card["wall_seconds"] > 0 and not card["untrained"]
         assert {"commit", "versions", "date"} <= card["provenance"].keys()
         for value, best in zip(weights.values(), states[-1][1][1], strict=True):
             np.testing.assert_array_equal(value, best)
+
+    def test_weights_that_no_validation_has_seen(self, tmp_path, uninterrupted):
+        trainer = training.trainer(training.sometimes_nan(0.35), **uninterrupted[0])
+        export(tmp_path, trainer, DATA)
+        assert checkpoint.load_weights(tmp_path)[0]["untrained"]
 
     def test_records(self, uninterrupted):
         """One line per meta-epoch, with its lesson's loss; the validations and what happened beside."""
