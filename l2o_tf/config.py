@@ -174,6 +174,10 @@ class Config:
         ratios = [float(ratio) for ratio in self.imitation_ratios.split(",")]
         return ratios[min(stage, len(ratios) - 1)]
 
+    def chosen(self) -> dict[str, Any]:
+        """The options whose values are not the defaults, which are the paper's."""
+        return {name: value for name, value in self.to_dict().items() if value != FIELDS[name].default}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return dataclasses.asdict(self)

@@ -2,7 +2,7 @@
 
 The training loop knows one object, `Recorder`, and says each thing once. What can be compared later (every scalar,
 every event) goes to `records.jsonl`, which needs no library to read; what is looked at goes to TensorBoard's event
-files in the same folder (`tensorboard --logdir OUTPUT_DIR`).
+files in the same folder (`tensorboard --logdir=FOLDER`, or a folder of such folders: a run is called by its folder).
 
 **After a kill.** A killed run has recorded meta-epochs that its last checkpoint does not know; they will be run again.
 `resume_from_step` names the first of them: its records and all later ones are dropped from `records.jsonl`, TensorBoard
@@ -10,27 +10,33 @@ is told to forget them, and a last line that the kill cut in half goes too. The 
 that of an uninterrupted one, wall times aside (`without_wall_times`).
 """
 
-import contextlib
 import io
 import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import numpy as np
-import tensorflow as tf
+from absl import logging
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.image.metadata import create_summary_metadata as image_metadata
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.util.tensor_util import make_tensor_proto
 
+from l2o_tf.event_file import EventFile
 from l2o_tf.progress import Progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RECORDS = "records.jsonl"
-EVENTS = "tensorboard"
 WALL_TIME = "wall_time"
 SPEED = "speed/"
 """Prefix of the scalars that depend on the machine and the hour."""
@@ -42,11 +48,12 @@ class Recorder:
     """Everything a run writes down while it goes on. Use it as a context manager, or call `close`.
 
     Args:
-        output_dir: folder of the run; made if missing. `records.jsonl` and the folder `tensorboard` go into it.
+        output_dir: folder of the run; made if missing. `records.jsonl` and TensorBoard's files go into it.
         progress_total: number of meta-epochs of the whole run, at most.
         resume_from_step: first meta-epoch that this process runs, 0 for a new run. Records of this meta-epoch and later
             ones are dropped; for a new run that is all of them.
         description: what stands before the progress bar.
+        describe: name -> what TensorBoard says of it, in Markdown. Default: nothing.
         stream: where progress and events are shown; None takes stderr.
 
     Raises:
@@ -61,49 +68,61 @@ class Recorder:
         progress_total: int,
         resume_from_step: int = 0,
         description: str = "meta-training",
+        describe: Callable[[str], str] = lambda name: "",
         stream: TextIO | None = None,
     ) -> None:
-        folder = Path(output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        drop_records(folder / RECORDS, resume_from_step)
-        with _os_errors():
-            self._events = _event_writer(folder / EVENTS, resume_from_step)
-        self._path = folder / RECORDS
+        self._folder = Path(output_dir)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._path = self._folder / RECORDS
+        lost = drop_records(self._path, resume_from_step)
+        if lost:
+            logging.warning("%s lacks %d of %d meta-epochs; the run goes on.", self._path, lost, resume_from_step)
+        self._events = EventFile(self._folder, resume_from_step)
+        self._describe = describe
         self._progress = Progress(
             progress_total, initial=resume_from_step, description=description, unit="meta-epoch", stream=stream
         )
 
-    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
+    def options(self, values: Mapping[str, bool | int | float | str]) -> None:
+        """Says by which options this run differs from others (TensorBoard only, under HPARAMS)."""
+        run = "/".join(self._folder.absolute().parts[-2:])  # runs of one name in two folders are two
+        self._events.add(0, hparams.hparams_pb(values, trial_id=run))
+
+    def scalars(self, step: int, values: Mapping[str, Any], charts: Mapping[str, str] = MappingProxyType({})) -> None:
         """Records numbers: one JSON line, and one point per TensorBoard chart.
 
         Args:
             step: meta-epoch.
             values: name -> int, float or scalar array. Non-finite numbers become null in JSON.
+            charts: name -> the chart's name, where it is another.
         """
         values = {name: _plain(name, value) for name, value in values.items()}
         self._write_line(step, values)
-        with _os_errors(), self._events.as_default(step=step):
-            for name, value in values.items():
-                tf.summary.scalar(name, value)
+        self._events.add(
+            step,
+            *(scalar_pb(charts.get(name, name), value, self._describe(name)) for name, value in values.items()),
+        )
+        self._events.flush()
 
     def histograms(self, step: int, values: Mapping[str, Any]) -> None:
         """Records distributions (TensorBoard only); entries that are not finite are left out."""
-        with _os_errors(), self._events.as_default(step=step):
-            for name, value in values.items():
-                array = np.asarray(value)
-                tf.summary.histogram(name, array[np.isfinite(array)])
+        for name, value in values.items():
+            array = np.asarray(value)
+            self._events.add(step, histogram_pb(name, array[np.isfinite(array)], description=self._describe(name)))
 
     def text(self, name: str, markdown: str, step: int = 0) -> None:
         """Records a text in Markdown (TensorBoard only), e.g. `text("configuration", markdown_table(config))`."""
-        with _os_errors(), self._events.as_default(step=step):
-            tf.summary.text(name, markdown)
+        self._events.add(step, text_pb(name, markdown, self._describe(name)))
 
     def figure(self, step: int, name: str, figure: "Figure") -> None:
         """Records a matplotlib figure as an image (TensorBoard only)."""
         png = io.BytesIO()
         figure.savefig(png, format="png")
-        with _os_errors(), self._events.as_default(step=step):
-            tf.summary.image(name, tf.io.decode_png(png.getvalue(), channels=3)[tf.newaxis])
+        width, height = (str(pixels).encode() for pixels in figure.canvas.get_width_height())
+        image = make_tensor_proto(np.array([width, height, png.getvalue()], object))
+        summary, metadata = Summary(), image_metadata(None, self._describe(name))
+        summary.value.add(tag=name, metadata=metadata, tensor=image)
+        self._events.add(step, summary)
 
     def event(self, step: int, message: str) -> None:
         """Says that something happened: a new stage, a rollback. Shown, and recorded in both files."""
@@ -139,14 +158,12 @@ class Recorder:
 
     def flush(self) -> None:
         """Hands everything to the operating system; call it before a checkpoint is written."""
-        with _os_errors():
-            self._events.flush()
+        self._events.flush()
 
     def close(self) -> None:
         """Flushes and closes; safe to call twice."""
         self._progress.close()
-        with _os_errors():
-            self._events.close()
+        self._events.close()
 
     def __enter__(self) -> Self:
         return self
@@ -173,16 +190,21 @@ def read_records(path: str | os.PathLike) -> list[Record]:
     return [record for _, record in _parse(Path(path))]
 
 
-def drop_records(path: Path, first: int) -> None:
+def drop_records(path: Path, first: int) -> int:
     """Drops the records of meta-epoch `first` and later, and a half last line. Atomic; a missing file becomes empty.
+
+    Returns:
+        How many of the meta-epochs before `first` have no record, as in a file that was shortened.
 
     Raises:
         ValueError: if `first` is positive and a line other than the last is no record.
     """
-    kept = [line for line, record in _parse(path) if record["meta_epoch"] < first] if first and path.exists() else []
+    parsed = _parse(path) if first and path.exists() else []
+    kept = [(line, record) for line, record in parsed if record["meta_epoch"] < first]
     part = path.with_name(f".{path.name}.part")
-    part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    part.write_text("".join(line + "\n" for line, _ in kept), encoding="utf-8")
     os.replace(part, path)
+    return first - len({record["meta_epoch"] for _, record in kept if "event" not in record})
 
 
 def without_wall_times(records: Sequence[Mapping[str, Any]]) -> list[Record]:
@@ -231,35 +253,3 @@ def _plain(name: str, value: Any) -> int | float:
 
 def _finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@contextlib.contextmanager
-def _os_errors() -> Iterator[None]:
-    """TensorFlow's own errors of a full or read-only disk as what they are."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        raise OSError(f"TensorBoard's event file cannot be written: {' '.join(error.message.split())}") from error
-
-
-def _event_writer(folder: Path, resume_from_step: int) -> tf.summary.SummaryWriter:
-    """A writer of event files; what earlier ones hold from `resume_from_step` on is declared void.
-
-    TensorBoard's data server drops what lies beyond a step that comes again, its plain loader only at the second
-    and later *session starts* of a run. `tf.summary` cannot write those, but an event file is nothing but a file of
-    serialised `Event`s. Files are read in the order of their names, so a restart is named after the newest file, and
-    waits until the clock shows another second than that file's name.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    newest = max(folder.glob("*tfevents*"), default=None)
-    name = f"{newest.name}.resumed" if newest else "events.out.tfevents.0000000000.start"
-    while newest and f".tfevents.{int(time.time())}." in newest.name:
-        time.sleep(0.01)
-    start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
-    with tf.io.TFRecordWriter(str(folder / name)) as file:
-        for event in (
-            tf.compat.v1.Event(wall_time=time.time(), file_version="brain.Event:2"),
-            tf.compat.v1.Event(wall_time=time.time(), step=resume_from_step, session_log=start),
-        ):
-            file.write(event.SerializeToString())
-    return tf.summary.create_file_writer(str(folder), flush_millis=10_000)

@@ -1,6 +1,7 @@
 """What a person sees of a meta-training: trainer events -> records, TensorBoard, progress bar, pictures."""
 
 import math
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -10,14 +11,18 @@ import numpy as np
 
 from l2o_tf import plots
 from l2o_tf.meta_trainer import Event, MetaTrainer, Validation
-from l2o_tf.records import Recorder, markdown_table
+from l2o_tf.plots.training import LOSSES
+from l2o_tf.records import RECORDS, Recorder, markdown_table, read_records
 from problems.base import DataInfo
+
+PICTURE = "training.png"
 
 
 class Reporter:
     """Writes down the events of a trainer, in a thread of its own while the next meta-epoch runs; a context manager.
 
-    What cannot be written is an error of the next `report` or `flush`.
+    What cannot be written is an error of the next `report` or `flush`. After a validation, and in the end, the whole
+    run is drawn in `training.png`.
 
     Args:
         folder: folder of the run.
@@ -33,8 +38,14 @@ class Reporter:
             progress_total=trainer.config.num_epochs,
             resume_from_step=trainer.standing.epoch,
             description="+".join(trainer.config.kinds),
+            describe=describe,
         )
-        self._recorder.text("configuration", markdown_table({**trainer.config.to_dict(), "data": self._data}))
+        chosen = trainer.config.chosen()
+        told = {name: getattr(trainer.config, name) for name in ("problem", "optimizer", "seed")}
+        self._recorder.options(told | chosen)
+        rest = f"\n\nAll other options have their defaults. Data: {self._data or 'none'}."
+        self._recorder.text("configuration", markdown_table(chosen, ("option", "value")) + rest)
+        self._folder, self._next_picture = folder, 0.0
         self._thread = ThreadPoolExecutor(1, "reporter")
         self._last: Future = self._thread.submit(lambda: None)
 
@@ -42,14 +53,21 @@ class Reporter:
         """Has one meta-epoch recorded, its validations and its messages."""
         histograms = self._trainer.histograms() if event.validations else {}
         self._last.result()
-        self._last = self._thread.submit(self._record, event, self._trainer.standing.skips, histograms)
+        standing = self._trainer.standing
+        counted: dict[str, float] = {"meta_gradient/skipped": standing.skips}
+        if event.validations:
+            counted["validation/best"] = standing.curriculum.best
+        self._last = self._thread.submit(self._record, event, counted, histograms)
 
-    def _record(self, event: Event, skips: int, histograms: dict[str, np.ndarray]) -> None:
-        self._recorder.scalars(event.epoch, _scalars(event) | {"meta_gradient/skipped": skips})
+    def _record(self, event: Event, counted: dict[str, float], histograms: dict[str, np.ndarray]) -> None:
+        values, charts = _scalars(event)
+        self._recorder.scalars(event.epoch, values | counted, charts)
         for validation in event.validations:
             self._draw(event.epoch, validation)
         if histograms:
             self._recorder.histograms(event.epoch, histograms)
+        if event.validations and time.monotonic() > self._next_picture:
+            self._draw_run()
         for message in event.messages:
             self._recorder.event(event.epoch, message)
         self._recorder.progress(
@@ -70,6 +88,19 @@ class Reporter:
         )
         self._recorder.figure(epoch, f"validation/stage_{validation.stage}", figure)
 
+    def _draw_run(self) -> None:
+        """Draws `training.png` of the losses so far, and not again before twenty times as long as that took has passed.
+
+        The last time is at the end, however soon.
+        """
+        began = time.monotonic()
+        records = read_records(self._folder / RECORDS)
+        if not any(name in record for record in records for name in LOSSES):
+            return
+        title = f"{self._folder.absolute().name}: meta-training"
+        plots.save(plots.training_figure(records, title=title, data=self._data), self._folder / PICTURE)
+        self._next_picture = 21 * time.monotonic() - 20 * began
+
     def flush(self) -> None:
         """Waits for what is not written yet, and hands it to the operating system; call it before a checkpoint."""
         self._last.result()
@@ -83,26 +114,69 @@ class Reporter:
     ) -> None:
         self._thread.shutdown()
         self._recorder.close()
+        if not error:
+            self._draw_run()
 
 
-def _scalars(event: Event) -> dict[str, float]:
-    """The numbers of one meta-epoch under their names in TensorBoard."""
-    values = {
+def _scalars(event: Event) -> tuple[dict[str, float], dict[str, str]]:
+    """The numbers of one meta-epoch by name; name -> TensorBoard's chart, where that is another.
+
+    Costs over different horizons do not compare, so each horizon has a chart. Its line begins with the baseline, which
+    is the cost of the same weights' first steps on that horizon.
+    """
+    values: dict[str, float] = {
         "curriculum/stage": event.stage,
         "curriculum/horizon": event.horizon,
         "meta_gradient/norm": event.report.gradient_norm,
         "speed/steps_per_second": event.steps_per_second,
     }
+    charts = {"validation/best": "best validation"}  # the first of the names, since HPARAMS shows few
     if event.lesson == "train":
         values |= {"train/meta_loss": event.report.meta_loss, "train/final_loss": event.report.final_loss}
     else:
         values |= {event.lesson: event.report.meta_loss}
     for validation in event.validations:
+        (runs, horizon), trained = validation.losses.shape, validation.horizon_train
         name = "validation/baseline" if validation.is_baseline else "validation/loss"
-        at_training_horizon = float(validation.losses[:, validation.horizon_train - 1].mean())
         values |= {
             name: validation.cost,
-            f"{name}_at_training_horizon": at_training_horizon,
-            f"{name}_spread": float(validation.losses[:, -1].std() / math.sqrt(len(validation.losses))),
+            f"{name}_at_training_horizon": float(validation.losses[:, trained - 1].mean()),
+            f"{name}_spread": float(validation.losses[:, -1].std() / math.sqrt(runs)),
         }
-    return values
+        charts |= {
+            name: f"validation/after {horizon} steps",
+            f"{name}_at_training_horizon": f"validation at training horizon/after {trained} of {horizon} steps",
+            f"{name}_spread": f"validation standard error/after {horizon} steps",
+        }
+    return values, charts
+
+
+_LOSS = "Mean loss of the optimizee at the end of the validation runs, of a set of problems ln of the progress"
+DESCRIPTIONS = {
+    "curriculum/stage": "Stage of the curriculum, from 0.",
+    "curriculum/horizon": "Steps of the training run.",
+    "meta_gradient/norm": "Largest global norm of the meta-gradient in the meta-epoch, before any clipping.",
+    "meta_gradient/skipped": "Meta-epochs so far that diverged.",
+    "speed/steps_per_second": "Optimizee steps per second of training, validations aside.",
+    "train/meta_loss": "Meta-loss, whose gradient is taken; mean over the windows of the run.",
+    "train/final_loss": "Loss of the optimizee at the end of the training run.",
+    "imitation/": "Distance of the student's updates from this teacher's; mean over the windows of the run.",
+    "validation/best": f"{_LOSS}: the lowest of the present stage of the curriculum.",
+    "validation/loss": f"{_LOSS}. A stage's first point is its baseline, which the stage has to beat.",
+    "validation/loss_at_training_horizon": "Mean loss of the validation runs after the steps that were trained on.",
+    "validation/loss_spread": "Standard error of the mean loss at the end of the validation runs.",
+    "validation/stage_": "ln loss of the validation runs, on the horizon that was trained on and beyond.",
+    "weights/": "Meta-parameters.",
+    "updates/": "log10 of the size of the updates in the first window of a run.",
+    "gates/": "Activations of the gates at the end of that window.",
+    "configuration": "The options that differ from the defaults.",
+    "events": "New stages, diverged meta-epochs, and how it ended.",
+}
+"""Name, or how names begin -> what TensorBoard says of it."""
+
+
+def describe(name: str) -> str:
+    """What a name that is recorded means; empty if that is not known."""
+    name = name.replace("validation/baseline", "validation/loss")
+    groups = (text for start, text in DESCRIPTIONS.items() if start.endswith(("/", "_")) and name.startswith(start))
+    return DESCRIPTIONS.get(name) or next(groups, "")

@@ -3,7 +3,8 @@
 - `config.json`: the resolved configuration, the data and the problem's file that it was started with;
 - `checkpoints/`: everything that a resumed run needs; `tf.train.CheckpointManager`, the last two;
 - `records.jsonl`: one line per meta-epoch and event;
-- `tensorboard/`: the same to look at;
+- `events.out.tfevents.*`: the same to look at, with TensorBoard;
+- `training.png`: all of it in one picture;
 - `weights.npz`: the best weights so far;
 - `optimizer.json`: what they are: architecture, provenance, validation history.
 

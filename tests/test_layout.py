@@ -37,7 +37,7 @@ RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (8, ("l2o_tf.plots", "l2o_tf.plots.*")),
     (7, ("l2o_tf.results",)),
     (8, ("l2o_tf.comparison", "l2o_tf.console", "l2o_tf.keras_optimizer", "l2o_tf.cards", "l2o_tf.__main__")),
-    (8, ("l2o_tf.xla_cache",)),
+    (8, ("l2o_tf.event_file", "l2o_tf.xla_cache")),
     (8, ("l2o_tf.progress", "l2o_tf.records", "l2o_tf.reporting", "l2o_tf.run_directory")),
     (9, ("meta_train", "evaluate", "reproduce", "benchmarks", "benchmarks.*", "examples.*", "docs.api.*")),
 )

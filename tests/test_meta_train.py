@@ -70,7 +70,8 @@ class TestRun:
             f"All meta-epochs are done. 2 meta-epochs, 0 of them diverged.\nWeights: {folder / 'weights.npz'}\n"
         )
         assert {path.name for path in folder.iterdir()} == {
-            *("checkpoints", "config.json", "optimizer.json", "records.jsonl", "tensorboard", "weights.npz")
+            *("checkpoints", "config.json", "optimizer.json", "records.jsonl", "training.png", "weights.npz"),
+            next(folder.glob("events.out.tfevents.*")).name,
         }
 
     def test_once_more_changes_nothing(self, copy):

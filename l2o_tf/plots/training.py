@@ -22,9 +22,9 @@ def training_figure(
 
     Args:
         records: as `l2o_tf.records.read_records` returns them: dicts with `meta_epoch` and any of `train/final_loss`,
-            `validation/loss`, `imitation/<teacher>`, `meta_gradient/norm`, `meta_gradient/skipped` (counted so far),
-            `curriculum/stage`, `curriculum/horizon`. Panels without records are left out; None stands for a value that
-            was not finite.
+            `validation/loss`, `validation/baseline`, `imitation/<teacher>`, `meta_gradient/norm`,
+            `meta_gradient/skipped` (counted so far), `curriculum/stage`, `curriculum/horizon`. Panels without records
+            are left out; None stands for a value that was not finite.
         title: headline.
         data: which data was used (`str(DataInfo)`), or None.
 
@@ -78,7 +78,10 @@ def _draw_losses(ax: Axes, records: Sequence[Mapping[str, Any]]) -> None:
         values = _log(values)
         for part in _split_by_stage(epochs, records):
             _draw_validation(ax, epochs[part], values[part], orange)
-        labels.append(style.Label(0.0, _level(values[-1:]), "validation,\n\N{WHITE CIRCLE} best of stage", orange))
+        _draw_baselines(ax, records, orange)
+        words = "validation,\n\N{WHITE CIRCLE} best" + (" of stage" if len(_stage_starts(records)[0]) > 1 else "")
+        words += "\n\u2508 to beat" if len(series(records, "validation/baseline")[0]) else ""
+        labels.append(style.Label(0.0, _level(values[-1:]), words, orange))
     ax.set_ylabel("ln loss")
     style.label_ends(ax, labels)
 
@@ -88,6 +91,16 @@ def _draw_validation(ax: Axes, epochs: np.ndarray, values: np.ndarray, colour: s
     if np.isfinite(values).any():
         best = np.nanargmin(values)
         ax.plot(epochs[best], values[best], "o", color=colour, markersize=10, fillstyle="none", zorder=5)
+
+
+def _draw_baselines(ax: Axes, records: Sequence[Mapping[str, Any]], colour: str) -> None:
+    """A dotted line where a stage has its baseline, as long as the stage: what its validations have to beat."""
+    starts, _ = _stage_starts(records)
+    for epoch, value in zip(*series(records, "validation/baseline"), strict=True):
+        start = epoch + (epoch + 1 in starts)  # it is recorded with the meta-epoch before its stage, or the very first
+        end = min(starts[starts > start], default=ax.get_xlim()[1])
+        level = float(_log(np.array(value)))
+        ax.plot([start, end], [level, level], linestyle=style.DOTTED, color=colour, linewidth=1.6, zorder=3)
 
 
 def _split_by_stage(epochs: np.ndarray, records: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
@@ -144,6 +157,7 @@ def _mark_stages(ax: Axes, records: Sequence[Mapping[str, Any]], *, named: bool)
         if named:
             horizon = f"\n{int(horizons[start]):,} steps" if start in horizons else ""
             text = f"stage {int(stage)}{horizon}" if end - start > 0.1 * last else f"{int(stage)}\n"
+            text = horizon if len(starts) == 1 else text
             where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "bottom"}
             ax.annotate(text, (start, 1), (2, 3), color=style.MUTED, fontsize=9, linespacing=1.1, **where)
 
@@ -166,4 +180,4 @@ def _log(values: np.ndarray) -> np.ndarray:
 def _level(values: np.ndarray) -> float:
     """Where a line ends, the noise of its last values aside."""
     finite = values[np.isfinite(values)]
-    return float(np.median(finite[-20:])) if finite.size else np.nan
+    return float(np.median(finite[-min(20, -(-finite.size // 5)) :])) if finite.size else np.nan

@@ -3,14 +3,18 @@
 import io
 import json
 import os
+from functools import partial
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from l2o_tf import records
+from l2o_tf.event_file import EventFile
 from l2o_tf.progress import Progress
 
 
@@ -26,7 +30,7 @@ def run(folder, first, last):
 
 
 def steps_in_tensorboard(folder, tag):
-    events = EventAccumulator(str(folder / records.EVENTS), tensor_size_guidance={"scalars": 0})
+    events = EventAccumulator(str(folder), tensor_size_guidance={"scalars": 0})
     events.Reload()
     return [event.step for event in events.Tensors(tag)]
 
@@ -49,6 +53,51 @@ def test_a_new_run_in_an_old_folder_starts_from_nothing(tmp_path):
     run(tmp_path, 0, 3)
     assert {r["meta_epoch"] for r in records.read_records(tmp_path / records.RECORDS)} == {0, 1, 2}
     assert steps_in_tensorboard(tmp_path, "train/meta_loss") == [0, 1, 2]
+
+
+def test_a_clock_that_goes_back_loses_nothing(tmp_path):
+    """Neither points nor their order: TensorBoard reads files by name, and draws lines by time, too."""
+    for first, clock in ((0, 9e8), (3, 8e8), (6, 7e8)):
+        events = EventFile(tmp_path, first, clock=partial(float, clock))
+        for step in range(first, first + 3):
+            events.add(step, scalar_pb("a", 1.0))
+        events.close()
+    found = EventAccumulator(str(tmp_path), tensor_size_guidance={"scalars": 0})
+    found.Reload()
+    points = found.Tensors("a")
+    assert [point.step for point in points] == list(range(9))
+    assert [point.wall_time for point in points] == sorted(point.wall_time for point in points)
+
+
+@pytest.mark.parametrize("left", [0, 3, 7])
+def test_records_that_are_gone_are_missed(tmp_path, left, caplog):
+    run(tmp_path, 0, 8)
+    path = tmp_path / records.RECORDS
+    path.write_text(
+        "".join(line + "\n" for line in path.read_text().splitlines() if json.loads(line)["meta_epoch"] < left)
+    )
+    run(tmp_path, 8, 9)
+    assert f"lacks {8 - left} of 8 meta-epochs" in caplog.text
+    caplog.clear()
+    run(tmp_path / "new", 0, 2)
+    run(tmp_path / "new", 1, 2)
+    assert not caplog.text
+
+
+def test_options_and_descriptions_reach_tensorboard(tmp_path):
+    described = {"a": "What a is."}
+    with records.Recorder(
+        tmp_path / "run", progress_total=1, describe=lambda name: described.get(name, ""), stream=io.StringIO()
+    ) as recorder:
+        recorder.options({"learning_rate": 0.1, "curriculum": True, "teachers": "adam"})
+        recorder.scalars(0, {"a": 1, "b": 2}, {"a": "chart of a"})
+    found = EventAccumulator(str(tmp_path / "run"))
+    found.Reload()
+    assert found.SummaryMetadata("chart of a").summary_description == "What a is."
+    (tag,) = found.PluginTagToContent("hparams").values()
+    start = parse_session_start_info_plugin_data(tag)
+    assert start.group_name == f"{tmp_path.name}/run"
+    assert start.hparams["learning_rate"].number_value == 0.1 and start.hparams["teachers"].string_value == "adam"
 
 
 @pytest.mark.parametrize("cut", [1, 10, 30])
@@ -132,7 +181,7 @@ def test_a_full_disk_is_an_os_error(tmp_path, monkeypatch):
         raise tf.errors.ResourceExhaustedError(None, None, "events; No space left on device")
 
     with records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder:
-        monkeypatch.setattr(tf.summary, "scalar", full)
+        monkeypatch.setattr(tf.io.TFRecordWriter, "flush", full)
         with pytest.raises(OSError, match="No space left on device"):
             recorder.scalars(0, {"a": 1})
 

@@ -3,7 +3,11 @@
 import threading
 
 import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
+from l2o_tf.config import FIELDS
 from l2o_tf.records import read_records
 from l2o_tf.reporting import Reporter
 from tests.l2o_tf import training
@@ -31,6 +35,50 @@ def test_a_report_does_not_wait_for_the_disk(trained, tmp_path):
         reporter.flush()
         records = read_records(tmp_path / "records.jsonl")
         assert [record["meta_epoch"] for record in records] == [0, 1, 2, 3]
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """A curriculum of which every stage improves once, as TensorBoard sees it; `(folder, accumulator)`."""
+    trainer = training.trainer(**training.TECHNIQUES, evaluation_period=1, num_epochs=6)
+    training.scripted(trainer, [5.0, 6.0, 9.0, 8.0, 8.5, 7.0, 7.5])
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    with training.eagerly(), Reporter(folder, trainer, None) as reporter:
+        while not trainer.finished:
+            reporter.report(trainer.advance())
+    found = EventAccumulator(str(folder), tensor_size_guidance={"scalars": 0})
+    found.Reload()
+    return folder, found
+
+
+def test_a_horizon_has_a_chart_whose_line_begins_with_the_baseline(shown):
+    charts = {tag: shown[1].Tensors(tag) for tag in shown[1].Tags()["tensors"] if tag.startswith("validation/after")}
+    points = {tag: [float(tf.make_ndarray(event.tensor_proto)) for event in chart] for tag, chart in charts.items()}
+    assert points == {
+        "validation/after 8 steps": [5.0, 6.0],
+        "validation/after 12 steps": [9.0, 8.0, 8.5],
+        "validation/after 16 steps": [7.0, 7.5],
+    }
+    best = [float(tf.make_ndarray(event.tensor_proto)) for event in shown[1].Tensors("best validation")]
+    assert best == [5.0, 9.0, 8.0, 7.0, 7.0]
+
+
+def test_every_chart_says_what_it_is(shown):
+    for tag in shown[1].Tags()["tensors"]:
+        assert shown[1].SummaryMetadata(tag).summary_description or tag.startswith("_hparams_"), tag
+
+
+def test_the_configuration_is_what_differs(shown):
+    text = tf.make_ndarray(shown[1].Tensors("configuration")[0].tensor_proto).item().decode()
+    assert "| learning_rate | `0.01` |" in text and "num_steps" not in text
+    (start,) = shown[1].PluginTagToContent("hparams").values()
+    options = parse_session_start_info_plugin_data(start).hparams
+    assert {"optimizer", "learning_rate"} < set(options) < set(FIELDS) and options["seed"].number_value == 3
+
+
+def test_the_run_is_drawn(shown):
+    assert (shown[0] / "training.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(shown[0].glob("*.part"))
 
 
 @pytest.mark.parametrize("noticed_by", ["report", "flush"])
