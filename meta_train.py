@@ -17,6 +17,9 @@ from absl import flags, logging
 
 from l2o_tf import config as configuration
 from l2o_tf import console, xla_cache
+from l2o_tf.config_checks import number
+
+CHECKPOINT_SECONDS = number(0.0, 1e9)
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -146,6 +149,9 @@ def stop_signals() -> Iterator[list[int]]:
 def main(values: flags.FlagValues) -> int:
     """Turns flags into a configuration, and runs it."""
     config = requested(values)
+    if not CHECKPOINT_SECONDS.has(values.checkpoint_seconds):
+        received = f"--checkpoint_seconds={values.checkpoint_seconds}"
+        raise ValueError(f"Received {received}, expected a number {CHECKPOINT_SECONDS}.")
     output_dir = values.output_dir or default_output_dir(config)
     return meta_train(config, output_dir, resume=values.resume, checkpoint_seconds=values.checkpoint_seconds)
 

@@ -1,102 +1,130 @@
 """What can be wrong with a configuration, said in one sentence each."""
 
+import dataclasses
 import itertools
-import math
+import numbers
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from l2o_tf import names
+
+INT32 = 2**31 - 1
+FLOAT32 = 1e30
+"""Far from the largest number in single precision, so that what is computed of it is still finite."""
+
+
+class Range(NamedTuple):
+    """Numbers from `low` to `high`; `above` and `below` say whether these are left out, `kind` is int or float."""
+
+    low: float
+    high: float
+    above: bool
+    below: bool
+    kind: type
+
+    def has(self, value: float) -> bool:
+        """Whether a number is one of them; NaN never is."""
+        return (self.low < value or (value == self.low and not self.above)) and (
+            value < self.high or (value == self.high and not self.below)
+        )
+
+    def __str__(self) -> str:
+        style = "," if self.kind is int else "g"
+        low, high = format(self.low, style), format(self.high, style)
+        if self.above:
+            return f"above {low}, at most {high}"
+        return f"from {low} to {'below ' if self.below else ''}{high}"
+
+
+def whole(least: int = 1, most: int = INT32) -> Range:
+    """Whole numbers; TensorFlow counts in int32."""
+    return Range(least, most, False, False, int)
+
+
+def number(low: float, high: float = FLOAT32, *, above: bool = False, below: bool = False) -> Range:
+    """Numbers in single precision."""
+    return Range(low, high, above, below, float)
+
+
+class Choice(tuple):
+    """One of several words."""
+
+    def __new__(cls, *words: str):
+        return super().__new__(cls, words)
+
+
+class Entries(NamedTuple):
+    """Entries separated by commas.
+
+    Attributes:
+        what: they are called.
+        range: where each must be, if they are numbers.
+        least, most: how many there may be.
+        is_good: what else each must be; not empty, by default.
+    """
+
+    what: str
+    range: Range | None = None
+    least: int = 1
+    most: int = 100
+    is_good: Callable[[str], bool] = bool
+
+    def has(self, text: str) -> bool:
+        """Whether all entries of a text are as they must be."""
+        entries = text.split(",") if text else []
+        try:
+            inside = self.range is None or all(self.range.has(self.range.kind(entry)) for entry in entries)
+        except ValueError:
+            return False
+        return inside and self.least <= len(entries) <= self.most and all(map(self.is_good, entries))
+
+    def __str__(self) -> str:
+        return f"{self.what}{f' {self.range}' if self.range else ''}, separated by commas"
 
 
 def complaints(config: Any) -> Iterator[str]:
     """Everything that is wrong with a `Config`, values by themselves first."""
-    return itertools.chain(_out_of_range(config), _mismatches(config))
+    fields = dataclasses.fields(config)
+    return itertools.chain(
+        (wrong for field in fields if (wrong := wrong_type(field, getattr(config, field.name)))),
+        (wrong for field in fields if (wrong := _not_allowed(field, getattr(config, field.name)))),
+        _mismatches(config),
+    )
 
 
-CHOICES = {
-    "data": ("auto", "tfds", "embedded"),
-    "split": ("original", "train", "test"),
-    "objective": (
-        *("sum", "mean", "final", "penultimate", "log_mean"),
-        *("log_ratio", "log_ratio_numerator", "log_ratio_original", "ratio_original"),
-    ),
-    "judge": ("steps", "sample", "whole"),
-    "meta_optimizer": ("adam", "rmsprop"),
-    "relative_learning_rate": ("problem", "tensor", "none"),
-    "global_input": ("last", "mean"),
-    "feature_order": ("mg", "gm"),
-    "validation_seeds": ("fixed", "fresh"),
-    "imitation_distance": ("sum", "half_mean"),
-    "teacher_choice": ("random", "cycle"),
+_TYPES: dict[type, tuple[type, str]] = {
+    bool: (bool, "True or False"),
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+    str: (str, "a text"),
 }
+"""Type of a default -> what a value must be."""
 
 
-POSITIVE = (
-    *(
-        "num_epochs",
-        "meta_batch_size",
-        "num_steps",
-        "unroll_length",
-        "learning_rate",
-        "evaluation_period",
-        "num_runs_validation",
-    ),
-    *("validation_window", "min_periods", "patience", "teacher_learning_rate", "teacher_steps"),
-    *("self_improving_epochs", "random_scaling_bound", "max_skips", "time_scales", "judge_minibatches"),
-    *("stage_decay", "output_scale", "log_and_sign_k"),
-)
+def wrong_type(field: dataclasses.Field, value: Any) -> str:
+    """What is wrong with the type of a value, in one sentence; empty if nothing is."""
+    kind = type(field.default)
+    expected, words = _TYPES[kind]
+    if isinstance(value, expected) and isinstance(value, bool) == (kind is bool):
+        return ""
+    if isinstance(field.metadata["allowed"], Entries):
+        words = f"{words} or a list: {field.metadata['allowed']}"
+    return f"Received --{field.name}={names.short(value)} of type {type(value).__name__}, expected {words}."
 
 
-def _out_of_range(config: Any) -> Iterator[str]:
-    """What is wrong with single values; one sentence each."""
-    for name, choices in CHOICES.items():
-        value = getattr(config, name)
-        if value not in choices:
-            yield f"Received --{name}={value}, expected one of {list(choices)}.{names.hint(value, choices)}"
-    for name in POSITIVE:
-        if not getattr(config, name) > 0:
-            yield f"Received --{name}={getattr(config, name)}, expected a value above 0."
-    for name, value in config.to_dict().items():
-        if isinstance(value, float) and not math.isfinite(value):
-            yield f"Received --{name}={value}, expected a finite number."
-    for name in ("clip_norm", "clip_value", "max_growth", "problem_stddev", "projection_stddev"):
-        if getattr(config, name) < 0:
-            yield f"Received --{name}={getattr(config, name)}, expected 0 (see --help) or a positive number."
-    for name in ("beta_1", "beta_2", "ema_momentum"):
-        if not 0 <= getattr(config, name) < 1:
-            yield f"Received --{name}={getattr(config, name)}, expected a decay from 0 to below 1."
-    if config.stage_decay > 1:
-        yield f"Received --stage_decay={config.stage_decay}, expected a factor above 0 and at most 1."
-    if not 0 <= config.seed < 2**31:
-        yield f"Received --seed={config.seed}, expected a number from 0 to 2^31 - 1."
-    if not 0 <= config.imitation_ratio <= 1:
-        yield f"Received --imitation_ratio={config.imitation_ratio}, expected a share from 0 to 1."
-    for name, (is_good, meant) in LISTS.items():
-        if not _all_good(is_good, getattr(config, name)) and (getattr(config, name) or name not in MAY_BE_EMPTY):
-            yield f"Received --{name}={getattr(config, name)}, expected {meant}, separated by commas."
+def _not_allowed(field: dataclasses.Field, value: Any) -> str:
+    """What is wrong with a value of the right type, in one sentence; empty if nothing is."""
+    allowed, received = field.metadata["allowed"], f"Received --{field.name}={names.short(value)}"
+    if isinstance(allowed, Choice) and value not in allowed:
+        return f"{received}, expected one of {list(allowed)}.{names.hint(value, allowed)}"
+    if isinstance(allowed, Range) and not allowed.has(value):
+        return f"{received}, expected {_TYPES[allowed.kind][1]} {allowed}."
+    if isinstance(allowed, Entries) and not allowed.has(value):
+        return f"{received}, expected {allowed}."
+    return ""
 
 
-def _all_good(is_good: Callable[[str], bool], entries: str) -> bool:
-    try:
-        return all(is_good(entry) for entry in entries.split(","))
-    except ValueError:
-        return False
-
-
-LISTS: dict[str, tuple[Callable[[str], bool], str]] = {
-    "layers": (lambda entry: int(entry) > 0, "hidden sizes above 0"),
-    "levels": (lambda entry: int(entry) > 0, "one to three numbers of units above 0"),
-    "initial_learning_rates": (lambda entry: 0 < float(entry) < math.inf, "two learning rates, the lower one first"),
-    "long_tail_windows": (lambda entry: 0 < float(entry) < math.inf, "mean,least or mean,least,most, all above 0"),
-    "long_tail_steps": (lambda entry: 0 < float(entry) < math.inf, "mean,least or mean,least,most, all above 0"),
-    "curriculum_steps": (lambda entry: int(entry) > 0, "horizons above 0"),
-    "imitation_ratios": (lambda entry: 0 <= float(entry) <= 1, "shares from 0 to 1"),
-    "teachers": (bool, "names of analytic optimizers"),
-    "net_assignments": (lambda entry: all(entry.rpartition("=")), "entries such as conv*=L2O-DM"),
-}
-"""Option -> which entries are good, and what is expected of them."""
-
-MAY_BE_EMPTY = ("layers", "net_assignments", "long_tail_windows", "long_tail_steps")
+MOST_LOSSES = 10**9
 
 
 def _mismatches(config: Any) -> Iterator[str]:
@@ -126,9 +154,15 @@ def _mismatches(config: Any) -> Iterator[str]:
             f"Received --clip_norm={config.clip_norm} with --clip_value={config.clip_value}, of which one can be used. "
             "Drop one of them."
         )
-    rates = config.initial_learning_rates.split(",")
-    if len(rates) != 2 or float(rates[0]) > float(rates[1]):
+    rates = [float(rate) for rate in config.initial_learning_rates.split(",")]
+    if rates != sorted(rates):
         yield f"Received --initial_learning_rates={config.initial_learning_rates}, expected the lowest and the highest."
+    longest = horizons[-1]
+    if config.num_runs_validation * longest > MOST_LOSSES:
+        yield (
+            f"Received --num_runs_validation={config.num_runs_validation} of {longest} steps, expected at most "
+            f"{MOST_LOSSES:,} losses in a validation. Take fewer runs, or shorter ones."
+        )
     teachers = config.teachers.lower().split(",")
     if len(set(teachers)) < len(teachers):
         yield f"Received --teachers={config.teachers}, where a name comes twice."

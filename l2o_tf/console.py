@@ -79,7 +79,7 @@ def parse(
         sys.exit(0)
     try:
         rest = values([_with_recipe(argument) for argument in argv])
-    except (flags.Error, UnicodeDecodeError) as error:
+    except (flags.Error, ValueError) as error:  # the latter for --noflag=value
         _say(f"{error}. See --help.")
         sys.exit(2)
     if "verbosity" in values and values["verbosity"].using_default_value:

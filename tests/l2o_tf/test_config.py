@@ -2,12 +2,20 @@
 
 import json
 import math
+import re
 
+import numpy as np
 import pytest
 
-from l2o_tf import config_checks, names
+from l2o_tf import names
 from l2o_tf.architectures import takers
 from l2o_tf.config import FIELDS, NEEDS, PRESETS, REQUIRES, Config, resolve
+from l2o_tf.config_checks import Choice, Entries, Range
+
+ALLOWED = {
+    kind: [name for name, field in FIELDS.items() if isinstance(field.metadata["allowed"], kind)]
+    for kind in (Range, Choice, Entries)
+}
 
 
 class TestDefaults:
@@ -173,21 +181,39 @@ def test_learning_rates_come_in_pairs():
 
 
 class TestValues:
-    @pytest.mark.parametrize("name", config_checks.POSITIVE)
-    @pytest.mark.parametrize("value", [0, -1])
-    def test_zero_and_negative(self, name, value):
-        with pytest.raises(ValueError, match=f"--{name}={value}, expected a value above 0"):
-            Config(**{name: value})
+    @pytest.mark.parametrize("name", ALLOWED[Range])
+    def test_numbers_have_limits(self, name):
+        """What is beyond them is refused before anything is computed; what is on them is allowed, alone at least."""
+        allowed = FIELDS[name].metadata["allowed"]
+        assert allowed.has(FIELDS[name].default)
+        huge = 10**23 if allowed.kind is int else 1e300
+        for value in (math.nan, math.inf, -math.inf, huge, -huge, allowed.low - 1, allowed.high + max(1, allowed.high)):
+            if allowed.kind is float or math.isfinite(value):
+                with pytest.raises(ValueError, match=rf"--{name}={re.escape(str(value))}, expected a .*number .*\."):
+                    Config(**{name: allowed.kind(value)})
+        assert allowed.has(allowed.low) != allowed.above and allowed.has(allowed.high) != allowed.below
 
-    @pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if isinstance(field.default, float)])
-    @pytest.mark.parametrize("value", [math.nan, math.inf])
-    def test_not_a_number(self, name, value):
-        with pytest.raises(ValueError, match=f"--{name}={value}, expected"):
-            Config(**{name: value})
+    def test_all_numbers_do(self):
+        numbers = {name for name, field in FIELDS.items() if type(field.default) in (int, float)}
+        assert numbers == set(ALLOWED[Range])
 
-    @pytest.mark.parametrize("name", config_checks.CHOICES)
+    def test_lists_of_numbers_do(self):
+        lists = [FIELDS[name].metadata["allowed"] for name in ALLOWED[Entries]]
+        numeric = [entries for entries in lists if entries.range]
+        assert len(numeric) == 7
+        for entries in numeric:
+            assert not entries.has(f"1,{10**12}") and not entries.has("1," * 1000 + "1")
+
+    def test_a_validation_has_a_limit(self):
+        message = refused(num_runs_validation=100_000, num_steps=20_000)
+        assert "at most 1,000,000,000 losses in a validation" in message
+
+    def test_a_long_value_is_cut(self):
+        assert len(refused(teachers="adam," * 1000)) < 200
+
+    @pytest.mark.parametrize("name", ALLOWED[Choice])
     def test_unknown_choice(self, name):
-        choice = config_checks.CHOICES[name][0]
+        choice = FIELDS[name].metadata["allowed"][0]
         with pytest.raises(ValueError, match=rf"--{name}={choice}s, expected one of .*Did you mean {choice}"):
             Config(**{name: choice + "s"})
 
@@ -235,6 +261,39 @@ class TestValues:
 
     def test_unknown_preset(self):
         assert "expected one of ['original', 'paper', 'rnnprop2017']. Did you mean paper?" in refused(preset="papr")
+
+
+class TestFromPython:
+    def test_an_unknown_option(self):
+        assert "'lerning_rate'" in (message := refused(lerning_rate=1)) and "Did you mean learning_rate" in message
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"learning_rate": "fast"}, "--learning_rate=fast of type str, expected a number"),
+            ({"learning_rate": None}, "--learning_rate=None of type NoneType, expected a number"),
+            ({"learning_rate": True}, "expected a number"),
+            ({"seed": 1.5}, "--seed=1.5 of type float, expected a whole number"),
+            ({"curriculum": 1}, "--curriculum=1 of type int, expected True or False"),
+            ({"preset": ["paper"]}, "of type list, expected a text"),
+            ({"problem": None}, "--problem=None of type NoneType, expected a text"),
+            ({"layers": 20}, "--layers=20 of type int, expected a text or a list: hidden sizes"),
+            ({"layers": [20, "x"]}, "--layers=20,x, expected hidden sizes"),
+            ({"layers": [None]}, "--layers=None, expected hidden sizes"),
+            ({"net_assignments": {"w": "adam"}}, "of type dict, expected a text or a list"),
+        ],
+    )
+    def test_a_wrong_type(self, options, words):
+        assert words in refused(**options)
+        if "layers" not in options:
+            with pytest.raises(ValueError, match=re.escape(words)):
+                Config(**options)
+
+    def test_lists_and_numbers_of_other_kinds(self):
+        given = resolve({"layers": (8, 4), "teachers": ["sgd", "adam"], "imitation": True, "learning_rate": 1})
+        assert (given.layers, given.teachers, given.learning_rate) == ("8,4", "sgd,adam", 1.0)
+        given = resolve({"seed": np.int64(3), "learning_rate": np.float32(0.5)})
+        assert json.loads(json.dumps(given.to_dict()))["seed"] == 3 and given.learning_rate == 0.5
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class TestResult:
         assert (baseline.is_baseline, period.is_baseline) == (True, False)
         assert events[0].messages == [f"stage 0: training on 8 steps; to beat: {baseline.cost:.4g} after 8 steps"]
         assert [entry["epoch"] for entry in trained.standing.history] == [0, 2]
-        records = [_scalars(event) for event in events]
+        records = [_scalars(event)[0] for event in events]
         assert (records[0]["validation/baseline"], records[1]["validation/loss"]) == (baseline.cost, period.cost)
         assert "validation/loss" not in records[0]
 
