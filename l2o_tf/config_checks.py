@@ -124,7 +124,7 @@ def _not_allowed(field: dataclasses.Field, value: Any) -> str:
     return ""
 
 
-MOST_LOSSES = 10**9
+MOST_LOSSES, MOST_CALLS = 10**9, 64
 
 
 def _mismatches(config: Any) -> Iterator[str]:
@@ -157,20 +157,30 @@ def _mismatches(config: Any) -> Iterator[str]:
     rates = [float(rate) for rate in config.initial_learning_rates.split(",")]
     if rates != sorted(rates):
         yield f"Received --initial_learning_rates={config.initial_learning_rates}, expected the lowest and the highest."
-    longest = horizons[-1]
-    if config.num_runs_validation * longest > MOST_LOSSES:
-        yield (
-            f"Received --num_runs_validation={config.num_runs_validation} of {longest} steps, expected at most "
-            f"{MOST_LOSSES:,} losses in a validation. Take fewer runs, or shorter ones."
-        )
     teachers = config.teachers.lower().split(",")
     if len(set(teachers)) < len(teachers):
         yield f"Received --teachers={config.teachers}, where a name comes twice."
     if config.max_growth and config.max_growth <= 1:
         yield f"Received --max_growth={config.max_growth}, expected 0 (never) or more than 1."
     yield from _long_tail_mismatches(config)
+    yield from _too_much(config, horizons[-1])
     if config.keep_states and config.self_improving:
         yield "Received --keep_states with --self_improving, whose teachers begin every run anew. Drop one of them."
+
+
+def _too_much(config: Any, longest: int) -> Iterator[str]:
+    """What would not fit into memory, or be compiled for hours, though each value is fine by itself."""
+    if config.num_runs_validation * longest > MOST_LOSSES:
+        yield (
+            f"Received --num_runs_validation={config.num_runs_validation} of {longest} steps, expected at most "
+            f"{MOST_LOSSES:,} losses in a validation. Take fewer runs, or shorter ones."
+        )
+    if config.meta_batch_size > MOST_CALLS and (config.self_improving or "L2O-Scale" in config.kinds):
+        what = "--self_improving" if config.self_improving else "L2O-Scale"
+        yield (
+            f"Received --meta_batch_size={config.meta_batch_size} with {what}, where each optimizee is compiled by "
+            f"itself, expected at most {MOST_CALLS}."
+        )
 
 
 def _long_tail_mismatches(config: Any) -> Iterator[str]:

@@ -80,7 +80,7 @@ def _begin_or_recognise(folder: Path, config: Config, data: DataInfo | None, res
         ]
         if left:
             raise ValueError(
-                f"Received --output_dir={folder}, which holds {' and '.join(left)} but no {CONFIG}, which says of what "
+                f"Received --output_dir={folder}, which holds {', '.join(left)} but no {CONFIG}, which says of what "
                 "run they are. Put that file back, or use another folder."
             )
         checkpoint.write_atomically(path, json.dumps(asked, indent=2).encode())

@@ -208,6 +208,11 @@ class TestValues:
         message = refused(num_runs_validation=100_000, num_steps=20_000)
         assert "at most 1,000,000,000 losses in a validation" in message
 
+    @pytest.mark.parametrize("options", [{"self_improving": True}, {"optimizer": "L2O-Scale"}])
+    def test_optimizees_that_are_compiled_one_by_one_are_few(self, options):
+        assert "expected at most 64" in refused(meta_batch_size=65, **options)
+        assert resolve({"meta_batch_size": 65}) and resolve({"meta_batch_size": 64, **options})
+
     def test_a_long_value_is_cut(self):
         assert len(refused(teachers="adam," * 1000)) < 200
 
