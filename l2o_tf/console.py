@@ -142,7 +142,8 @@ def without_cache_if_it_fails(action: Callable[[], int]) -> int:
         folder = xla_cache.folder_of()
         if not folder or folder not in error.message:
             raise
-        _say(f"XLA's cache in {folder} failed ({_reason(error)}); starting again without it.")
+        reason = _reason(error).rpartition("; ")[2]
+        _say(f"XLA's cache in {folder} cannot be used ({reason}); starting again without it.")
         sys.stdout.flush()
         os.execve(sys.executable, sys.orig_argv, xla_cache.without())
 
