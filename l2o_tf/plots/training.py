@@ -90,7 +90,7 @@ def _draw_validation(ax: Axes, epochs: np.ndarray, values: np.ndarray, colour: s
     ax.plot(epochs, values, "-o", color=colour, linewidth=1.9, markersize=4.5, markeredgecolor="white", zorder=4)
     if np.isfinite(values).any():
         best = np.nanargmin(values)
-        ax.plot(epochs[best], values[best], "o", color=colour, markersize=10, fillstyle="none", zorder=5)
+        ax.plot(epochs[best], values[best], "o", color=colour, markersize=10, fillstyle="none", zorder=5, clip_on=False)
 
 
 def _draw_baselines(ax: Axes, records: Sequence[Mapping[str, Any]], colour: str) -> None:
