@@ -16,7 +16,8 @@ import base64
 import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import keras
@@ -24,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from l2o_tf import checkpoint, guard, nest
+from l2o_tf import checkpoint, guard, nest, remembered
 from l2o_tf.optimizers import Optimizer, make_optimizer
 from l2o_tf.trained import load_optimizer, pretrained_names
 from problems.base import make_seed
@@ -40,6 +41,11 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     exactly and needs no other file, but this module imported (and, for a cell of one's own, its file). φ is not trained
     any more. A variable that gets no gradient in a step stays as it is; for the optimizer's state its gradient is zero.
     Sparse gradients are made dense.
+
+    A file of weights says of which variables the state is. Where it is loaded with other layers frozen, the state of
+    the variables that are still there goes on: those of the same shape and the same value, else of the same path, else,
+    if none is found like that and all shapes agree, in the same place (`l2o_tf.remembered`). One warning says what was
+    left out and what begins anew.
 
     Under `tf.distribute` each replica computes the same update from the summed gradients.
 
@@ -97,7 +103,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """The optimizer as the unroll knows it."""
         return self._learned.value
 
-    def build(self, variables: Sequence[keras.Variable]) -> None:
+    def build(self, variables: Sequence[keras.Variable | tf.Variable]) -> None:
         """Makes the state for these variables.
 
         Raises:
@@ -105,63 +111,155 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """
         if self.built:
             return
-        wrong = [v.path for v in variables if not keras.backend.is_float_dtype(v.dtype)]
+        wrong = [_path(v) for v in variables if not _value(v).dtype.is_floating]
         if wrong:
             raise ValueError(f"Received trainable variables {wrong} that are no floating-point numbers; freeze them.")
         super().build(variables)
         self._make_state(self._initial_state(variables))
 
-    def _initial_state(self, variables: Sequence[keras.Variable]) -> tuple:
+    def _initial_state(self, variables: Sequence[keras.Variable | tf.Variable]) -> tuple:
         with tf.init_scope():
             params = {str(i): tf.zeros(v.shape) for i, v in enumerate(variables)}
             learned = self.learned.initial_state(params, make_seed(self.seed))
-            watch = guard.initial_state(self._guard.value, params) if self._guard.value else ()
-            return tf.nest.map_structure(np.array, (learned, watch))
+            return tf.nest.map_structure(np.array, (learned, self._initial_watch(params)))
+
+    def _initial_watch(self, params: nest.Params) -> guard.GuardState | tuple:
+        return guard.initial_state(self._guard.value, params) if self._guard.value else ()
 
     def _make_state(self, state: tuple) -> None:
         self._structure = _Hidden(tf.nest.map_structure(lambda _: 0, state))
-        self._state = [
-            self.add_variable(
-                value.shape,
-                initializer=lambda shape, dtype, v=value: tf.constant(v),
-                dtype=value.dtype.name,
-                name=f"state_{i}",
-            )
-            for i, value in enumerate(tf.nest.flatten(state))
-        ]
+        with keras.name_scope(self.name):
+            self._state = [
+                _StateVariable(
+                    initializer=lambda shape, dtype, v=value: tf.constant(v),
+                    shape=value.shape,
+                    dtype=value.dtype.name,
+                    trainable=False,
+                    name=f"state_{i}",
+                )
+                for i, value in enumerate(tf.nest.flatten(state))
+            ]
+        for variable in self._state:
+            self._track_variable(variable)
 
-    def _check_variables_are_known(self, variables: Sequence[keras.Variable]) -> None:
+    def _check_variables_are_known(self, variables: Sequence[keras.Variable | tf.Variable]) -> None:
         """Keras's own optimizers refuse variables that were added, or thawed, after the first step."""
         if not {self._var_key(v) for v in variables} <= set(self._trainable_variables_indices):
             with tf.init_scope():
                 self._grow(list(variables))
 
-    def _grow(self, variables: list[keras.Variable]) -> None:
-        """Begins anew for these and all earlier variables; what the learned optimizer knew of those goes on."""
-        before, old = list(self._trainable_variables), self._state
+    def _grow(self, variables: list[keras.Variable | tf.Variable]) -> None:
+        """Begins anew for these and all earlier variables; what was known of those goes on."""
+        before, old = list(self._trainable_variables), self._memory()
         places = {self._var_key(variable): i for i, variable in enumerate(before)}
         now = variables + [v for v in before if self._var_key(v) not in set(map(self._var_key, variables))]
-        kept = [places.get(self._var_key(variable)) for variable in now]
-        sizes = [[math.prod(v.shape) for v in them] for them in (before, now)]
-        learned = tf.nest.flatten(tf.nest.pack_sequence_as(self._structure.value, [v.numpy() for v in old])[0])
-        averages = getattr(self, "_model_variables_moving_average", [])
-        for variable in (*old, *averages, *getattr(self, "_accumulated_gradients", [])):
+        for variable in self._remembering():
             self._untrack_variable(variable)
         self.built = False
         self.build(now)
-        for variable, value in zip(self._state, learned, strict=False):
-            variable.assign(nest.carried(value, variable.numpy(), kept, *sizes))
-        if self.use_ema:
-            for variable, i, average in zip(now, kept, self._model_variables_moving_average, strict=True):
-                average.assign(variable if i is None else averages[i])
+        self._remember(old, [places.get(self._var_key(variable)) for variable in now])
+
+    def _averages(self) -> dict[int, keras.Variable]:
+        found = self._model_variables_moving_average if self.use_ema else []
+        return {i: variable for i, variable in enumerate(found) if variable is not None}
+
+    def _accumulators(self) -> dict[int, keras.Variable]:
+        return dict(enumerate(self._accumulated_gradients if self.gradient_accumulation_steps else []))
+
+    def _remembering(self) -> list[keras.Variable]:
+        """The variables of `_memory`, in its order."""
+        return [*self._averages().values(), *self._accumulators().values(), *self._state]
+
+    def _memory(self) -> remembered.Memory:
+        """What is known of the variables now."""
+        averages, accumulated = (
+            {i: variable.numpy() for i, variable in each.items()} for each in (self._averages(), self._accumulators())
+        )
+        learned, watch = tf.nest.pack_sequence_as(self._structure.value, [v.numpy() for v in self._state])
+        sizes = tuple(math.prod(v.shape) for v in self._trainable_variables)
+        return remembered.Memory(sizes, averages, accumulated, tf.nest.flatten(learned), watch)
+
+    def _remember(self, old: remembered.Memory, kept: Sequence[int | None]) -> None:
+        """Takes over what was known; the rest begins anew. `kept`: for every variable, its number there, or None."""
+        values = {str(i): _value(variable).numpy() for i, variable in enumerate(self._trainable_variables)}
+        learned, _ = self._initial_state(self._trainable_variables)
+        new = remembered.Memory(
+            nest.sizes(values),
+            {i: values[str(i)] for i in self._averages()},
+            {i: np.zeros(variable.shape) for i, variable in self._accumulators().items()},
+            tf.nest.flatten(learned),
+            tf.nest.map_structure(np.array, self._initial_watch(values)),
+        )
+        found = remembered.carried(old, new, kept)
+        arrays = [*found.averages.values(), *found.accumulated.values(), *found.learned, *tf.nest.flatten(found.watch)]
+        for variable, value in zip(self._remembering(), arrays, strict=True):
+            variable.assign(value)
+
+    def _own_variables(self) -> dict[str, keras.Variable]:
+        """Those that are of no variable of the model, by name: iteration, learning rate, loss."""
+        others = set(map(id, self._remembering()))
+        return {variable.name: variable for variable in self.variables if id(variable) not in others}
+
+    def _identities(self) -> list[remembered.Identity]:
+        return [remembered.identity(_path(v), _value(v).numpy()) for v in self._trainable_variables]
+
+    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
+        """Keras's hook: everything by name, and of which variables it is."""
+        if not self.built:
+            return super().save_own_variables(store)
+        own = {name: variable.numpy() for name, variable in self._own_variables().items()}
+        for name, value in (own | remembered.to_arrays(self._identities(), self._memory())).items():
+            store[name] = value
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Keras's hook: what is known of a variable goes to the same variable (`l2o_tf.remembered`).
+
+        A warning says what is left out, and what begins anew. Files of earlier versions, which do not say of which
+        variables they know, are loaded if all shapes agree.
+        """
+        keys = set(store.keys())
+        if not self.built or remembered.VARIABLES not in keys:
+            return self._load_by_number(store)
+        before, old = remembered.from_arrays(
+            store, lambda number: self._initial_watch({str(i): tf.zeros([]) for i in range(number)})
+        )
+        if not remembered.fits(old, self._memory()):
+            return self._warn(
+                f"the file has that of another optimizer, which is left out; {self.learned.name} begins anew"
+            )
+        for name, variable in self._own_variables().items():
+            if name in keys:
+                variable.assign(store[name])
+        now = self._identities()
+        kept = remembered.same(before, now)
+        self._remember(old, kept)
+        lost = [variable.path for i, variable in enumerate(before) if i not in kept]
+        fresh = [variable.path for i, variable in zip(kept, now, strict=True) if i is None]
+        told = [
+            *([f"the file's is left out for {_listed(lost)}, not trained here"] if lost else []),
+            *([f"{_listed(fresh)} begin anew"] if fresh else []),
+        ]
+        if told:
+            self._warn("; ".join(told))
+
+    def _load_by_number(self, store: Mapping[str, Any]) -> None:
+        """As Keras does, for files without names, if all shapes agree."""
+        if len(store.keys()) == len(self.variables):
+            shapes = [(tuple(v.shape), tuple(store[str(i)].shape)) for i, v in enumerate(self.variables)]
+            if any(one != other for one, other in shapes):
+                return self._warn("the file does not say for which variables its own is, which is left out")
+        super().load_own_variables(store)
+
+    def _warn(self, what: str) -> None:
+        warnings.warn(f"State of the optimizer {self.name!r}: {what}.", stacklevel=3)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate) -> None:
         """One call of the cell for all variables; Keras's own hook for steps that are not variable by variable."""
         indices = [str(self._get_variable_index(variable)) for variable in trainable_variables]
         dense = [tf.convert_to_tensor(grad) for grad in grads]
-        with_grad = [variable.value for variable in trainable_variables]
+        with_grad = [_value(variable) for variable in trainable_variables]
         reduced = [grad for grad, _ in self._all_reduce_sum_gradients(list(zip(dense, with_grad, strict=True)))]
-        variables = [variable.value for variable in self._trainable_variables]
+        variables = [_value(variable) for variable in self._trainable_variables]
         state = [variable.value for variable in self._state]
         loss = self._loss.value if self._guard.value else None
 
@@ -242,6 +340,29 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         own = {"source": _packed(self.learned), "seed": self.seed}
         settings = self._guard.value
         return {**super().get_config(), **own, "guard": settings._asdict() if settings else False}
+
+
+def _value(variable: keras.Variable | tf.Variable) -> tf.Variable:
+    return variable.value if isinstance(variable, keras.Variable) else variable
+
+
+def _path(variable: keras.Variable | tf.Variable) -> str:
+    return getattr(variable, "path", variable.name)
+
+
+def _listed(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:4]) + (f" and {len(paths) - 4} more" if len(paths) > 4 else "")
+
+
+class _StateVariable(keras.Variable):
+    """State of the learned optimizer.
+
+    Keras's LossScaleOptimizer loads a second copy of it, by number; what has other shapes is left to
+    `LearnedOptimizer.load_own_variables`, which comes after.
+    """
+
+    def assign(self, value: Any) -> Any:
+        return super().assign(value) if tuple(value.shape) == tuple(self.shape) else self
 
 
 class _Hidden:

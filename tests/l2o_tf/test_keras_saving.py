@@ -1,0 +1,175 @@
+"""A model comes back with other layers frozen, under other names, or from an earlier version: what is known goes on."""
+
+import copy
+import random
+import re
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+from l2o_tf import remembered
+from l2o_tf.keras_optimizer import LearnedOptimizer
+
+X = np.random.default_rng(0).normal(size=[32, 4]).astype(np.float32)
+Y = X[:, :1] * X[:, 1:2]
+EVERYTHING = {
+    "use_ema": True,
+    "gradient_accumulation_steps": 2,
+    "guard": {"period": 2, "patience": 1},
+    "learning_rate": -1.0,  # uphill, so that the guard acts
+}
+
+
+def made(name="RNNprop-CL-IL", frozen=(), steps=3, **options):
+    """Three layers of which two have the same shapes, trained a little."""
+    random.seed(len(frozen))
+    layers = [keras.layers.Dense(4, "tanh"), keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    for i in frozen:
+        layers[i].trainable = False
+    model.compile(LearnedOptimizer(name, **options), "mse", run_eagerly=True)
+    return model, losses(model, steps)
+
+
+def losses(model, steps=4):
+    found = []
+    for _ in range(steps):
+        model.reset_metrics()
+        found.append(model.train_on_batch(X, Y))
+    return found
+
+
+def known(optimizer):
+    """What is known of each variable: the rows of its coordinates."""
+    memory = optimizer._memory()
+    ends = np.cumsum(memory.sizes)[:-1]
+    return list(zip(*(np.split(leaf, ends) for leaf in memory.learned), strict=True))
+
+
+def assert_carried(now, before, kept):
+    """Of each variable as of that one before; None: RNNprop's initial state, zeros."""
+    for variable, number in zip(now, kept, strict=True):
+        for i, leaf in enumerate(variable):
+            np.testing.assert_array_equal(leaf, 0.0 if number is None else before[number][i])
+
+
+def saved(model, folder):
+    model.save(folder / "m.keras")
+    return keras.models.load_model(folder / "m.keras")
+
+
+def told(expected, action, *args):
+    """What the action returns; its one warning about the optimizer's state is the expected one."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = action(*args)
+    messages = [str(w.message) for w in caught if "State of the optimizer" in str(w.message)]
+    assert len(messages) == (expected is not None), messages
+    assert not messages or re.search(expected, messages[0]), messages
+    return result
+
+
+@pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["plain", "everything"])
+def test_frozen_after_training(options, tmp_path):
+    model, _ = made(steps=5, **options)
+    model.layers[0].trainable = False
+    message = "'learned_optimizer': the file's is left out for [^ ]*/kernel, [^ ]*/bias, not trained here.$"
+    loaded, copied = told(message, saved, model, tmp_path), told(message, copy.deepcopy, model)
+    model.compile(model.optimizer, "mse", run_eagerly=True)  # sees that the layer is frozen
+    expected = losses(model)
+    for again in (loaded, copied):
+        assert int(again.optimizer.iterations.numpy()) == (2 if options else 5)
+        again.compile(again.optimizer, "mse", run_eagerly=True)
+        np.testing.assert_allclose(losses(again), expected, rtol=1e-6)
+    if options:
+        assert loaded.optimizer.guard_report() == model.optimizer.guard_report()
+        assert loaded.optimizer.guard_report()["fallback"] is not None
+
+
+def test_the_state_of_tensors_is_found_too(tmp_path):
+    model, _ = made("L2O-Scale-Meta")
+    before = model.optimizer._memory()
+    model.layers[0].trainable = False
+    after = told("left out", saved, model, tmp_path).optimizer._memory()
+    rows, tensors, whole = (after.learned[i] for i in range(3))
+    np.testing.assert_array_equal(rows, before.learned[0][20:])
+    np.testing.assert_array_equal(tensors, before.learned[1][2:])
+    np.testing.assert_array_equal(whole, before.learned[2])
+
+
+def test_low_rank_adapters(tmp_path):
+    """The kernel is frozen, two new matrices begin; a bias that was there goes on."""
+    model, _ = made()
+    before = known(model.optimizer)
+    model.layers[1].enable_lora(1)
+    loaded = told("kernel, not trained here; .*lora_kernel_a, .*lora_kernel_b begin anew", saved, model, tmp_path)
+    assert_carried(known(loaded.optimizer), before, [0, 1, 3, None, None, 4, 5])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kept", "message"),
+    [
+        ([], [0], [2, 3, 4, 5], "left out for .*kernel, .*bias, not trained here.$"),
+        ([0], [], [None, None, 0, 1, 2, 3], "optimizer': .*kernel, .*bias begin anew.$"),
+        ([0], [1], [None, None, 2, 3], "left out .*; .* begin anew"),
+        ([0], [0], [0, 1, 2, 3], None),
+    ],
+)
+def test_weights_of_a_model_with_other_frozen_layers(one, other, kept, message, tmp_path):
+    """Names differ, and two layers have the same shapes: values tell which is which."""
+    source, _ = made(frozen=one)
+    target, _ = made(frozen=other, steps=1)
+    source.save_weights(tmp_path / "w.weights.h5")
+    told(message, target.load_weights, tmp_path / "w.weights.h5")
+    assert_carried(known(target.optimizer), known(source.optimizer), kept)
+
+
+def test_files_of_earlier_versions(monkeypatch, tmp_path):
+    """They hold the same numbers, and no word for which variables."""
+    monkeypatch.setattr(LearnedOptimizer, "save_own_variables", keras.optimizers.Optimizer.save_own_variables)
+    model, _ = made()
+    loaded = saved(model, tmp_path)
+    assert_carried(known(loaded.optimizer), known(model.optimizer), range(6))
+    assert losses(loaded) == pytest.approx(losses(model), rel=1e-6)
+    model.layers[0].trainable = False
+    told("does not say for which variables", saved, model, tmp_path)
+
+
+def test_a_scaled_loss(tmp_path):
+    """Keras wraps the optimizer for float16, and stores a second copy of the state."""
+    model, _ = made(steps=0)
+    model.compile(keras.optimizers.LossScaleOptimizer(model.optimizer), "mse", run_eagerly=True)
+    losses(model)
+    model.layers[0].trainable = False
+    loaded = told("left out", saved, model, tmp_path)
+    assert_carried(known(loaded.optimizer.inner_optimizer), known(model.optimizer.inner_optimizer), [2, 3, 4, 5])
+
+
+def test_the_state_of_another_optimizer_is_left_out(tmp_path):
+    source, _ = made("L2O-DM")
+    source.save_weights(tmp_path / "w.weights.h5")
+    target, _ = made()
+    before = known(target.optimizer)
+    told("that of another optimizer", target.load_weights, tmp_path / "w.weights.h5")
+    assert_carried(known(target.optimizer), before, range(6))
+
+
+A, B, C = (remembered.identity(f"dense_{i}/kernel", np.full([2, 2], float(i))) for i in range(3))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "kept"),
+    [
+        ([A, B], [B], [1]),
+        ([A, B], [B._replace(path="x"), A._replace(path="y")], [1, 0]),
+        ([A, A._replace(path="x")], [A._replace(path="x"), A], [1, 0]),  # the same value twice
+        ([A, B], [B._replace(digest="other"), C], [1, None]),
+        ([A, B], [A._replace(path="x", digest="x"), B._replace(path="y", digest="y")], [0, 1]),  # by place
+        ([A, B], [B._replace(path="y", digest="y")], [None]),
+        ([A], [A._replace(shape=(4,))], [None]),
+    ],
+)
+def test_which_variable_is_which(before, now, kept):
+    assert remembered.same(before, now) == kept
