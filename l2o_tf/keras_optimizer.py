@@ -17,7 +17,7 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import keras
@@ -143,10 +143,22 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             self._track_variable(variable)
 
     def _check_variables_are_known(self, variables: Sequence[keras.Variable | tf.Variable]) -> None:
-        """Keras's own optimizers refuse variables that were added, or thawed, after the first step."""
-        if not {self._var_key(v) for v in variables} <= set(self._trainable_variables_indices):
-            with tf.init_scope():
-                self._grow(list(variables))
+        """Layers may thaw, or join; Keras's own optimizers refuse any variable that they were not built with."""
+        unknown = [v for v in variables if self._var_key(v) not in self._trainable_variables_indices]
+        if unknown and len(unknown) == len(variables):
+            raise ValueError(
+                f"Received the variables {_listed(map(_path, unknown))}, none of which this optimizer has trained so "
+                "far, expected those of one model. Make an optimizer for each model: "
+                "optimizer.from_config(optimizer.get_config())."
+            )
+        if unknown:
+            _maybe_merge_call(self._grow_on_all_devices, self._distribution_strategy, list(variables))
+
+    def _grow_on_all_devices(
+        self, distribution: tf.distribute.Strategy, variables: list[keras.Variable | tf.Variable]
+    ) -> None:
+        with tf.init_scope(), distribution.scope():
+            self._grow(variables)
 
     def _grow(self, variables: list[keras.Variable | tf.Variable]) -> None:
         """Begins anew for these and all earlier variables; what was known of those goes on."""
@@ -350,7 +362,8 @@ def _path(variable: keras.Variable | tf.Variable) -> str:
     return getattr(variable, "path", variable.name)
 
 
-def _listed(paths: Sequence[str]) -> str:
+def _listed(paths: Iterable[str]) -> str:
+    paths = list(paths)
     return ", ".join(paths[:4]) + (f" and {len(paths) - 4} more" if len(paths) > 4 else "")
 
 

@@ -47,3 +47,13 @@ def test_layers_that_thaw_later_join(name, tmp_path):
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
     assert fit.train(loaded) == fit.train(model)
+
+
+def test_another_model_is_refused():
+    """Growing is for layers that thaw; the states of many models would be many steps of the cell in each step."""
+    optimizer, variables = LearnedOptimizer("RNNprop"), [keras.Variable([1.0], name=f"v{i}") for i in range(6)]
+    optimizer.apply([tf.ones(1)], variables[:1])
+    with pytest.raises(ValueError, match=r"variables v1, v2, v3, v4 and 1 more, none of which"):
+        optimizer.apply([tf.ones(1)] * 5, variables[1:])
+    optimizer.apply([tf.ones(1)] * 2, variables[:2])
+    assert len(optimizer._trainable_variables) == 2
