@@ -32,6 +32,9 @@ from problems.base import make_seed
 
 _maybe_merge_call = tf.__internal__.distribute.interim.maybe_merge_call  # as Keras's own optimizers do
 
+RESTS = ("sparse", "rows", "none")
+"""What may rest where a gradient is zero; see `LearnedOptimizer`."""
+
 
 @keras.saving.register_keras_serializable(package="l2o_tf")
 class LearnedOptimizer(keras.optimizers.Optimizer):
@@ -39,8 +42,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     Its state is in `optimizer.variables`, and its meta-parameters φ in its configuration, so that a saved model goes on
     exactly and needs no other file, but this module imported (and, for a cell of one's own, its file). φ is not trained
-    any more. A variable that gets no gradient in a step stays as it is; for the optimizer's state its gradient is zero.
-    Sparse gradients are made dense.
+    any more. Sparse gradients are made dense. A variable that gets no gradient in a step stays as it is; for the
+    optimizer's state its gradient is zero.
 
     A file of weights says of which variables the state is. Where it is loaded with other layers frozen, the state of
     the variables that are still there goes on: those of the same shape and the same value, else of the same path, else,
@@ -58,6 +61,11 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             dictionary sets what it differs in from `guard.Guard()`: `{"learning_rate": 0.01, "patience": 3}`. It needs
             the loss, which `model.fit` hands to `scale_loss`. `guard_report()` and a warning at the end of `fit` say
             when it has acted.
+        rest: what stays where it is in a step in which its gradient is exactly zero. `"sparse"` (default): a variable
+            as a whole; and of one whose gradients are sparse (`tf.IndexedSlices`: the table of an embedding), each row
+            along axis 0. `"rows"`: each row of every variable. `"none"`: nothing, as in meta-training. The state of a
+            row that rests stays, too; for the state of a variable as a whole its gradient is zero. Weight decay goes on
+            everywhere, and so does Adam where a guard has handed over to it.
         allow_code: whether the Python code of a cell may be run that was kept in the folder; default False.
         **options: those of every Keras optimizer: `name`, `weight_decay` (per step, times `learning_rate`), `clipnorm`,
             `clipvalue`, `global_clipnorm`, `use_ema`, `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor`,
@@ -74,12 +82,17 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
         seed: int = 0,
         guard: bool | Mapping[str, Any] = False,
+        rest: str = "sparse",
         allow_code: bool = False,
         **options,
     ):
+        if rest not in RESTS:
+            raise ValueError(f"Received rest={rest!r}, expected one of {RESTS}.")
         options.setdefault("name", "learned_optimizer")
         super().__init__(learning_rate=learning_rate, **options)
         self.seed = seed
+        self.rest = rest
+        self._tables = _Hidden(set())
         learned = _found(source, allow_code)
         if not learned.named_variables:
             raise ValueError(
@@ -265,6 +278,36 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     def _warn(self, what: str) -> None:
         warnings.warn(f"State of the optimizer {self.name!r}: {what}.", stacklevel=3)
 
+    def apply(self, grads: Sequence, trainable_variables: Sequence[keras.Variable | tf.Variable] | None = None) -> None:
+        """One step, as with every Keras optimizer; the gradients of a variable that is given twice are added.
+
+        Raises:
+            ValueError: if there is not one gradient for each variable, of its shape; if none of the variables is known;
+                if all gradients are None.
+        """
+        if trainable_variables is None and len(grads) == len(self._trainable_variables):
+            trainable_variables = self._trainable_variables
+        if trainable_variables is not None:
+            grads, trainable_variables = self._each_once(list(grads), list(trainable_variables))
+        super().apply(grads, trainable_variables)
+
+    def _each_once(self, grads: list, variables: list[keras.Variable | tf.Variable]) -> tuple[list, list]:
+        if len(grads) != len(variables):
+            raise ValueError(f"Received {len(grads)} gradients for {len(variables)} variables, expected one for each.")
+        found = {self._var_key(variable): (variable, []) for variable in variables}
+        for grad, variable in zip(grads, variables, strict=True):
+            if grad is None:
+                continue
+            if not tf.TensorShape(variable.shape).is_compatible_with(grad.shape):
+                raise ValueError(
+                    f"Received a gradient of shape {tuple(grad.shape)} for {_path(variable)}, expected its shape "
+                    f"{tuple(variable.shape)}."
+                )
+            found[self._var_key(variable)][1].append(grad)
+            if isinstance(grad, tf.IndexedSlices):
+                self._tables.value.add(self._var_key(variable))
+        return [_sum(parts) for _, parts in found.values()], [variable for variable, _ in found.values()]
+
     def _backend_update_step(self, grads, trainable_variables, learning_rate) -> None:
         """One call of the cell for all variables; Keras's own hook for steps that are not variable by variable."""
         indices = [str(self._get_variable_index(variable)) for variable in trainable_variables]
@@ -291,9 +334,16 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         grads = {i: given.get(i, tf.zeros(tensor.shape)) for i, tensor in params.items()}
         learned, watch = tf.nest.pack_sequence_as(self._structure.value, [tf.convert_to_tensor(s) for s in state])
 
+        rows = {i: nest.moving_rows(grad) for i, grad in given.items() if self._rests_by_row(variables[int(i)])}
+
         def propose():
             updates, after = self.learned.update(grads, learned, params)
-            return {i: tf.cast(learning_rate, tf.float32) * update for i, update in updates.items()}, after
+            updates = {i: tf.cast(learning_rate, tf.float32) * update for i, update in updates.items()}
+            if self.rest == "none":
+                return updates, after
+            moving = {i: rows[i] if i in rows else tf.reduce_any(grad != 0.0) for i, grad in grads.items()}
+            updates = {i: tf.where(moving[i], update, 0.0) for i, update in updates.items()}
+            return updates, nest.moved(learned, after, rows, params) if rows else after
 
         if self._guard.value:
             self._check_loss_is_known()
@@ -307,6 +357,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
                 variables[int(i)].assign_add(tf.cast(updates[i], variables[int(i)].dtype))
         for variable, value in zip(state, tf.nest.flatten(after), strict=True):
             variable.assign(value)
+
+    def _rests_by_row(self, variable: tf.Variable) -> bool:
+        return self.rest == "rows" or (self.rest == "sparse" and self._var_key(variable) in self._tables.value)
 
     def scale_loss(self, loss: tf.Tensor) -> tf.Tensor:
         """Keras's hook between loss and gradients: here the guard is told the loss. `model.fit` calls it."""
@@ -349,7 +402,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make it again; φ is part of them."""
-        own = {"source": _packed(self.learned), "seed": self.seed}
+        own = {"source": _packed(self.learned), "seed": self.seed, "rest": self.rest}
         settings = self._guard.value
         return {**super().get_config(), **own, "guard": settings._asdict() if settings else False}
 
@@ -360,6 +413,10 @@ def _value(variable: keras.Variable | tf.Variable) -> tf.Variable:
 
 def _path(variable: keras.Variable | tf.Variable) -> str:
     return getattr(variable, "path", variable.name)
+
+
+def _sum(grads: list) -> tf.Tensor | tf.IndexedSlices | None:
+    return tf.add_n(grads) if len(grads) > 1 else next(iter(grads), None)
 
 
 def _listed(paths: Iterable[str]) -> str:

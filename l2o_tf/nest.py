@@ -11,7 +11,7 @@ work and the memory, so beyond a million entries they cut and join. Either way t
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -117,3 +117,32 @@ def carried(
             known = np.split(old, np.cumsum(before)[:-1])
             return np.concatenate([p if i is None else known[i] for p, i in zip(pieces, kept, strict=True)])
     return old
+
+
+def moving_rows(grad: tf.Tensor) -> tf.Tensor:
+    """Which rows along axis 0 have a gradient that is not zero: `[rows, 1, ...]`."""
+    return tf.reduce_any(grad != 0.0, axis=range(1, grad.shape.rank), keepdims=True)
+
+
+def moved(old, new, rows: Mapping[str, tf.Tensor], params: Params):
+    """A state after a step in which only some rows of the optimizee moved: `new` there, `old` where they rested.
+
+    Rows of the state may stand for coordinates, for tensors (which rest if all of their rows do), or for the optimizee
+    as a whole, which never rests; their numbers tell which.
+
+    Args:
+        old, new: nests of tensors.
+        rows: name -> which rows of that tensor moved, of a shape that can be spread over it; others moved as a whole.
+        params: for their shapes.
+    """
+    moving = {name: rows.get(name, tf.constant(True)) for name in params}
+    coordinates = flatten({name: tf.broadcast_to(moving[name], tensor.shape) for name, tensor in params.items()})
+    tensors = tf.stack([tf.reduce_any(each) for each in moving.values()])
+
+    def choose(before, after):
+        for which in (coordinates, tensors):
+            if after.shape[:1] == which.shape:
+                return tf.where(tf.reshape(which, [-1] + [1] * (after.shape.rank - 1)), after, before)
+        return after
+
+    return tf.nest.map_structure(choose, old, new)
