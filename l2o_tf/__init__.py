@@ -4,9 +4,11 @@
     l2o_tf.load("RNNprop-CL-IL")            # one of them, for the unroll; or the folder of a run
     l2o_tf.LearnedOptimizer("L2O-DM")       # the same for `model.compile`
 
-Importing this package loads nothing heavy; these names load what they need when they are used.
+Importing this package loads nothing heavy; these names load what they need when they are used. After it, Keras loads
+models that were saved with a learned optimizer.
 """
 
+from l2o_tf import registration
 from problems.lazy import exports
 
 __version__ = "0.1.0"
@@ -19,3 +21,5 @@ __getattr__, __dir__ = exports(
         "LearnedOptimizer": "l2o_tf.keras_optimizer:LearnedOptimizer",
     },
 )
+
+registration.register()

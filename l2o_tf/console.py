@@ -25,7 +25,7 @@ from types import MappingProxyType
 
 from absl import app, flags, logging
 
-from l2o_tf import xla_cache
+from l2o_tf import backend, xla_cache
 from problems import outlet, quiet
 
 _WHERE = (
@@ -149,15 +149,20 @@ def without_cache_if_it_fails(action: Callable[[], int]) -> int:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without its start-up lines (`problems.quiet`), and with XLA's cache.
+    """Imports TensorFlow without its start-up lines (`problems.quiet`), with XLA's cache, and Keras in float32.
 
     TensorFlow's warning of frequent retracing is left out: it counts by the line of the source, and takes the functions
     of many optimizees, of which each is traced once, for one that is traced many times.
+
+    Raises:
+        ValueError: if Keras cannot be imported, or has another backend.
     """
     python_logging.getLogger("tensorflow").addFilter(_is_not_about_retracing)
     if "tensorflow" not in sys.modules:
         xla_cache.enable()
-    quiet.import_tensorflow()
+    with backend.explained():
+        quiet.import_tensorflow()
+    backend.use_float32()
 
 
 def make_folder(path: str, flag: str = "output_dir") -> Path:

@@ -17,16 +17,17 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from keras.src.saving import serialization_lib
 
 from l2o_tf import checkpoint, guard, nest, remembered
-from l2o_tf.optimizers import Optimizer, make_optimizer
+from l2o_tf.optimizers import Optimizer, from_file, make_optimizer
 from l2o_tf.trained import load_optimizer, pretrained_names
 from problems.base import make_seed
 
@@ -41,7 +42,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     """A learned optimizer with the interface of Keras's own.
 
     Its state is in `optimizer.variables`, and its meta-parameters φ in its configuration, so that a saved model goes on
-    exactly and needs no other file, but this module imported (and, for a cell of one's own, its file). φ is not trained
+    exactly and needs no other file, but `import l2o_tf` (and, for a cell of one's own, its file). φ is not trained
     any more. Sparse gradients are made dense. A variable that gets no gradient in a step stays as it is; for the
     optimizer's state its gradient is zero.
 
@@ -94,15 +95,16 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         self.rest = rest
         self._tables = _Hidden(set())
         learned = _found(source, allow_code)
+        said = source["name"] if isinstance(source, Mapping) else source
         if not learned.named_variables:
             raise ValueError(
-                f"Received source={source!r}, which is not a learned optimizer, expected one of {pretrained_names()} "
+                f"Received source={said!r}, which is not a learned optimizer, expected one of {pretrained_names()} "
                 "or a folder; for analytic ones take keras.optimizers."
             )
         patterns = [pattern for pattern, *_ in learned.architecture.get("assignments", []) if pattern != "*"]
         if patterns:
             raise ValueError(
-                f"Received source={source!r}, which goes by the names {patterns} of parameters (--net_assignments). "
+                f"Received source={said!r}, which goes by the names {patterns} of parameters (--net_assignments). "
                 "Expected an optimizer for all of them; what is to stay as it is, freeze: layer.trainable = False."
             )
         self._learned = _Hidden(learned)
@@ -406,6 +408,21 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         settings = self._guard.value
         return {**super().get_config(), **own, "guard": settings._asdict() if settings else False}
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+        """The inverse of `get_config`.
+
+        Raises:
+            ValueError: as the constructor; if there is an argument that it does not have; if the configuration comes
+                from a file and names Python code, unless Keras may run code (`load_model(..., safe_mode=False)`).
+        """
+        try:
+            return super().from_config(dict(config), custom_objects)
+        except (TypeError, KeyError) as error:  # to which Keras would add the whole configuration
+            raise ValueError(
+                f"Received a configuration of another version ({type(error).__name__}: {error}), with {sorted(config)}."
+            ) from None
+
 
 def _value(variable: keras.Variable | tf.Variable) -> tf.Variable:
     return variable.value if isinstance(variable, keras.Variable) else variable
@@ -454,11 +471,18 @@ def _make_guard(given: bool | Mapping[str, Any]) -> guard.Guard | None:
     return guard.check(guard.Guard(**settings))
 
 
+class _Weights(str):
+    """Weights as text, made in this process, of which messages show the length."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self):,} characters>"
+
+
 def _packed(learned: Optimizer) -> dict[str, Any]:
     """Architecture and φ as JSON types."""
     file = io.BytesIO()
     np.savez_compressed(file, **{name: variable.numpy() for name, variable in learned.named_variables.items()})
-    weights = base64.b64encode(file.getvalue()).decode()
+    weights = _Weights(base64.b64encode(file.getvalue()).decode())
     return {"name": learned.name, "optimizer": learned.kind, "architecture": learned.architecture, "weights": weights}
 
 
@@ -471,11 +495,26 @@ def _found(source: str | os.PathLike | Mapping[str, Any], allow_code: bool) -> O
 
 
 def _unpacked(packed: Mapping[str, Any]) -> Optimizer:
+    ours = isinstance(packed["weights"], _Weights)  # not from a file: what runs, runs already
+    files = [] if ours else list(_files(packed["optimizer"], packed["architecture"]))
+    if files and serialization_lib.in_safe_mode() is not False:
+        raise ValueError(
+            f"Received an optimizer that would run the Python code {_listed(files)}, expected one without. If you "
+            "trust it, take load_model(..., safe_mode=False) or keras.config.enable_unsafe_deserialization()."
+        )
     learned = make_optimizer(packed["optimizer"], dict(packed["architecture"]))
     learned.name = packed["name"]
     with np.load(io.BytesIO(base64.b64decode(packed["weights"])), allow_pickle=False) as weights:
         checkpoint.assign_weights(learned, dict(weights))
     return learned
+
+
+def _files(kind: str, architecture: Mapping[str, Any]) -> Iterator[str]:
+    """The cells in Python files that would be run."""
+    if from_file.is_file(kind):
+        yield kind
+    for _, *entry in architecture.get("assignments", []):
+        yield from _files(entry[0], entry[1] if len(entry) > 1 else {})
 
 
 class _Shipped:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from l2o_tf import names
+from l2o_tf import backend, names
 from l2o_tf.optimizers import from_file
 from l2o_tf.optimizers.analytic import ANALYTIC
 from l2o_tf.optimizers.assigned import FROZEN, Assigned
@@ -17,6 +17,8 @@ from l2o_tf.optimizers.scale import ScaleCell
 from l2o_tf.quoting import short
 from problems.base import require_name
 from problems.raised import told
+
+backend.check()
 
 COORDINATEWISE: dict[str, type[keras.layers.Layer]] = {"L2O-DM": DMCell, "RNNprop": RNNpropCell}
 """Architectures that treat every coordinate apart; `LearnedOptimizer` runs their cells."""
@@ -137,7 +139,7 @@ def _cell(cell: type[keras.layers.Layer], architecture: dict[str, Any]) -> keras
     if any(isinstance(value, Mapping) for value in architecture.values()):
         raise ValueError(f"Received an architecture with {short(architecture)}, expected numbers, texts and lists.")
     try:
-        return cell.from_config(architecture)
+        return cell.from_config({"dtype": "float32", **architecture})
     except TypeError as error:
         if isinstance(error.__context__, ValueError):
             raise error.__context__ from None

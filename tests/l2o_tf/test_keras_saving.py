@@ -1,16 +1,21 @@
-"""A model comes back with other layers frozen, under other names, or from an earlier version: what is known goes on."""
+"""A model comes back: with other layers frozen, under other names, from an earlier version, or from a stranger."""
 
 import copy
+import os
 import random
 import re
+import subprocess
+import sys
 import warnings
 
 import keras
 import numpy as np
 import pytest
 
-from l2o_tf import remembered
+from l2o_tf import keras_optimizer, registration, remembered
 from l2o_tf.keras_optimizer import LearnedOptimizer
+from l2o_tf.optimizers import make_optimizer
+from tests import scripts
 
 X = np.random.default_rng(0).normal(size=[32, 4]).astype(np.float32)
 Y = X[:, :1] * X[:, 1:2]
@@ -55,9 +60,9 @@ def assert_carried(now, before, kept):
             np.testing.assert_array_equal(leaf, 0.0 if number is None else before[number][i])
 
 
-def saved(model, folder):
+def saved(model, folder, **options):
     model.save(folder / "m.keras")
-    return keras.models.load_model(folder / "m.keras")
+    return keras.models.load_model(folder / "m.keras", **options)
 
 
 def told(expected, action, *args):
@@ -173,3 +178,71 @@ A, B, C = (remembered.identity(f"dense_{i}/kernel", np.full([2, 2], float(i))) f
 )
 def test_which_variable_is_which(before, now, kept):
     assert remembered.same(before, now) == kept
+
+
+KERAS = """
+class saving:
+    objects = {}
+    get_custom_objects = lambda: saving.objects
+"""
+LATER = "import l2o_tf, sys; assert 'keras' not in sys.modules; import keras; print(*keras.saving.objects)"
+
+
+def test_the_package_is_all_that_has_to_be_imported(tmp_path, monkeypatch):
+    """After Keras, and before it: in a process with a Keras that takes no time."""
+    model, _ = made(steps=1)
+    monkeypatch.delitem(keras.saving.get_custom_objects(), registration.NAME)
+    registration.register()
+    assert keras.saving.get_custom_objects()[registration.NAME] is registration.StandIn
+    assert isinstance(saved(model, tmp_path).optimizer, LearnedOptimizer)
+    (tmp_path / "keras.py").write_text(KERAS)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", LATER], cwd=scripts.ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == f"{registration.NAME}\n", done.stderr
+
+
+def test_messages_show_no_weights(tmp_path):
+    optimizer = LearnedOptimizer("L2O-Scale-Meta")
+    config = optimizer.get_config()
+    assert len(repr(config)) < 3000 < len(config["source"]["weights"])
+    for wrong in ({"colour": 1}, {"source": {"name": "x", "weights": "x" * 10_000}}, {"learning_rate": None}):
+        with pytest.raises(ValueError) as caught:
+            keras.saving.deserialize_keras_object(
+                {"class_name": "LearnedOptimizer", "registered_name": registration.NAME, "config": {**config, **wrong}}
+            )
+        assert len(str(caught.value)) < 600
+
+
+OWN = """
+import keras, tensorflow as tf
+class Plain(keras.layers.Layer):
+    def build(self, shape):
+        self.rate = self.add_weight(name="rate", shape=(), initializer="ones")
+    def get_initial_state(self, batch_size=None):
+        return [tf.zeros([batch_size, 1])]
+    def call(self, inputs, states):
+        return -0.1 * self.rate * inputs, states
+    def get_config(self):
+        return super().get_config()
+"""
+
+
+@pytest.mark.parametrize("assigned", [False, True])
+def test_code_of_strangers_is_not_run(assigned, tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text(OWN)
+    kind = f"{tmp_path}/own.py:Plain"
+    learned = make_optimizer(kind)
+    if assigned:
+        learned = make_optimizer("assigned", {"assignments": [["*", kind, learned.architecture]]})
+    model, _ = made(steps=0)
+    model.compile(LearnedOptimizer(keras_optimizer._packed(learned)), "mse", run_eagerly=True)
+    losses(model, 1)
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(model.optimizer))  # what runs, runs already
+    assert again.learned.kind == learned.kind
+    assert isinstance(copy.deepcopy(model).optimizer, LearnedOptimizer)
+    assert saved(model, tmp_path, safe_mode=False).optimizer.learned.kind == learned.kind
+    monkeypatch.setattr(keras_optimizer, "make_optimizer", None)
+    with pytest.raises(ValueError, match=r"would run the Python code .*own.py:Plain, .*safe_mode=False"):
+        saved(model, tmp_path)
