@@ -143,8 +143,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     def _make_state(self, state: tuple) -> None:
         self._structure = _Hidden(tf.nest.map_structure(lambda _: 0, state))
-        with keras.name_scope(self.name):
-            self._state = [
+        with keras.name_scope(self.name, caller=self):
+            made = [
                 _StateVariable(
                     initializer=lambda shape, dtype, v=value: tf.constant(v),
                     shape=value.shape,
@@ -154,8 +154,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
                 )
                 for i, value in enumerate(tf.nest.flatten(state))
             ]
-        for variable in self._state:
+        for variable in made:
             self._track_variable(variable)
+        self._state = made
 
     def _check_variables_are_known(self, variables: Sequence[keras.Variable | tf.Variable]) -> None:
         """Layers may thaw, or join; Keras's own optimizers refuse any variable that they were not built with."""
@@ -289,7 +290,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """
         if trainable_variables is None and len(grads) == len(self._trainable_variables):
             trainable_variables = self._trainable_variables
-        if trainable_variables is not None:
+        if len(grads) and trainable_variables is not None:
             grads, trainable_variables = self._each_once(list(grads), list(trainable_variables))
         super().apply(grads, trainable_variables)
 

@@ -45,9 +45,10 @@ def sizes(params: Params) -> tuple[int, ...]:
 
 
 def segment_mean(columns: tf.Tensor, sizes: Sequence[int]) -> tf.Tensor:
-    """`[F, N] -> [F, K]`: the mean column of each tensor."""
+    """`[F, N] -> [F, K]`: the mean column of each tensor; 0 of one without an element."""
     if _is_small(sizes):
-        return tf.matmul(columns, _members(sizes, columns.dtype), transpose_b=True) / tf.constant(sizes, columns.dtype)
+        counts = tf.constant(np.maximum(sizes, 1), columns.dtype)
+        return tf.matmul(columns, _members(sizes, columns.dtype), transpose_b=True) / counts
     return tf.concat([_mean(piece) for piece in _cut(columns, sizes)], axis=1)
 
 
@@ -76,7 +77,7 @@ def repeated(column: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
 def _mean(columns: tf.Tensor) -> tf.Tensor:
     """Over the columns, `[F, n] -> [F, 1]`; as a product, see `repeated`."""
     size = tf.shape(columns)[1]
-    return tf.matmul(columns, tf.ones([size, 1], columns.dtype)) / tf.cast(size, columns.dtype)
+    return tf.matmul(columns, tf.ones([size, 1], columns.dtype)) / tf.cast(tf.maximum(size, 1), columns.dtype)
 
 
 def _cut(columns: tf.Tensor, sizes: Sequence[int]) -> list[tf.Tensor]:
