@@ -17,7 +17,7 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import keras
@@ -26,8 +26,10 @@ import tensorflow as tf
 from absl import logging
 from keras.src.saving import serialization_lib
 
-from l2o_tf import checkpoint, guard, nest, remembered
-from l2o_tf.optimizers import Optimizer, from_file, make_optimizer
+from l2o_tf import architectures, guard, nest, remembered, trained
+from l2o_tf.optimizers import Optimizer
+from l2o_tf.quoting import few, short
+from l2o_tf.reading import read_npz
 from l2o_tf.trained import load_optimizer, pretrained_names
 from problems.base import make_seed
 
@@ -489,33 +491,28 @@ def _packed(learned: Optimizer) -> dict[str, Any]:
 
 def _found(source: str | os.PathLike | Mapping[str, Any], allow_code: bool) -> Optimizer:
     if isinstance(source, Mapping):
-        return _unpacked(source)
+        return _unpacked(source, allow_code)
     if isinstance(source, str | os.PathLike):
         return load_optimizer(os.fspath(source), analytic=False, allow_code=allow_code)[0]
-    raise ValueError(f"Received source={source!r}, expected a name of {pretrained_names()} or the path of a run.")
+    raise ValueError(f"Received source={short(source)}, expected a name of {pretrained_names()} or the path of a run.")
 
 
-def _unpacked(packed: Mapping[str, Any]) -> Optimizer:
+def _unpacked(packed: Mapping[str, Any], allow_code: bool) -> Optimizer:
+    """What `_packed` has made of an optimizer. It may come from a stranger's file."""
+    if missing := {"name", "optimizer", "architecture", "weights"} - set(packed):
+        raise ValueError(f"Received source without {sorted(missing)}, expected what get_config() makes.")
     ours = isinstance(packed["weights"], _Weights)  # not from a file: what runs, runs already
-    files = [] if ours else list(_files(packed["optimizer"], packed["architecture"]))
+    files = [] if ours or allow_code else architectures.files(packed["optimizer"], packed["architecture"])
     if files and serialization_lib.in_safe_mode() is not False:
         raise ValueError(
-            f"Received an optimizer that would run the Python code {_listed(files)}, expected one without. If you "
+            f"Received an optimizer that would run the Python code {few(files)}, expected one without. If you "
             "trust it, take load_model(..., safe_mode=False) or keras.config.enable_unsafe_deserialization()."
         )
-    learned = make_optimizer(packed["optimizer"], dict(packed["architecture"]))
-    learned.name = packed["name"]
-    with np.load(io.BytesIO(base64.b64decode(packed["weights"])), allow_pickle=False) as weights:
-        checkpoint.assign_weights(learned, dict(weights))
-    return learned
-
-
-def _files(kind: str, architecture: Mapping[str, Any]) -> Iterator[str]:
-    """The cells in Python files that would be run."""
-    if from_file.is_file(kind):
-        yield kind
-    for _, *entry in architecture.get("assignments", []):
-        yield from _files(entry[0], entry[1] if len(entry) > 1 else {})
+    try:
+        data = base64.b64decode(packed["weights"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Received weights of a saved optimizer that are no text in base64 ({error}).") from error
+    return trained.made(packed, read_npz(data, "the weights of a saved optimizer"), packed["name"])
 
 
 class _Shipped:

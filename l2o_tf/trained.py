@@ -73,10 +73,22 @@ def load_optimizer(
         return _from_rule(name, learning_rate)
     card, weights, shown = _found(name, analytic=analytic)
     _check_code(name, card, allow_code)
+    return made(card, weights, shown), card
+
+
+def made(card: Mapping[str, Any], weights: checkpoint.weights.Weights, name: str) -> Optimizer:
+    """The optimizer that a card describes, with its weights. It is made only if the sizes of both agree.
+
+    Code that the card names is run: whoever calls this has asked whether that is allowed.
+
+    Raises:
+        ValueError: if there is no such optimizer, or the weights are not of its architecture.
+    """
+    _check_sizes(card, weights, name, name)
     optimizer = _described(make_optimizer, card, name)
-    optimizer.name = shown
+    optimizer.name = name
     checkpoint.assign_weights(optimizer, weights)
-    return optimizer, card
+    return optimizer
 
 
 def with_weights(
@@ -236,11 +248,16 @@ def _found(name: str, *, analytic: bool) -> tuple[dict[str, Any], checkpoint.wei
 
 def _in_folder(folder: Path, name: str) -> tuple[dict[str, Any], checkpoint.weights.Weights, str]:
     card, weights = checkpoint.load_weights(folder)
-    shapes = _outline(card, folder / CARD).shapes
-    received = {name: value.shape for name, value in weights.items()}
+    _check_sizes(card, weights, name, folder / CARD)
+    return card, weights, name
+
+
+def _check_sizes(card: Mapping[str, Any], weights: checkpoint.weights.Weights, name: str, where: str | Path) -> None:
+    """Compares weights with what a card describes; of cells in files it does not know the sizes."""
+    shapes = _outline(card, where).shapes
+    received = {key: value.shape for key, value in weights.items()}
     if not shapes.items() <= received.items():
         checkpoint.check_shapes(received, shapes, name)
-    return card, weights, name
 
 
 def _in_original(path: Path) -> tuple[dict[str, Any], checkpoint.weights.Weights, str]:

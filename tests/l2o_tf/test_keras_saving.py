@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from l2o_tf import keras_optimizer, registration, remembered
+from l2o_tf import keras_optimizer, registration, remembered, trained
 from l2o_tf.keras_optimizer import LearnedOptimizer
 from l2o_tf.optimizers import make_optimizer
 from tests import scripts
@@ -243,6 +243,6 @@ def test_code_of_strangers_is_not_run(assigned, tmp_path, monkeypatch):
     assert again.learned.kind == learned.kind
     assert isinstance(copy.deepcopy(model).optimizer, LearnedOptimizer)
     assert saved(model, tmp_path, safe_mode=False).optimizer.learned.kind == learned.kind
-    monkeypatch.setattr(keras_optimizer, "make_optimizer", None)
+    monkeypatch.setattr(trained, "make_optimizer", None)
     with pytest.raises(ValueError, match=r"would run the Python code .*own.py:Plain, .*safe_mode=False"):
         saved(model, tmp_path)
