@@ -2,7 +2,7 @@ r"""A new architecture of a learned optimizer: a gated recurrent unit per coordi
 
     python meta_train.py --flagfile=recipes/demo.flags --output_dir=runs/gru \
         --optimizer=examples/new_optimizer.py:GRUCell --learning_rate=0.005
-    python evaluate.py --optimizer=runs/gru,Adam --learning_rate=0.03 --problem=digits --num_steps=500
+    python evaluate.py --optimizer=runs/gru,Adam --allow_code --learning_rate=0.03 --problem=digits --num_steps=500
 
 A Keras RNN cell is all that the trainer, the evaluator and `l2o_tf.LearnedOptimizer` ask for.
 """

@@ -57,8 +57,8 @@ def test_a_new_optimizer(tmp_path):
     first, second = (make_optimizer(name, {"seed": 3}).trainable_variables for _ in range(2))
     for one, two in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, two)
-    command = [sys.executable, "-m", "evaluate", f"--optimizer={tmp_path / 'run'}", "--problem=quadratic"]
-    command += ["--num_steps=5", "--num_runs=1", f"--output_dir={tmp_path}"]
+    command = [sys.executable, "-m", "evaluate", f"--optimizer={tmp_path / 'run'}", "--allow_code"]
+    command += ["--problem=quadratic", "--num_steps=5", "--num_runs=1", f"--output_dir={tmp_path}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
 

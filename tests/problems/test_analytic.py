@@ -114,7 +114,7 @@ def test_an_ensemble_refuses_what_it_cannot_add():
         ensemble([])
     with pytest.raises(ValueError, match="Received problem 'simpel'.*did you mean"):
         ensemble([{"name": "simpel"}])
-    with pytest.raises(ValueError, match="'option': .* expected a 'name' and perhaps 'options'"):
+    with pytest.raises(ValueError, match="'option': .* expected a dict of 'name' and perhaps 'options'"):
         ensemble([{"name": "quadratic", "option": {"batch_size": 3}}])
     with pytest.raises(ValueError, match="expected a 'name'"):
         ensemble([{"options": {}}])
