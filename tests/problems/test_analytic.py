@@ -116,5 +116,5 @@ def test_an_ensemble_refuses_what_it_cannot_add():
         ensemble([{"name": "simpel"}])
     with pytest.raises(ValueError, match="'option': .* expected a dict of 'name' and perhaps 'options'"):
         ensemble([{"name": "quadratic", "option": {"batch_size": 3}}])
-    with pytest.raises(ValueError, match="expected a 'name'"):
+    with pytest.raises(ValueError, match="expected a dict of 'name'"):
         ensemble([{"options": {}}])
