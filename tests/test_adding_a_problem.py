@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def folder(tmp_path_factory):
         patch.chdir(folder)
         patch.setattr(sys, "path", list(sys.path))
         for command in "".join(blocks("sh")).splitlines():
-            python, script, *arguments = command.split()
+            python, script, *arguments = shlex.split(command)
             assert python == "python"
             answers.append(scripts.call(SCRIPTS[script], *arguments))
     return folder, answers
@@ -62,12 +63,14 @@ class TestCommands:
         assert card["meta_epochs"] == 2 and card["diverged_meta_epochs"] == 0
 
     def test_an_evaluation(self, folder):
-        curves = np.load(folder[0] / "results" / "curves.npz")
+        curves = np.load(folder[0] / "results" / "spirals" / "curves.npz")
         assert set(curves) == {"about", *(f"my_problems.py:spirals/{name}" for name in ("runs/spirals", "Adam"))}
         losses = curves["my_problems.py:spirals/Adam"]
         assert losses.shape == (3, 200) and len(set(losses[:, 0])) == 3
         assert losses[:, -20:].mean() < losses[:, 0].mean()
-        made_of = json.loads((folder[0] / "results" / "summary.json").read_text())["results"][0]["identity"]["problem"]
+        made_of = json.loads((folder[0] / "results" / "spirals" / "summary.json").read_text())["results"][0][
+            "identity"
+        ]["problem"]
         assert made_of["data"].startswith("spirals/test (2,000 examples") and re.fullmatch(
             "[0-9a-f]{16}", made_of["file"]
         )

@@ -52,7 +52,7 @@ def test_meta_training_learns(folder):
 
 
 def test_an_evaluation(folder):
-    summary = json.loads((folder / "results" / "summary.json").read_text())
+    summary = json.loads((folder / "results" / "momentum" / "summary.json").read_text())
     assert [result["optimizer"] for result in summary["results"]] == ["runs/momentum", "Adam"]
     file = hashlib.sha256((folder / "my_optimizer.py").read_bytes()).hexdigest()[:16]
     files = [result["identity"]["optimizer"]["files"] for result in summary["results"]]
