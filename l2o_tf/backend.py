@@ -8,6 +8,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from l2o_tf.quoting import reason
+
 
 def _where() -> str:
     return f"KERAS_BACKEND or {os.path.join(os.environ.get('KERAS_HOME', '~/.keras'), 'keras.json')}"
@@ -23,9 +25,8 @@ def explained() -> Iterator[None]:
     try:
         yield
     except (ImportError, ValueError, AssertionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"Received a configuration with which Keras cannot be imported ({reason}), expected the backend "
+            f"Received a configuration with which Keras cannot be imported ({reason(error)}), expected the backend "
             f"'tensorflow' and the floatx 'float32'. Set them in {_where()}."
         ) from error
 

@@ -13,6 +13,7 @@ from typing import Any
 from l2o_tf import architectures, config_checks, names, presets
 from l2o_tf.config_checks import Choice, Entries, Range, number, whole
 from l2o_tf.presets import PRESETS
+from l2o_tf.quoting import cut
 
 
 def _field(default, help_text: str, allowed: Range | Choice | Entries | None = None):
@@ -367,7 +368,7 @@ def _converted(name: str, value: Any) -> Any:
     """The value as the option has it: lists with commas, numbers as Python's."""
     if name not in FIELDS:
         raise ValueError(
-            f"Received the option {names.short(name)!r}, expected one of those that meta_train.py --help lists."
+            f"Received the option {cut(name)!r}, expected one of those that meta_train.py --help lists."
             f"{names.hint(str(name), FIELDS)}"
         )
     field = FIELDS[name]

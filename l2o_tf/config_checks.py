@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from l2o_tf import names
+from l2o_tf.quoting import cut
 
 INT32 = 2**31 - 1
 FLOAT32 = 1e30
@@ -109,12 +110,12 @@ def wrong_type(field: dataclasses.Field, value: Any) -> str:
         return ""
     if isinstance(field.metadata["allowed"], Entries):
         words = f"{words} or a list: {field.metadata['allowed']}"
-    return f"Received --{field.name}={names.short(value)} of type {type(value).__name__}, expected {words}."
+    return f"Received --{field.name}={cut(value)} of type {type(value).__name__}, expected {words}."
 
 
 def _not_allowed(field: dataclasses.Field, value: Any) -> str:
     """What is wrong with a value of the right type, in one sentence; empty if nothing is."""
-    allowed, received = field.metadata["allowed"], f"Received --{field.name}={names.short(value)}"
+    allowed, received = field.metadata["allowed"], f"Received --{field.name}={cut(value)}"
     if isinstance(allowed, Choice) and value not in allowed:
         return f"{received}, expected one of {list(allowed)}.{names.hint(value, allowed)}"
     if isinstance(allowed, Range) and not allowed.has(value):

@@ -17,7 +17,7 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import keras
@@ -165,8 +165,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         unknown = [v for v in variables if self._var_key(v) not in self._trainable_variables_indices]
         if unknown and len(unknown) == len(variables):
             raise ValueError(
-                f"Received the variables {_listed(map(_path, unknown))}, none of which this optimizer has trained so "
-                "far, expected those of one model. Make an optimizer for each model: "
+                f"Received the variables {few([*map(_path, unknown)], ', ')}, none of which this optimizer has trained "
+                "so far, expected those of one model. Make an optimizer for each model: "
                 "optimizer.from_config(optimizer.get_config())."
             )
         if unknown:
@@ -266,8 +266,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         lost = [variable.path for i, variable in enumerate(before) if i not in kept]
         fresh = [variable.path for i, variable in zip(kept, now, strict=True) if i is None]
         told = [
-            *([f"the file's is left out for {_listed(lost)}, not trained here"] if lost else []),
-            *([f"{_listed(fresh)} begin anew"] if fresh else []),
+            *([f"the file's is left out for {few(lost, ', ')}, not trained here"] if lost else []),
+            *([f"{few(fresh, ', ')} begin anew"] if fresh else []),
         ]
         if told:
             self._warn("; ".join(told))
@@ -437,11 +437,6 @@ def _path(variable: keras.Variable | tf.Variable) -> str:
 
 def _sum(grads: list) -> tf.Tensor | tf.IndexedSlices | None:
     return tf.add_n(grads) if len(grads) > 1 else next(iter(grads), None)
-
-
-def _listed(paths: Iterable[str]) -> str:
-    paths = list(paths)
-    return ", ".join(paths[:4]) + (f" and {len(paths) - 4} more" if len(paths) > 4 else "")
 
 
 class _StateVariable(keras.Variable):

@@ -1,18 +1,7 @@
-"""Names and values that a user reads: those that look like an unknown one, and long ones made short."""
+"""Names that a user reads: suggestions for an unknown one, and long ones made short."""
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
-
-
-def short(value: Any) -> str:
-    """A value in a message; what is too long is cut.
-
-    >>> short("a" * 100)
-    'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...'
-    """
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def hint(name: str, known: Iterable[str]) -> str:

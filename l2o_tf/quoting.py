@@ -1,4 +1,4 @@
-"""What errors quote of files and flags: the beginning, on a line, however much there is."""
+"""How errors quote what they received: on one line, and only the beginning of what is long."""
 
 import reprlib
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ _quoted.maxlevel, _quoted.maxdict = 3, 6
 
 
 def short(value: Any) -> str:
-    """A value as errors quote it: its `repr`, or the beginning and the end of that.
+    """The `repr` of a value; the middle of a long one is left out.
 
     >>> short([1] * 100)
     '[1, 1, 1, 1, 1, 1, ...]'
@@ -18,25 +18,25 @@ def short(value: Any) -> str:
     return _quoted.repr(value)
 
 
-def cut(text: str, most: int = 80) -> str:
-    """A text on a line, or its beginning.
+def cut(value: Any, most: int = 80) -> str:
+    """The `str` of a value, on one line; a long one is cut after `most` characters.
 
     >>> cut("lstm_1/w_gates", most=8)
     'lstm_...'
     """
-    line = " ".join(text[: 4 * most].split())
+    line = " ".join(str(value)[: 4 * most].split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def reason(error: BaseException) -> str:
-    """What an error says, shortened."""
-    return cut(str(error), 300) or type(error).__name__
+    """The message of an error, on one line of at most 300 characters; its type where it has none."""
+    return cut(error, 300) or type(error).__name__
 
 
-def few(clauses: Sequence[str]) -> str:
-    """The clauses of an error, or the first six and how many there are.
+def few(clauses: Sequence[str], separator: str = "; ") -> str:
+    """The first six clauses, and how many more there are.
 
     >>> few(["a: 1", "b: 2"])
     'a: 1; b: 2'
     """
-    return "; ".join([*clauses[:6], *([f"and {len(clauses) - 6} more"] if len(clauses) > 6 else [])])
+    return separator.join([*clauses[:6], *([f"and {len(clauses) - 6} more"] if len(clauses) > 6 else [])])

@@ -39,6 +39,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2o_tf.checkpoint import write_atomically
+from l2o_tf.quoting import cut
 from l2o_tf.reading import OF_RESULTS, read_json, read_npz
 
 CURVES, SUMMARY, PICTURE = "curves.npz", "summary.json", "curves.png"
@@ -195,12 +196,7 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """`seed: 0 there, 1 now`."""
     now = json.loads(json.dumps(now))  # lists for tuples, as they are read
     different = [name for name in {**there, **now} if there.get(name) != now.get(name)]
-    return "; ".join(f"{name}: {_short(there.get(name))} there, {_short(now.get(name))} now" for name in different)
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:60]}..."
+    return "; ".join(f"{name}: {cut(there.get(name))} there, {cut(now.get(name))} now" for name in different)
 
 
 def read_file(path: Path) -> dict[str, Any]:

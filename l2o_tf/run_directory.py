@@ -29,6 +29,7 @@ from absl import logging
 from l2o_tf import checkpoint, console
 from l2o_tf.config import FIELDS, Config
 from l2o_tf.meta_trainer import MetaTrainer
+from l2o_tf.quoting import reason
 from l2o_tf.reading import read_json
 from l2o_tf.records import RECORDS
 from l2o_tf.techniques.curriculum import has_result
@@ -129,9 +130,7 @@ class Checkpoints:
                 self._contents.restore(path).assert_consumed()
                 break
             except Exception as error:  # from IndexError to OpError: TensorFlow raises anything for a damaged file
-                damaged.append(
-                    f"{folder / CHECKPOINTS / Path(path).name} ({(str(error).splitlines() or [repr(error)])[0]})"
-                )
+                damaged.append(f"{folder / CHECKPOINTS / Path(path).name} ({reason(error)})")
         else:
             if damaged:
                 raise ValueError(

@@ -250,7 +250,7 @@ def _describe(value: np.ndarray | Header) -> str:
 
 
 def _say(variables: Mapping[str, Any]) -> str:
-    return few([f"{cut(name)} {cut(str(value))}" for name, value in variables.items()]) or "nothing"
+    return few([f"{cut(name)} {cut(value)}" for name, value in variables.items()]) or "nothing"
 
 
 def _differences(expected: Mapping[str, tuple], received: Mapping[str, tuple]) -> list[str]:
@@ -259,5 +259,5 @@ def _differences(expected: Mapping[str, tuple], received: Mapping[str, tuple]) -
     for name in [*expected, *(name for name in received if name not in expected)]:
         here, there = expected.get(name, "nothing"), received.get(name, "nothing")
         if here != there:
-            clauses.append(f"{cut(name)}: expected {cut(str(here))}, received {cut(str(there))}")
+            clauses.append(f"{cut(name)}: expected {cut(here)}, received {cut(there)}")
     return clauses

@@ -51,9 +51,9 @@ def test_layers_that_thaw_later_join(name, tmp_path):
 
 def test_another_model_is_refused():
     """Growing is for layers that thaw; the states of many models would be many steps of the cell in each step."""
-    optimizer, variables = LearnedOptimizer("RNNprop"), [keras.Variable([1.0], name=f"v{i}") for i in range(6)]
+    optimizer, variables = LearnedOptimizer("RNNprop"), [keras.Variable([1.0], name=f"v{i}") for i in range(8)]
     optimizer.apply([tf.ones(1)], variables[:1])
-    with pytest.raises(ValueError, match=r"variables v1, v2, v3, v4 and 1 more, none of which"):
-        optimizer.apply([tf.ones(1)] * 5, variables[1:])
+    with pytest.raises(ValueError, match=r"variables v1, v2, v3, v4, v5, v6, and 1 more, none of which"):
+        optimizer.apply([tf.ones(1)] * 7, variables[1:])
     optimizer.apply([tf.ones(1)] * 2, variables[:2])
     assert len(optimizer._trainable_variables) == 2
