@@ -16,6 +16,7 @@ from l2o_tf.techniques.self_improving import self_improving
 from problems import PROBLEM_SETS, DataOptions, make_problem
 from problems.base import Problem, objective_of
 from problems.convex_term import convex_term
+from problems.python_files import is_file
 from problems.sets import MadeOnce
 from problems.transforms import normal_start, random_scaling, sampled_objective
 
@@ -65,7 +66,7 @@ def make_student(config: Config) -> Optimizer:
 
 def _require_architecture(name: str) -> None:
     """Raises a ValueError for the name of an optimizer that is none which could be trained."""
-    if name in CELLS or from_file.is_file(name):
+    if name in CELLS or is_file(name):
         return
     if name in trained.pretrained_names():
         kind = trained.load(name).kind
@@ -81,7 +82,7 @@ def _architecture(config: Config, kind: str, seed: int = 0) -> dict:
     """Arguments of an optimizer of this kind; analytic ones get the teachers' learning rate, `frozen` has none."""
     if kind == FROZEN.kind:
         return {}
-    if from_file.is_file(kind):
+    if is_file(kind):
         return from_file.initial_architecture(kind, seed)
     if kind not in CELLS:
         return {"learning_rate": config.teacher_learning_rate}

@@ -21,7 +21,7 @@ from l2o_tf.progress import Progress
 from l2o_tf.results import Identity, Result, file_name
 from l2o_tf.trained import kinds, load_optimizer
 from problems.base import Problem, make_seed
-from problems.from_file import digests
+from problems.python_files import digests
 
 
 class Pair(NamedTuple):

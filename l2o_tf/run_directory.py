@@ -34,7 +34,7 @@ from l2o_tf.reading import read_json
 from l2o_tf.records import RECORDS
 from l2o_tf.techniques.curriculum import has_result
 from problems.base import DataInfo
-from problems.from_file import digests
+from problems.python_files import digests
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"

@@ -275,7 +275,7 @@ def _in_original(path: Path) -> tuple[dict[str, Any], checkpoint.weights.Weights
 
 def _check_code(name: str, card: Mapping[str, Any], allow_code: bool) -> None:
     """Refuses code that the user has not allowed."""
-    files = {python_files.path(kind).name for kind in kinds(card) if is_file(kind)}
+    files = {python_files.path(kind).name for kind in architectures.files(card["optimizer"], card.get("architecture"))}
     if files and not allow_code:
         told = few([f"{file} (SHA-256 {card['sources'][file]})" for file in sorted(files)])
         raise ValueError(

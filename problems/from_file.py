@@ -6,11 +6,10 @@ parameters `mode` (`"train"` for meta-training, `"test"` for evaluation) or `dat
 """
 
 import functools
-import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,20 +18,10 @@ from problems import python_files
 from problems.base import Problem
 from problems.datasets import MODES, SPLITS, DataOptions
 from problems.keras_model import from_keras
-from problems.python_files import is_file
 from problems.raised import told
 
 _WHAT = "path/to/file.py:function"
 _FOR_ALL = ("mode", "data_options")
-
-
-def digests(names: Iterable[str]) -> dict[str, str]:
-    """The problems among `names` that are in files -> first 16 hex digits of the file's SHA-256.
-
-    A run that is continued after its file has changed may be another run; whoever continues one asks here.
-    """
-    files = {name: python_files.path(name) for name in names if is_file(name)}
-    return {name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for name, file in files.items() if file.is_file()}
 
 
 def factory(name: str) -> Callable[..., Problem]:

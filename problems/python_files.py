@@ -7,6 +7,7 @@ when it was kept or not at all, and files beside it cannot be imported, since no
 import hashlib
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 _COPY = re.compile(r"-([0-9a-f]{16})$")
@@ -47,6 +48,15 @@ def is_copy(file: Path, content: bytes) -> bool:
     if called and called[1] != _digest(content):
         raise ValueError(f"Received {file}, a copy that was changed: its SHA-256 begins with {_digest(content)}.")
     return bool(called)
+
+
+def digests(names: Iterable[str]) -> dict[str, str]:
+    """Those of `names` that are in files -> the first 16 hex digits of the SHA-256 of the file.
+
+    A run whose file has changed may go on as another run: its digest tells.
+    """
+    files = {name: path(name) for name in names if is_file(name)}
+    return {name: _digest(file.read_bytes()) for name, file in files.items() if file.is_file()}
 
 
 def _digest(content: bytes) -> str:

@@ -23,6 +23,7 @@ from problems import (
 )
 from problems.base import Problem, require_name
 from problems.datasets import DataOptions
+from problems.python_files import is_file
 from problems.raised import told
 from problems.sets import PROBLEM_SETS
 from problems.transforms import sum_of
@@ -86,7 +87,7 @@ def make_problem(
             "expected the name of one problem. A function in a file may return one of its members, "
             f"`PROBLEM_SETS[{name!r}][0].make()`."
         )
-    if name not in PROBLEMS and not from_file.is_file(name):
+    if name not in PROBLEMS and not is_file(name):
         raise ValueError(f"Received problem {name!r}, expected {_suggest(name, PROBLEMS)}.")
     factory = PROBLEMS[name] if name in PROBLEMS else from_file.factory(name)
     accepted = set(inspect.signature(factory).parameters)

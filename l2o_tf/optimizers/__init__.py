@@ -16,6 +16,7 @@ from l2o_tf.optimizers.rnnprop import RNNpropCell
 from l2o_tf.optimizers.scale import ScaleCell
 from l2o_tf.quoting import short
 from problems.base import require_name
+from problems.python_files import is_file
 from problems.raised import told
 
 backend.check()
@@ -85,7 +86,7 @@ def _made(kind: str, architecture: dict[str, Any]) -> Optimizer:
         return LearnedOptimizer(_cell(COORDINATEWISE[kind], architecture), kind)
     if kind in HIERARCHICAL:
         return HierarchicalOptimizer(_cell(HIERARCHICAL[kind], architecture), kind)
-    if from_file.is_file(kind):
+    if is_file(kind):
         return LearnedOptimizer(from_file.make_cell(kind, architecture), kind)
     if kind in ANALYTIC:
         optimizer = ANALYTIC[kind](**architecture)

@@ -17,8 +17,6 @@ from problems.raised import told
 
 _WHAT = "path/to/file.py:Cell"
 
-is_file = from_file.is_file
-
 
 def cell_class(name: str) -> type[keras.layers.Layer]:
     """The class called `path/to/file.py:Cell`.

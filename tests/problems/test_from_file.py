@@ -7,7 +7,7 @@ import pytest
 
 from problems import PROBLEMS, make_problem
 from problems.base import make_seed
-from problems.from_file import digests
+from problems.python_files import digests
 
 FILE = """
 import keras
