@@ -1,9 +1,8 @@
-"""What `problems.base` asks of a problem, looked at once, before anything of it is compiled.
+"""Checks once whether a problem keeps the contract of `problems.base`, before anything of it is compiled.
 
-Each of the three functions is run twice with the same seed: first as it is, so that an error is the one that Python
-raises at the user's line, and then within a graph, where every real run has it. What differs between the two is not a
-function of its arguments: it was drawn by `random`, `numpy.random` or `tf.random`, and would be one number for all
-steps of a run, or another one for every optimizer.
+`init`, `sample` and `loss` run twice with the same seed. The first run is eager: an error points at the user's line.
+The second run is in a graph, as all later ones are. If the two differ, a function draws by `random`, `numpy.random` or
+`tf.random`. Such a number would be the same in all steps of a run, or another one for every optimizer.
 """
 
 import weakref
@@ -16,19 +15,19 @@ import tensorflow as tf
 from problems.base import Problem, make_seed
 from problems.raised import told
 
-_STEPS = 11  # an axis of this length is no accident
+_STEPS = 11  # unlikely to be the length of another axis
 _PARTS = ("init", "sample", "loss")
 _kept: "weakref.WeakKeyDictionary[Callable, weakref.WeakSet]" = weakref.WeakKeyDictionary()
-"""`loss` -> `init`s of problems that need not be looked at again."""
+"""`loss` -> the `init`s of problems that were checked with it."""
 
 
 def trust(problem: Problem) -> None:
-    """Takes a problem for one that keeps the contract: the tests look at all that are registered."""
+    """Spares a problem the check. Tests check all that are registered."""
     _kept.setdefault(problem.loss, weakref.WeakSet()).add(problem.init)
 
 
 def check(problem: Problem) -> None:
-    """Refuses a problem that breaks the contract. A second call for the same problem costs nothing.
+    """Refuses a problem that breaks the contract. A second call for the same problem returns at once.
 
     Args:
         problem: any.
@@ -57,7 +56,7 @@ def check(problem: Problem) -> None:
 
 
 def _run(problem: Problem, seed: tf.Tensor) -> tuple[Any, Any, tf.Tensor]:
-    """What `init`, `sample` and `loss` return, each of them looked at."""
+    """What `init`, `sample` and `loss` return; checks each."""
     started = _call(problem, "init", seed)
     if not isinstance(started, tuple) or len(started) != 2 or not isinstance(started[0], dict):
         parts = f": {', '.join(map(_kind, started))}" if isinstance(started, tuple) else ""
@@ -121,7 +120,7 @@ def _check_tensors(problem: Problem, part: str, what: str, structure: Any) -> No
 
 
 def _check_evaluate(problem: Problem, params: Any, constants: Any) -> None:
-    """Traces the measurement of all data, which may take long."""
+    """Checks what `evaluate` returns. It is traced and not run, since it goes through all data."""
     traced = tf.function(lambda: _call(problem, "evaluate", params, constants), autograph=False)
     found = traced.get_concrete_function().structured_outputs
     if not isinstance(found, dict) or {"loss", "accuracy"} != set(found) or any(x.shape.rank for x in found.values()):
@@ -130,17 +129,27 @@ def _check_evaluate(problem: Problem, params: Any, constants: Any) -> None:
 
 def _require_same(problem: Problem, part: str, before: Any, after: Any) -> None:
     for one, other in zip(tf.nest.flatten(before), tf.nest.flatten(after), strict=True):
-        one, other = (np.asarray(tf.convert_to_tensor(value)) for value in (one, other))
-        same = np.array_equal(one, other)
-        if not same and one.dtype.kind == "f" and one.shape == other.shape:  # a loss may be a small difference
-            size = 1.0 if part == "loss" else np.max(np.abs(one), initial=0.0, where=np.isfinite(one))
-            same = np.allclose(one, other, 1e-4, 1e-4 * size, equal_nan=True)
-        if not same:
+        if not nearly_equal(one, other, size=1.0 if part == "loss" else None):  # it may be a small difference
             raise _broken(
                 problem,
                 f"whose `{part}` gives other numbers when it is called again with the same arguments, expected a pure "
                 "function; draw by tf.random.stateless_*, from the seed of `init` or `sample`",
             )
+
+
+def nearly_equal(one: Any, other: Any, size: float | None = None) -> bool:
+    """Whether floating-point tensors differ by 1e-4 of `size`, or less; others must be equal.
+
+    Args:
+        one, other: tensors, or values that TensorFlow makes tensors of.
+        size: default: the largest finite entry of `one`.
+    """
+    one, other = (np.asarray(tf.convert_to_tensor(value)) for value in (one, other))
+    if np.array_equal(one, other) or one.dtype.kind != "f" or one.shape != other.shape:
+        return np.array_equal(one, other)
+    if size is None:
+        size = np.max(np.abs(one), initial=0.0, where=np.isfinite(one))
+    return np.allclose(one, other, 1e-4, 1e-4 * size, equal_nan=True)
 
 
 def _call(problem: Problem, part: str, *arguments: Any) -> Any:

@@ -1,8 +1,8 @@
-"""What a learned optimizer asks of an RNN cell, looked at once, when an optimizer is made of it.
+"""Checks an RNN cell once, when an optimizer is made of it: can the cell be a learned optimizer?
 
-The batch axis of a cell is the coordinates of a model, which learn nothing of each other. So the cell plays twice: two
-steps on four coordinates, and two steps on three, of which two have the same gradients, in the other order. A
-coordinate that has the same gradients has the same updates and states.
+The rows of a cell's batch are the coordinates of a model. The update of a coordinate depends on its own gradients only.
+So the cell takes two steps on four coordinates, and two steps on three. Two coordinates of both runs have the same
+gradients, but in another order; they must get the same updates and states.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from problems.contract import nearly_equal
 from problems.raised import told
 
 _SHARED = ([0, 2], [2, 1])
@@ -23,7 +24,7 @@ _SECOND = ([-0.7, 1e-3, 0.1], [3.0, -1e-3, 0.2])
 
 
 def check(cell: Any, name: str, dtype: str = "float32") -> None:
-    """Builds a cell, if it is not, and refuses one that cannot be a learned optimizer.
+    """Builds a cell that is not built yet, and refuses one that cannot be a learned optimizer.
 
     Args:
         cell: see `LearnedOptimizer`.
@@ -67,12 +68,12 @@ def require_cell(cell: Any, name: str) -> None:
 
 
 class _Refused(ValueError):
-    """What was found, as the user is told."""
+    """An error whose message is already made for the user."""
 
 
 @contextlib.contextmanager
 def _of_the_user(name: str, what: str) -> Iterator[None]:
-    """Runs the user's code; what it raises is told."""
+    """For the user's code: turns what it raises into a `_Refused`."""
     try:
         yield
     except _Refused:
@@ -91,7 +92,7 @@ def _play(cell: keras.layers.Layer, name: str, gradients: tuple, dtype: str) -> 
 
 
 def _step(cell: keras.layers.Layer, name: str, inputs: tf.Tensor, states: Any) -> tuple[tf.Tensor, Any]:
-    """One step, whose results are looked at."""
+    """One step; checks what it returns."""
     returned = cell(inputs, states)
     found, expected = _described(returned), _described((inputs, states))
     if found != expected:
@@ -109,7 +110,7 @@ def _rows(play: Any, indices: list[int]) -> Any:
 
 
 def _check_configuration(cell: keras.layers.Layer, name: str) -> None:
-    """Weights are stored with `get_config`, and a cell made of that must take them."""
+    """Files keep `get_config` beside the weights: a cell that is made of it must take these weights."""
     with _of_the_user(name, "whose `get_config` does not make it again: it"):
         again = type(cell).from_config(json.loads(json.dumps(cell.get_config())))
         if not again.built:
@@ -122,7 +123,7 @@ def _check_configuration(cell: keras.layers.Layer, name: str) -> None:
 
 
 def _described(structure: Any) -> str:
-    """The structure, with type and shape in the place of each tensor."""
+    """The structure as text, with dtype and shape for each tensor."""
 
     def one(leaf):
         known = tf.is_tensor(leaf) or isinstance(leaf, np.ndarray)
@@ -132,13 +133,8 @@ def _described(structure: Any) -> str:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two results are the same but for rounding."""
-    for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True):
-        a, b = np.asarray(a), np.asarray(b)
-        size = np.max(np.abs(a), initial=0.0, where=np.isfinite(a))
-        if not np.allclose(a, b, 1e-4, 1e-4 * size, equal_nan=True):
-            return False
-    return True
+    pairs = zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True)
+    return all(nearly_equal(*pair) for pair in pairs)
 
 
 def _broken(name: str, how: str) -> _Refused:
