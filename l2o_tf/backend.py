@@ -1,7 +1,6 @@
-"""Keras as this package needs it: on TensorFlow; in the scripts, with numbers of float32.
+"""Makes sure that Keras runs on TensorFlow, and in the scripts computes in float32.
 
-Keras takes its backend and its default type of numbers from the environment and from `keras.json`, once, when it is
-imported.
+When Keras is imported, it reads its backend and its default dtype from the environment and from `keras.json`.
 """
 
 import contextlib
@@ -17,7 +16,7 @@ def _where() -> str:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """For an import of Keras, or of what imports it: turns what its configuration raises into a sentence.
+    """Explains an error of `import keras` that comes of Keras's configuration. Put the import inside.
 
     Raises:
         ValueError: if Keras cannot be imported as it is configured.
@@ -32,10 +31,10 @@ def explained() -> Iterator[None]:
 
 
 def check() -> None:
-    """Imports Keras.
+    """Imports Keras and checks its backend.
 
     Raises:
-        ValueError: if it cannot be imported as it is configured, or computes with something else than TensorFlow.
+        ValueError: if Keras cannot be imported as it is configured, or its backend is not TensorFlow.
     """
     with explained():
         import keras
@@ -45,7 +44,7 @@ def check() -> None:
 
 
 def use_float32() -> None:
-    """`check`, and makes float32 the type of numbers, whatever `keras.json` says: for a process of our own.
+    """Calls `check`, and makes float32 the default dtype, whatever `keras.json` says. Only scripts call it.
 
     Raises:
         ValueError: as `check`.

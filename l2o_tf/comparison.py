@@ -1,7 +1,7 @@
-"""Many optimizers on many problems: one evaluation after the other, each handed over as soon as it is done.
+"""Evaluates many optimizers on many problems, one pair after the other; each result is returned when it is done.
 
-While an evaluation runs, how far it has come lies in a file of its own (`l2o_tf.halfway`), so that one that is cut off
-goes on where it was. Where results are kept is the caller's affair: `l2o_tf.results`, for one.
+A running evaluation keeps its state in a file (`l2o_tf.halfway`). If it is interrupted, the next one continues from
+there. The caller keeps the results, in the form of `l2o_tf.results` for example.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class Pair(NamedTuple):
 
     @property
     def identity(self) -> Identity:
-        """Data and weights, rule, and the files of the user's own that either is in."""
+        """Data, rule and weights, and digests of the user's own files."""
         own = kinds(self.card)
         files = digests([self.problem.name, *own])
         return {
@@ -56,7 +56,7 @@ class Pair(NamedTuple):
 
 
 def _digest(weights: Mapping[str, Any]) -> str | None:
-    """First 16 hex digits of the SHA-256 of names, shapes and values; None where there are no weights."""
+    """The first 16 hex digits of the SHA-256 of names, shapes and values; None without weights."""
     digest = hashlib.sha256()
     for name, value in weights.items():
         digest.update(f"{name} {value.dtype} {value.shape}\0".encode() + value.tobytes())
@@ -68,8 +68,8 @@ def contender(
 ) -> tuple[Optimizer, Mapping[str, Any]]:
     """An optimizer and its card, as `trained.load_optimizer` finds them.
 
-    The weights of a run are those that it began with until a validation finds better ones. So far the optimizer is
-    called `NAME (before training)`, wherever results are shown, and a warning says why.
+    Until a validation of a run finds better weights, its folder has those that it began with. Then the optimizer is
+    named `NAME (before training)`, and a warning says why.
     """
     optimizer, card = load_optimizer(name, learning_rate, allow_code=allow_code)
     kept = kept_validation(card) if "validation" in card else {"epoch": None}
@@ -86,18 +86,18 @@ def contender(
 def evaluate_all(
     pairs: Sequence[Pair], folder: Path, *, seed: int = 0, num_steps: int, full_period: int = 0, **options: Any
 ) -> Iterator[Result]:
-    """Evaluates pair after pair, with a progress bar each; one that was cut off goes on where it was.
+    """Evaluates pair after pair, with a progress bar each; an interrupted evaluation is continued.
 
     Args:
         pairs: what to evaluate.
-        folder: where the file of an evaluation is while it runs. It is removed when the next result is asked for.
+        folder: for the file of the running evaluation. The file is removed when the caller asks for the next result.
         seed: decides starting points and minibatches.
         num_steps: steps per run.
         full_period: as in `evaluation.evaluate`.
         **options: further ones of `evaluation.evaluate`.
 
     Raises:
-        ValueError: if one of the pairs cannot be evaluated; before the first of them is.
+        ValueError: if one of the pairs cannot be evaluated; it is raised before the first evaluation.
     """
     checked = {name: options[name] for name in ("num_runs", "side_by_side") if name in options}
     for problem, optimizer, _ in pairs:
@@ -115,7 +115,7 @@ def _each(pairs: Sequence[Pair], folder: Path, options: Mapping[str, Any]) -> It
 
 
 def forget(folder: Path, names: Iterable[tuple[str, str]]) -> None:
-    """Removes what tells how far evaluations have come: their results are elsewhere."""
+    """Removes the files of evaluations that are done and whose results are kept elsewhere."""
     for each in names:
         _halfway(folder, each).unlink(missing_ok=True)
 

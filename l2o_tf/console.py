@@ -131,10 +131,10 @@ def guarded(action: Callable[[], int | None], rest: list[str]) -> int | None:
 
 
 def without_cache_if_it_fails(action: Callable[[], int]) -> int:
-    """Does the action; if XLA's cache fails, as on a full disk, the process starts again without one.
+    """Does the action; if XLA's cache fails, as on a full disk, the process starts again without a cache.
 
-    TensorFlow does not survive what it cannot write there, and reads its settings once. What an action has kept in
-    files it goes on from, as after a kill.
+    TensorFlow cannot go on after such a failure, and it reads its settings only once. The action continues from its
+    files, as after a kill.
     """
     try:
         return action()

@@ -1,16 +1,15 @@
-"""What TensorBoard shows of a run, in a file per session, `events.out.tfevents.<seconds>.l2o_tf`, in the run's folder.
+"""Writes TensorBoard's event files: one per session of a run, `events.out.tfevents.<seconds>.l2o_tf` in its folder.
 
-An event file is nothing but serialised `Event`s, which are written here one by one: `tf.summary` decides names and
-times of its files itself, and both matter.
+An event file is a sequence of serialised `Event`s. `tf.summary` is not used, because it chooses names and times itself:
 
-**Names.** TensorBoard reads the files of a run in the order of their names. Each session's is later than those that are
-there, whatever the clock says.
+**Names.** TensorBoard reads the files of a run in the order of their names. The name of a new file comes after those
+that are there, whatever the clock says.
 
 **Times** never go back, neither within a session nor from one to the next.
 
-**After a kill** a session begins with meta-epochs that an earlier file has, too. TensorBoard's data server drops what
-lies beyond a step that comes again, its plain loader only at a *session start*, and at the first of a run it does not.
-So every file begins with one.
+**After a kill** a session repeats some meta-epochs of an earlier file. TensorBoard has two loaders. Its data server
+drops the earlier events when a step comes again. Its plain loader drops them only at a *session start*, but not at the
+first one of a run. So every file begins with a session start.
 """
 
 import contextlib
@@ -31,7 +30,7 @@ class EventFile:
 
     Args:
         folder: folder of the run, which must be there.
-        first: first step of this session; what earlier files hold from there on is void.
+        first: first step of this session. It replaces what earlier files hold from this step on.
         clock: seconds since 1970.
 
     Raises:
@@ -49,7 +48,7 @@ class EventFile:
         self._write(Event(wall_time=self._start, step=first, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, step: int, *summaries: Summary) -> None:
-        """Adds what is to be shown at a step."""
+        """Adds the summaries of a step."""
         wall_time = self._start + time.monotonic() - self._began
         for summary in summaries:
             self._write(Event(wall_time=wall_time, step=step, summary=summary))
@@ -71,7 +70,7 @@ class EventFile:
 
 @contextlib.contextmanager
 def _os_errors() -> Iterator[None]:
-    """TensorFlow's own errors of a full or read-only disk as what they are."""
+    """Turns TensorFlow's errors of a full or read-only disk into OSErrors."""
     try:
         yield
     except tf.errors.OpError as error:

@@ -1,11 +1,11 @@
-"""An evaluation that is cut off goes on where it was: how far it has come lies in a file until it is done.
+"""Keeps the state of a running evaluation in a file, so that an interrupted evaluation can be continued.
 
     halfway.npz     "of": SHA-256 of what is evaluated, how, and by which program; "done": windows so far; "seconds";
                     "losses [R, done, T+1]"; "full/<name> [R, M]"; "0", "1", ...: tensors of the carry, serialised
 
-The file is written anew once in a while, and never for more than a fiftieth of the time. What another evaluation has
-left is passed over, with a warning, and so is a damaged file. Tensors are written as they are, so that what is
-continued ends bit for bit as if never cut off.
+The file is replaced once in a while; that takes at most a fiftieth of the time. A damaged file, or that of another
+evaluation, is ignored with a warning. Tensors are written as they are: a continued evaluation has bit for bit the same
+result as one that was not interrupted.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ from l2o_tf.checkpoint import write_atomically
 from l2o_tf.reading import OF_RESULTS, read_npz
 
 LARGEST = 2**30
-"""Bytes of a carry above which nothing is kept."""
+"""A carry of more bytes is not written."""
 
 
 class Halfway(NamedTuple):
-    """How far an evaluation of R runs has come.
+    """The state of an evaluation of R runs.
 
     Attributes:
         done: number of windows that are done.
@@ -50,7 +50,7 @@ class Keeper:
 
     Args:
         path: the file.
-        of: all that decides what comes out, of JSON types.
+        of: everything that decides the result, of JSON types.
         every: least seconds between two writings; default 60.
         clock: seconds, monotonic.
     """
@@ -63,7 +63,7 @@ class Keeper:
         self._next = clock() + every
 
     def load(self, begin: Halfway) -> Halfway:
-        """How far this evaluation has come; `begin`, whose structure it has, if nothing of it is there."""
+        """The state in the file, which has the structure of `begin`; if the file does not fit, `begin`."""
         if not self._path.exists():
             return begin
         try:

@@ -1,7 +1,7 @@
-"""After `import l2o_tf`, which imports neither Keras nor TensorFlow, Keras finds `LearnedOptimizer` in saved models.
+"""Lets Keras load saved models with a `LearnedOptimizer` after `import l2o_tf`, which does not import Keras.
 
-It looks up the classes of other packages by registered names only. So a stand-in is registered as soon as there is a
-Keras, whose `from_config` imports what it needs.
+Keras finds classes of other packages only if they are registered. So a stand-in is registered as soon as Keras is
+imported, by whomever. Its `from_config` imports the class itself.
 """
 
 import importlib.abc
@@ -14,7 +14,7 @@ NAME = "l2o_tf>LearnedOptimizer"
 
 
 class StandIn:
-    """What Keras finds under the registered name, until the class itself is imported."""
+    """Takes the registered name until the class itself is imported."""
 
     @staticmethod
     def from_config(config: dict[str, Any]) -> Any:
@@ -22,7 +22,7 @@ class StandIn:
 
 
 class _AfterKeras(importlib.abc.MetaPathFinder):
-    """Finds Keras, as everybody does, and registers the stand-in when it has been imported."""
+    """Waits for the import of Keras, which it leaves to the other finders; then registers the stand-in."""
 
     def find_spec(self, name, path=None, target=None):
         if name != "keras":

@@ -1,7 +1,7 @@
-"""The folder of an evaluation, to which every further one adds its part.
+"""The folder of an evaluation. Further evaluations can add their results to it.
 
-    curves.npz      everything; `numpy.load` reads it, no pickle inside
-    summary.json    the text "about" of it once more, to be read
+    curves.npz      all results; `numpy.load` reads it, no pickle inside
+    summary.json    the entry "about" of curves.npz, for people
     curves.png      the picture; `evaluate.py --plot_only` draws it again
 
 Of R runs of S steps, `curves.npz` has::
@@ -14,19 +14,19 @@ Of R runs of S steps, `curves.npz` has::
     "about"                                text            JSON: "flags", what was asked; "results", per problem and
                                                            optimizer the names, data, card, statistics and program
 
-The three of "full" are there with `--full_period` only. Losses are those of the problem, without a logarithm; a run
-that has diverged has losses that are not finite. Row r is run r of every optimizer: the same start, the same
-minibatches. For example::
+The entries "full_..." are there with `--full_period` only. Losses are those of the problem, without a logarithm; they
+are not finite where a run has diverged. Row r has the same start and the same minibatches for every optimizer. For
+example::
 
     with np.load("results/curves.npz") as file:
         for result in json.loads(str(file["about"]))["results"]:
             losses = file[f"{result['problem']}/{result['optimizer']}"]
             plt.plot(np.log(losses).mean(axis=0), label=result["optimizer"])
 
-reproduce.py writes results one by one and without their curves, each as a JSON file of its own (`read_file`).
+reproduce.py writes each result, without its curves, to a JSON file of its own (`read_file`).
 
-`curves.npz` is written anew after each part, in one piece. So a folder that was cut off and one that is done are the
-same thing, and whoever asks for more gets what is missing. What does not fit to what is there is refused.
+`curves.npz` is replaced after each result, atomically. So the folder of an interrupted evaluation is as good as that of
+a finished one: the next command adds what is missing. A command that does not fit the results in the folder is refused.
 """
 
 import hashlib
@@ -47,18 +47,18 @@ _ABOUT = "about"
 _ELSEWHERE = f"another folder, or remove {CURVES}, {SUMMARY} and {PICTURE} from it to evaluate anew"
 
 Identity = Mapping[str, Mapping[str, Any]]
-"""`{"problem": {...}, "optimizer": {...}}`: what makes each of the two the one that it is, of JSON types."""
+"""`{"problem": {...}, "optimizer": {...}}`, of JSON types: what tells each from others of the same name."""
 
 
 class Result(NamedTuple):
-    """What came out of an optimizer on a problem.
+    """The result of an optimizer on a problem.
 
     Attributes:
         problem, optimizer: their names.
-        identity: which data and weights, for example.
+        identity: tells both from others of the same names: by data and weights, for example.
         card: of the optimizer.
         summary: what `summary.summarize` returns.
-        provenance: by which program, and when.
+        provenance: the program that made it, and when.
         losses: `[R, S]`.
         full: measurements over the whole data set by name, possibly none.
     """
@@ -84,7 +84,7 @@ class Result(NamedTuple):
 
 
 class Results(NamedTuple):
-    """What is in a folder: `settings`, what was asked, of JSON types; `all`, the results so far."""
+    """The content of a folder: `settings`, the options of the evaluation, of JSON types; `all`, the results so far."""
 
     settings: Mapping[str, Any]
     all: Sequence[Result]
@@ -105,7 +105,7 @@ def write(folder: Path, results: Results) -> None:
 
 
 def write_summary(folder: Path, results: Results) -> None:
-    """Writes `summary.json` alone, which a kill may have left behind `curves.npz`."""
+    """Writes `summary.json` alone. After a kill it may lack results that `curves.npz` has."""
     write_atomically(folder / SUMMARY, _about(results).encode())
 
 
@@ -144,7 +144,7 @@ def _read(entry: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Result:
 
 
 def _check_summary(path: Path, results: Results) -> None:
-    """It may lack a result, after a kill; it may not be of something else."""
+    """After a kill the summary may lack a result; everything else in it must fit."""
     try:
         about = read_json(path)
         there = [(entry["problem"], entry["optimizer"]) for entry in about["results"]]
@@ -165,16 +165,19 @@ def _foreign(path: Path, reason: str) -> ValueError:
 def fitting(
     folder: Path, found: Results, settings: Mapping[str, Any], asked: Mapping[tuple[str, str], Identity]
 ) -> set[tuple[str, str]]:
-    """Problem and optimizer, by name, of all results that are there, if what is asked for fits to them.
+    """Checks that a new evaluation fits the results of a folder.
 
     Args:
-        folder: where `found` is; for errors.
-        found: what is there.
-        settings: what is asked now; must be those of `found`.
-        asked: problem and optimizer by name -> their identity.
+        folder: the folder, for errors.
+        found: its content.
+        settings: of the new evaluation; must equal those of `found`.
+        asked: (problem, optimizer) by name -> their identity.
+
+    Returns:
+        (problem, optimizer), by name, of all results in the folder.
 
     Raises:
-        ValueError: if settings, or a problem or an optimizer of the same name, are not those of the results.
+        ValueError: if settings differ, or a problem or an optimizer has the name of another one in the folder.
     """
     if told := differences(found.settings, settings):
         raise ValueError(
@@ -222,7 +225,7 @@ def read_file(path: Path) -> dict[str, Any]:
 def file_name(problem: str, optimizer: str, ending: str) -> str:
     """`mnist--L2O-DM.json`: the name of a file that belongs to a problem and an optimizer.
 
-    File systems have a limit of 255 bytes: of a long name the beginning is kept, and its SHA-256 tells it from others.
+    File systems allow 255 bytes. A long name is cut, and gets its SHA-256 to tell it from others.
     """
     name = f"{problem}--{optimizer}".replace(" ", "_").replace("/", "_")
     data = name.encode()

@@ -42,8 +42,8 @@ PATTERNS = frozenset("*?[]\\")
 """Characters that have a meaning in patterns of file names."""
 
 IRRELEVANT = ("data_dir", "num_epochs")
-"""Options that may differ between the sessions of a run: they change nothing that was already done, but for the
-validation that an end in the middle of a period has."""
+"""Options that may differ between the sessions of a run. They change nothing that was done before, with one exception:
+a run that ends in the middle of a period ends with a validation."""
 
 
 @contextlib.contextmanager

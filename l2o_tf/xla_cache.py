@@ -1,17 +1,17 @@
-"""What XLA has compiled is kept on disk, so that the next process need not compile it again.
+"""Keeps on disk what XLA has compiled, for the next process.
 
-TensorFlow offers the cache and keys it by program and device, but neither by processor nor by `XLA_FLAGS`, and its CPU
-entries are machine code. So each processor has a folder of its own, for home directories that several machines share,
-and so have other flags, which would get what was compiled without them::
+The cache is TensorFlow's. It tells entries apart by program and device, but not by processor or `XLA_FLAGS`; its CPU
+entries are machine code. Several machines may share a home directory. So each processor, and each value of `XLA_FLAGS`,
+has a folder of its own::
 
     $XDG_CACHE_HOME/l2o_tf/xla/<TensorFlow's version>-<hash of processor and flags>        ($XDG_CACHE_HOME: ~/.cache)
 
-`L2O_TF_XLA_CACHE` names another folder for these; empty, it switches the cache off. A cache directory that is already
-in `TF_XLA_FLAGS` stands. Entries are written to a temporary file and renamed; the folder may be deleted at any time.
+`L2O_TF_XLA_CACHE` names another parent folder; if it is empty, there is no cache. A cache directory in `TF_XLA_FLAGS`
+is left as it is. Entries are written to a temporary file and renamed; the folder may be deleted at any time.
 
-TensorFlow trusts what it finds: one bit that has flipped can end the process. So an entry is *sealed* when the process
-that made it ends or saves: its SHA-256 is written before it, as a field that TensorFlow does not know and passes over.
-Entries without their seal, or with a wrong one, are deleted before TensorFlow is imported, and compiled anew.
+TensorFlow does not check entries: one flipped bit can end the process. So an entry is *sealed* when the process that
+made it ends or saves: its SHA-256 is written before it, as a protocol buffer field that TensorFlow ignores. Entries
+without a right seal are deleted before TensorFlow is imported, and compiled anew.
 """
 
 import atexit
@@ -61,7 +61,7 @@ def enable(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def folder_of(environment: Mapping[str, str] = os.environ) -> str:
-    """TensorFlow's cache directory, which an error names that comes of it; empty: there is none."""
+    """TensorFlow's cache directory, or an empty text. Errors of the cache contain it."""
     return environment.get(FLAGS, "").partition(f"{FLAG}=")[2].partition(" ")[0]
 
 
@@ -72,7 +72,7 @@ def without(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def seal(environment: Mapping[str, str] = os.environ) -> None:
-    """Seals the entries that are not yet; what cannot be written stays as it is."""
+    """Seals the entries without a seal; those that cannot be written stay as they are."""
     if not folder_of(environment):
         return
     with contextlib.suppress(OSError):
@@ -93,7 +93,7 @@ def _seal(path: Path) -> None:
 
 
 def _drop_bad_entries(folder: Path) -> None:
-    """Deletes what is damaged, said once, and what killed processes have left without a seal or half written."""
+    """Deletes damaged entries, with a warning, and those that killed processes left unsealed or half written."""
     damaged = 0
     for path in _entries(folder):
         content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Output that nobody reads any more, as of `python -m problems | head`, is no error."""
+"""Output after its reader has gone is dropped, and no error: `python -m problems | head`."""
 
 import os
 import sys
@@ -6,11 +6,11 @@ from typing import Any, TextIO
 
 
 class Outlet:
-    """A text stream that falls silent when it can no longer be written; for the rest it is the stream.
+    """A text stream that drops its output once writing has failed; otherwise it is the stream itself.
 
     Args:
         stream: where to write.
-        forgiven: what counts as that. Default: a pipe whose reader has gone.
+        forgiven: errors after which output is dropped; others are raised. Default: the reader of a pipe has gone.
     """
 
     def __init__(self, stream: TextIO, forgiven: type[OSError] = BrokenPipeError):
@@ -25,7 +25,7 @@ class Outlet:
         return len(text)
 
     def flush(self) -> None:
-        """Hands on what is held back, or drops it."""
+        """Writes what is buffered, or drops it."""
         try:
             self._stream.flush()
         except self._forgiven:
@@ -35,7 +35,7 @@ class Outlet:
         return getattr(self._stream, name)
 
     def _fall_silent(self) -> None:
-        """What the stream still holds, and all that follows, goes nowhere."""
+        """Sends what is buffered, and all that follows, to the null device."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:
             os.dup2(nowhere, self._stream.fileno())
@@ -44,6 +44,6 @@ class Outlet:
 
 
 def install() -> None:
-    """For the output of this process: a script calls it first. What stderr cannot take has no other place to go."""
+    """Wraps stdout and stderr; scripts call it first. On stderr any error is forgiven: nowhere could it be told."""
     sys.stdout = Outlet(sys.stdout)
     sys.stderr = Outlet(sys.stderr, OSError)

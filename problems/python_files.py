@@ -1,7 +1,7 @@
-"""Python files by `path/to/file.py:name`, and the copies of them that are kept. No TensorFlow here.
+"""Names of the form `path/to/file.py:name`, and the copies of such files that are kept. No TensorFlow here.
 
-A copy has the digest of its content in its name, `cell-0123456789abcdef.py`. It stands by itself: it runs as it was
-when it was kept or not at all, and files beside it cannot be imported, since nobody has looked at those.
+The name of a copy contains the digest of its content, `cell-0123456789abcdef.py`. A copy that was changed does not run.
+A copy cannot import the files beside it, because nobody has checked those.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ _COPY = re.compile(r"-([0-9a-f]{16})$")
 
 
 def is_file(name: str) -> bool:
-    """Whether a name means something in a Python file."""
+    """Whether a name is of the form `path/to/file.py:name`."""
     return name.endswith(".py") or ".py:" in name
 
 
@@ -24,25 +24,25 @@ def path(name: str) -> Path:
 
 
 def module_name(file: Path) -> str:
-    """Under which name a file is run."""
+    """Name of the module as which a file is run."""
     return f"file_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{file.stem}"
 
 
 def source(file: Path) -> bytes:
-    """The source of a file: what this process has run of it, else what it holds."""
+    """The source that this process has run of a file; if it has not run it, the present content."""
     return getattr(sys.modules.get(module_name(file)), "__source__", None) or file.read_bytes()
 
 
 def copy_name(file: Path, content: bytes) -> str:
-    """Name of the copy of a file; a copy's copy has the same name."""
+    """Name for a copy of a file; of a file that is a copy, its own name."""
     return file.name if is_copy(file, content) else f"{file.stem}-{_digest(content)}.py"
 
 
 def is_copy(file: Path, content: bytes) -> bool:
-    """Whether a file is called as copies are.
+    """Whether a file has the name of a copy.
 
     Raises:
-        ValueError: if it is, and its content is another one.
+        ValueError: if it has, and its content was changed.
     """
     called = _COPY.search(file.stem)
     if called and called[1] != _digest(content):

@@ -1,8 +1,8 @@
-"""The code of cells of one's own, which is kept beside their weights.
+"""Keeps the code of a user's own cell beside its weights.
 
-In memory a card names them by where they are, `path/to/cell.py:Cell`. In the folder it names a copy beside it, and has
-its SHA-256 under `"sources"`: the folder is complete wherever it is taken, and changed code is noticed. One file is
-kept; what that imports from files of one's own is not. Nothing here runs the code: see `l2o_tf.trained`.
+In memory a card names the cell by its file, `path/to/cell.py:Cell`. In a folder the card names a copy of that file in
+the folder, and has the copy's SHA-256 under `"sources"`. So the folder can be moved, and changed code is noticed. Only
+the file of the cell is kept, not the files that it imports. Nothing here runs the code: see `l2o_tf.trained`.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ MOST_BYTES = 2**24
 
 
 def keep(card: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """A card as a folder has it, and the copies that go beside it: name -> source."""
+    """The card for a folder, and the copies that go beside it: name -> source."""
     copies = {}
 
     def kept(kind: str) -> str:
@@ -39,10 +39,11 @@ def keep(card: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def find(card: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A card as it is in memory, from that of a folder.
+    """The card for memory, from that of a folder: the inverse of `keep`.
 
     Raises:
-        ValueError: if it describes no optimizer, or names a file of which there is no copy, or one that was changed.
+        ValueError: if the card describes no optimizer, if the folder has no copy of a file that it names, or if the
+            copy was changed.
         OSError: if a copy cannot be read.
     """
     sources = card.get("sources")
