@@ -79,8 +79,8 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
         checkpoints = Checkpoints(folder, trainer)
         if not trainer.finished and trainer.has_ended_once:
             logging.warning(
-                "This run has ended once, after %d meta-epochs, with a validation in the middle of a period. It goes "
-                "on from there, and ends elsewhere than one with --num_epochs=%d from the start.",
+                "This run has ended before, after %d meta-epochs, with a validation in the middle of a period. It goes "
+                "on from there. A run with --num_epochs=%d from the start would have another result.",
                 *(trainer.standing.epoch, config.num_epochs),
             )
         with stop_signals() as received, Reporter(folder, trainer, data) as reporter:

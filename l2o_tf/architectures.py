@@ -1,7 +1,7 @@
-"""What each architecture of learned optimizers can be told by options. No TensorFlow here.
+"""Which options each architecture of learned optimizers takes. No TensorFlow here.
 
-`Config` has one flat list of options, since flags are one; an architecture takes those that mean something to it. An
-option that is given for an architecture that does not take it is refused.
+`Config` has one flat list of options, like the command line. An architecture takes some of them; a user who gives one
+that it does not take gets an error.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -87,9 +87,9 @@ def arguments(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options(kind: str, arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that give a cell these arguments, written as the defaults are where they mean the same.
+    """The options that give a cell these arguments: the inverse of `arguments`. Empty for any other kind.
 
-    The inverse of `arguments`; nothing for a kind that is not in `ARCHITECTURES`.
+    A value that means the same as the default is written like the default.
     """
     found = {}
     for name, option in ARCHITECTURES.get(kind, {}).items():
@@ -102,7 +102,7 @@ def kinds(kind: str, architecture: Mapping[str, Any] | None = None) -> list[str]
     """Kinds of the optimizers that `make_optimizer` would make: one, or those of all assignments.
 
     Raises:
-        ValueError: if that is no description of an optimizer, or of too many.
+        ValueError: if the arguments describe no optimizer, or too many.
     """
     found = []
     renamed(lambda each: found.append(each) or each, kind, architecture)
@@ -114,10 +114,10 @@ def kinds(kind: str, architecture: Mapping[str, Any] | None = None) -> list[str]
 def renamed(
     rename: Callable[[str], str], kind: str, architecture: Mapping[str, Any] | None = None
 ) -> tuple[str, Mapping[str, Any]]:
-    """The same description with other names for its `kinds`.
+    """The same description, with each of its `kinds` renamed.
 
     Raises:
-        ValueError: if it is no description of an optimizer.
+        ValueError: if the arguments describe no optimizer.
     """
     architecture = {} if architecture is None else architecture
     if not isinstance(kind, str) or not isinstance(architecture, Mapping):
@@ -134,17 +134,17 @@ def renamed(
 def files(kind: str, architecture: Mapping[str, Any] | None = None) -> list[str]:
     """The cells in Python files, `path/to/file.py:Cell`, that `make_optimizer` would run; mostly none.
 
-    Whoever makes an optimizer of what was read from a file asks here first: files of strangers run no code.
+    Ask here before you make an optimizer from a stranger's file: making it would run their code.
     """
     return [found for found in kinds(kind, architecture) if is_file(found)]
 
 
 def takers(option: str) -> list[str]:
-    """Architectures that take an option; empty for those that are for every one."""
+    """Architectures that take an option; empty for an option that is for all."""
     return [kind for kind, options in ARCHITECTURES.items() if option in options]
 
 
 def untaken(given: Iterable[str], kinds: Iterable[str]) -> list[str]:
-    """Those of the given options that are for other architectures only; none if no kind is an architecture."""
+    """The given options that only other architectures take; none if no kind is an architecture."""
     kinds = {kind for kind in kinds if kind in ARCHITECTURES or is_file(kind)}
     return [option for option in given if kinds and takers(option) and not kinds.intersection(takers(option))]

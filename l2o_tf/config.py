@@ -313,7 +313,7 @@ NEEDS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
     "gradient_products": ("time_scales", lambda count: count > 1, "several"),
     "scale_decay_per_time_scale": ("time_scales", lambda count: count > 1, "several"),
 }
-"""Option -> another one, and which of its values the option needs in order to do something."""
+"""An option has an effect only if another one passes a test: option -> (the other, the test, what it asks for)."""
 
 
 def resolve(overrides: Mapping[str, Any], of_weights: Mapping[str, Any] = MappingProxyType({})) -> Config:
@@ -321,7 +321,7 @@ def resolve(overrides: Mapping[str, Any], of_weights: Mapping[str, Any] = Mappin
 
     Args:
         overrides: option name -> value, only those that the user gave; a list where the flag has commas.
-        of_weights: those that make an optimizer like `initial_weights`, of which a preset has no say.
+        of_weights: options that make an optimizer like `initial_weights`; they override those of the preset.
 
     Raises:
         ValueError: for unknown names, contradictory options, and values of a wrong type or out of range.
@@ -381,7 +381,7 @@ def _converted(name: str, value: Any) -> Any:
 
 
 def _give_way(given: dict[str, Any], overrides: Mapping[str, Any]) -> None:
-    """What a preset or a default has chosen gives way to options that were asked for and cannot go with it."""
+    """Drops values of a preset or a default that contradict the options of the user."""
     if given.get("long_tail_steps"):
         given.setdefault("jit_compile", False)
     for asked, instead in (("self_improving", {"keep_states": False}), ("clip_norm", {"clip_value": 0.0})):

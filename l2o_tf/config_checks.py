@@ -1,4 +1,4 @@
-"""What can be wrong with a configuration, said in one sentence each."""
+"""Finds what is wrong with a configuration, and says each fault in one sentence."""
 
 import dataclasses
 import itertools
@@ -11,11 +11,11 @@ from l2o_tf.quoting import cut
 
 INT32 = 2**31 - 1
 FLOAT32 = 1e30
-"""Far from the largest number in single precision, so that what is computed of it is still finite."""
+"""Far below the largest number in single precision: results of computations with it are finite, too."""
 
 
 class Range(NamedTuple):
-    """Numbers from `low` to `high`; `above` and `below` say whether these are left out, `kind` is int or float."""
+    """Numbers of type `kind` from `low` to `high`; without `low` if `above`, without `high` if `below`."""
 
     low: float
     high: float
@@ -58,10 +58,10 @@ class Entries(NamedTuple):
     """Entries separated by commas.
 
     Attributes:
-        what: they are called.
-        range: where each must be, if they are numbers.
-        least, most: how many there may be.
-        is_good: what else each must be; not empty, by default.
+        what: what errors call them.
+        range: of each entry, if they are numbers.
+        least, most: limits for their number.
+        is_good: another condition for each entry. Default: it is not empty.
     """
 
     what: str
@@ -103,7 +103,7 @@ _TYPES: dict[type, tuple[type, str]] = {
 
 
 def wrong_type(field: dataclasses.Field, value: Any) -> str:
-    """What is wrong with the type of a value, in one sentence; empty if nothing is."""
+    """An error message if a value has the wrong type; else empty."""
     kind = type(field.default)
     expected, words = _TYPES[kind]
     if isinstance(value, expected) and isinstance(value, bool) == (kind is bool):
@@ -114,7 +114,7 @@ def wrong_type(field: dataclasses.Field, value: Any) -> str:
 
 
 def _not_allowed(field: dataclasses.Field, value: Any) -> str:
-    """What is wrong with a value of the right type, in one sentence; empty if nothing is."""
+    """An error message if a value of the right type is not allowed; else empty."""
     allowed, received = field.metadata["allowed"], f"Received --{field.name}={cut(value)}"
     if isinstance(allowed, Choice) and value not in allowed:
         return f"{received}, expected one of {list(allowed)}.{names.hint(value, allowed)}"
@@ -129,7 +129,7 @@ MOST_LOSSES, MOST_CALLS = 10**9, 64
 
 
 def _mismatches(config: Any) -> Iterator[str]:
-    """Values that are fine by themselves but not together; one sentence each."""
+    """An error message for each combination of values that does not work."""
     horizons = config.stages if config.curriculum else (config.num_steps,)
     name = "curriculum_steps" if config.curriculum else "num_steps"
     for horizon in horizons:
@@ -170,7 +170,7 @@ def _mismatches(config: Any) -> Iterator[str]:
 
 
 def _too_much(config: Any, longest: int) -> Iterator[str]:
-    """What would not fit into memory, or be compiled for hours, though each value is fine by itself."""
+    """The same for what would not fit into memory, or would take hours to compile."""
     if config.num_runs_validation * longest > MOST_LOSSES:
         yield (
             f"Received --num_runs_validation={config.num_runs_validation} of {longest} steps, expected at most "

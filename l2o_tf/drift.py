@@ -1,14 +1,13 @@
-"""What an optimizer does where there is no gradient: it comes to rest, or it drifts.
+"""Measures whether an optimizer comes to rest or drifts where there is no gradient.
 
-A recurrent network without a gradient falls to a fixed point. It may have several, each with an update of its own, and
-the gradients that it has seen decide to which it falls. So it is watched from the states that gradients of several
-sizes leave, noise and steady ones::
+A recurrent network without a gradient goes to a fixed point. It may have several, each with its own update; earlier
+gradients decide which it reaches. So the measurement begins after gradients of several sizes, noise and steady ones::
 
     g_t = s ε_t  or  g_t = ±s,    t = 1 ... 50        # ε_t ~ N(0, 1);  s = 1e-4, 1e-2, 1, 100, and 0: never a gradient
     g_t = 0,                      t = 51 ... 1,050
 
-All cases are tensors of one optimizee. In half of them every gradient ends, in the others those of half of the
-coordinates, as in an embedding some of whose rows are not seen any more.
+All cases are tensors of one optimizee. In half of them the gradients of all coordinates end; in the others, those of
+half of the coordinates, as in an embedding of which some rows are no longer seen.
 """
 
 from typing import NamedTuple
@@ -23,9 +22,9 @@ from problems.base import make_seed
 SEEN, QUIET = 50, 1000
 """Steps with gradients, and steps without."""
 SIZES = (1e-4, 1e-2, 1.0, 100.0)
-"""Sizes of gradients: what networks have, and far beyond."""
+"""Sizes of gradients: those of networks, and far larger ones."""
 REST = 1e-7
-"""An update per step that counts as none: ten thousand of them are a thousandth."""
+"""A smaller update per step counts as rest: ten thousand of them add up to a thousandth."""
 
 LAST = 10
 """Steps at the end by which it is judged whether there is rest."""
@@ -34,7 +33,7 @@ _COORDINATES = 8
 
 
 class Quiet(NamedTuple):
-    """What coordinates without a gradient do.
+    """How far coordinates without a gradient are moved.
 
     Attributes:
         moved: the largest distance, within 1,000 steps, from where they were when gradients ended.
@@ -46,14 +45,14 @@ class Quiet(NamedTuple):
 
 
 class Drift(NamedTuple):
-    """How an optimizer moves coordinates without a gradient: that never had one, and whose gradients have ended."""
+    """The movement of coordinates that never had a gradient, and of those whose gradients have ended."""
 
     never: Quiet
     ended: Quiet
 
 
 def measure(optimizer: Optimizer) -> Drift:
-    """Runs the optimizer and looks; a second or two."""
+    """Runs the optimizer and measures its drift; takes a second or two."""
     return Drift(*map(_quiet, updates(optimizer)))
 
 

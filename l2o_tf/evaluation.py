@@ -39,8 +39,8 @@ class Rollouts(NamedTuple):
     Attributes:
         start: `seeds [R, 2] -> carry`: parameters, constants and optimizer states of R runs.
         advance: `(carry, seeds, first_window, num_steps) -> (carry, losses [R, W, T+1])`: so many steps from the
-            beginning of a window on, `W = ⌈num_steps / T⌉`; where the last window ends early, its losses behind that
-            are 0. The two numbers are int32 scalars, so that one compiled program serves any of them.
+            beginning of a window, `W = ⌈num_steps / T⌉`. If the last window ends early, the rest of its losses are 0.
+            The two numbers are int32 scalars: one compiled program serves all values.
         measure: `carry -> {"loss": [R], "accuracy": [R]}` over the whole data set, or None.
         window: T.
     """
@@ -227,9 +227,9 @@ def check(
     """Refuses what `evaluate` cannot do, before anything is compiled.
 
     Raises:
-        ValueError: if a number is not positive, or something of another type; if `full_period` is no multiple of
-            `window`, the problem breaks its contract or cannot be measured on all its data, the optimizer is not made
-            for the problem's parameters or cannot run several optimizees side by side, or `side_by_side` does not
+        ValueError: if a number is not positive, or an argument has another type; if `full_period` is no multiple of
+            `window`; if the problem breaks its contract, or cannot be measured on all its data; if the optimizer does
+            not fit the problem's parameters, or cannot run several optimizees side by side; if `side_by_side` does not
             divide `num_runs`.
     """
     for name, value in {"num_runs": num_runs, "window": window, "side_by_side": side_by_side}.items():
@@ -268,8 +268,8 @@ def evaluate(
 ) -> Evaluation:
     """Runs `optimizer` on `problem` from `num_runs` starting points.
 
-    What was compiled for the last few problems and optimizers is kept: the same two objects are compiled once. One step
-    of all runs comes first and counts for nothing; it compiles.
+    Compiled programs of the last few pairs are kept: the same problem and optimizer are compiled once. Before the runs
+    begin, one step of all of them compiles the program; it is discarded and not timed.
 
     Args:
         problem: what is optimized.
@@ -283,7 +283,7 @@ def evaluate(
         window: steps per window.
         side_by_side: runs that take their steps together, see `rollouts`; divides `num_runs`.
         on_progress: called as `(steps done, mean loss)` several times a run.
-        keeper: keeps how far the evaluation has come, and says how far it had come before.
+        keeper: keeps the state of the evaluation in a file, and finds that of an interrupted one.
 
     Raises:
         ValueError: as `check` does.
@@ -310,7 +310,7 @@ def evaluate(
 
 @functools.lru_cache(maxsize=4)
 def _compiled(problem: Problem, optimizer: Optimizer, window: int, side_by_side: int) -> Rollouts:
-    """`rollouts`. TensorFlow keeps what XLA has compiled for good, some 10 MB, whether it is used again or not."""
+    """`rollouts`, cached: TensorFlow never frees what XLA has compiled, some 10 MB each time."""
     return rollouts(problem, optimizer, window=window, side_by_side=side_by_side)
 
 

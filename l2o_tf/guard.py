@@ -6,8 +6,8 @@ undo what it has reached. Safeguarded learned optimization (Heaton et al., *Safe
 Optimizers*, ICML 2022, arXiv:2201.12426) decide by the loss alone: both rules run from the same point, and the better
 one is kept. The guard here does so once, when the learned optimizer has got stuck::
 
-    in each step       Δ_k = Adam's update for every tensor k that the learned update would leave not finite;
-                       Adam takes gradients that are not finite for 0, and none for more than ±1e18
+    in each step       Δ_k = Adam's update for every tensor k for which θ_k + Δ_k would not be finite;
+                       for Adam, gradients are clipped to ±1e18, and those that are not finite count as 0
     every P steps      L   = mean loss of the period;    better if L is below the best one so far
     give up            when R periods in a row were not better, or a loss is not finite
     then race          Adam goes from θ_0, for as many steps as the learned optimizer took to the end of its best period
@@ -212,7 +212,7 @@ def _where(condition: tf.Tensor, yes: Params, no: Params) -> Params:
 
 
 def _digestible(grad: tf.Tensor) -> tf.Tensor:
-    """0 for what is not finite, and no more than what Adam can square."""
+    """The gradient for Adam: not finite counts as 0; so large that Adam cannot square it, as the largest it can."""
     return bounded(tf.where(tf.math.is_finite(grad), grad, tf.zeros_like(grad)))
 
 

@@ -43,15 +43,14 @@ RESTS = ("sparse", "rows", "none")
 class LearnedOptimizer(keras.optimizers.Optimizer):
     """A learned optimizer with the interface of Keras's own.
 
-    Its state is in `optimizer.variables`, and its meta-parameters φ in its configuration, so that a saved model goes on
-    exactly and needs no other file, but `import l2o_tf` (and, for a cell of one's own, its file). φ is not trained
-    any more. Sparse gradients are made dense. A variable that gets no gradient in a step stays as it is; for the
+    Its state is in `optimizer.variables`, its meta-parameters φ in its configuration. So a saved model continues
+    exactly, and needs no other file but that of a user's own cell; `import l2o_tf` before it is loaded. φ is not
+    trained any more. Sparse gradients are made dense. A variable without a gradient in a step stays as it is; for the
     optimizer's state its gradient is zero.
 
-    A file of weights says of which variables the state is. Where it is loaded with other layers frozen, the state of
-    the variables that are still there goes on: those of the same shape and the same value, else of the same path, else,
-    if none is found like that and all shapes agree, in the same place (`l2o_tf.remembered`). One warning says what was
-    left out and what begins anew.
+    A file of weights names the variables to which the state belongs. It may be loaded with other layers frozen: each
+    variable gets the state of the same variable in the file (`l2o_tf.remembered` says which that is). One warning lists
+    the state that is left out, and the variables that begin anew.
 
     Under `tf.distribute` each replica computes the same update from the summed gradients.
 
@@ -64,12 +63,12 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             dictionary sets what it differs in from `guard.Guard()`: `{"learning_rate": 0.01, "patience": 3}`. It needs
             the loss, which `model.fit` hands to `scale_loss`. `guard_report()` and a warning at the end of `fit` say
             when it has acted.
-        rest: what stays where it is in a step in which its gradient is exactly zero. `"sparse"` (default): a variable
-            as a whole; and of one whose gradients are sparse (`tf.IndexedSlices`: the table of an embedding), each row
-            along axis 0. `"rows"`: each row of every variable. `"none"`: nothing, as in meta-training. The state of a
-            row that rests stays, too; for the state of a variable as a whole its gradient is zero. Weight decay goes on
-            everywhere, and so does Adam where a guard has handed over to it.
-        allow_code: whether the Python code of a cell may be run that was kept in the folder; default False.
+        rest: what does not move in a step in which its gradient is exactly zero. `"sparse"` (default): each variable as
+            a whole; if its gradients are sparse (`tf.IndexedSlices`: the table of an embedding), each of its rows along
+            axis 0. `"rows"`: each row of every variable. `"none"`: nothing, as in meta-training. The state of a row
+            that rests does not change; that of a whole variable does, with a gradient of zero. Weight decay acts
+            everywhere, and so does Adam after a guard has handed over to it.
+        allow_code: whether Python code that was kept in the folder may run; default False.
         **options: those of every Keras optimizer: `name`, `weight_decay` (per step, times `learning_rate`), `clipnorm`,
             `clipvalue`, `global_clipnorm`, `use_ema`, `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor`,
             `gradient_accumulation_steps`.
@@ -161,7 +160,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         self._state = made
 
     def _check_variables_are_known(self, variables: Sequence[keras.Variable | tf.Variable]) -> None:
-        """Layers may thaw, or join; Keras's own optimizers refuse any variable that they were not built with."""
+        """Adds variables that are new: layers may thaw or join. (Keras's own optimizers refuse new variables.)"""
         unknown = [v for v in variables if self._var_key(v) not in self._trainable_variables_indices]
         if unknown and len(unknown) == len(variables):
             raise ValueError(
@@ -179,7 +178,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             self._grow(variables)
 
     def _grow(self, variables: list[keras.Variable | tf.Variable]) -> None:
-        """Begins anew for these and all earlier variables; what was known of those goes on."""
+        """Makes the state anew, for these and all earlier variables, and copies what was known of the earlier ones."""
         before, old = list(self._trainable_variables), self._memory()
         places = {self._var_key(variable): i for i, variable in enumerate(before)}
         now = variables + [v for v in before if self._var_key(v) not in set(map(self._var_key, variables))]
@@ -210,7 +209,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         return remembered.Memory(sizes, averages, accumulated, tf.nest.flatten(learned), watch)
 
     def _remember(self, old: remembered.Memory, kept: Sequence[int | None]) -> None:
-        """Takes over what was known; the rest begins anew. `kept`: for every variable, its number there, or None."""
+        """Copies what was known. `kept`: for every variable its number in `old`, or None, where it begins anew."""
         values = {str(i): _value(variable).numpy() for i, variable in enumerate(self._trainable_variables)}
         learned, _ = self._initial_state(self._trainable_variables)
         new = remembered.Memory(
@@ -226,7 +225,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             variable.assign(value)
 
     def _own_variables(self) -> dict[str, keras.Variable]:
-        """Those that are of no variable of the model, by name: iteration, learning rate, loss."""
+        """The variables that belong to no variable of the model, by name: iteration, learning rate, loss."""
         others = set(map(id, self._remembering()))
         return {variable.name: variable for variable in self.variables if id(variable) not in others}
 
@@ -234,7 +233,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         return [remembered.identity(_path(v), _value(v).numpy()) for v in self._trainable_variables]
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Keras's hook: everything by name, and of which variables it is."""
+        """Keras's hook: stores everything by name, and the identities of the model's variables."""
         if not self.built:
             return super().save_own_variables(store)
         own = {name: variable.numpy() for name, variable in self._own_variables().items()}
@@ -242,10 +241,10 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             store[name] = value
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Keras's hook: what is known of a variable goes to the same variable (`l2o_tf.remembered`).
+        """Keras's hook: gives each variable the state of the same variable in the file (`l2o_tf.remembered`).
 
-        A warning says what is left out, and what begins anew. Files of earlier versions, which do not say of which
-        variables they know, are loaded if all shapes agree.
+        A warning says what is left out, and what begins anew. Files of earlier versions do not name variables; they
+        are loaded if all shapes agree.
         """
         keys = set(store.keys())
         if not self.built or remembered.VARIABLES not in keys:
@@ -273,7 +272,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             self._warn("; ".join(told))
 
     def _load_by_number(self, store: Mapping[str, Any]) -> None:
-        """As Keras does, for files without names, if all shapes agree."""
+        """For files without names: loads as Keras does, if all shapes agree."""
         if len(store.keys()) == len(self.variables):
             shapes = [(tuple(v.shape), tuple(store[str(i)].shape)) for i, v in enumerate(self.variables)]
             if any(one != other for one, other in shapes):
@@ -442,8 +441,8 @@ def _sum(grads: list) -> tf.Tensor | tf.IndexedSlices | None:
 class _StateVariable(keras.Variable):
     """State of the learned optimizer.
 
-    Keras's LossScaleOptimizer loads a second copy of it, by number; what has other shapes is left to
-    `LearnedOptimizer.load_own_variables`, which comes after.
+    Keras's LossScaleOptimizer first loads a second copy of it, by number. Values of other shapes are ignored then;
+    `LearnedOptimizer.load_own_variables` is called after that.
     """
 
     def assign(self, value: Any) -> Any:
@@ -451,7 +450,7 @@ class _StateVariable(keras.Variable):
 
 
 class _Hidden:
-    """Keeps what is inside out of Keras's tracking of variables: φ belongs to the configuration."""
+    """Hides a value from Keras, which would track the variables in it: φ belongs to the configuration."""
 
     def __init__(self, value: Any):
         self.value = value
@@ -470,7 +469,7 @@ def _make_guard(given: bool | Mapping[str, Any]) -> guard.Guard | None:
 
 
 class _Weights(str):
-    """Weights as text, made in this process, of which messages show the length."""
+    """Weights as text that was made in this process. Messages show its length only."""
 
     def __repr__(self) -> str:
         return f"<{len(self):,} characters>"
@@ -493,7 +492,7 @@ def _found(source: str | os.PathLike | Mapping[str, Any], allow_code: bool) -> O
 
 
 def _unpacked(packed: Mapping[str, Any], allow_code: bool) -> Optimizer:
-    """What `_packed` has made of an optimizer. It may come from a stranger's file."""
+    """The inverse of `_packed`, for what may come from a stranger's file."""
     if missing := {"name", "optimizer", "architecture", "weights"} - set(packed):
         raise ValueError(f"Received source without {sorted(missing)}, expected what get_config() makes.")
     ours = isinstance(packed["weights"], _Weights)  # not from a file: what runs, runs already

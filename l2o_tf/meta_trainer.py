@@ -127,7 +127,7 @@ class MetaTrainer:
 
     @property
     def has_ended_once(self) -> bool:
-        """Whether the last validation was that of an end in mid-period, which a longer run does not have."""
+        """Whether the run has ended before in the middle of a period, with a validation that a longer run lacks."""
         standing = self.standing
         validated = bool(standing.history) and standing.history[-1]["epoch"] == standing.epoch
         return validated and standing.epoch % self.config.evaluation_period > 0

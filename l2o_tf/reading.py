@@ -1,7 +1,7 @@
-"""Reads files that anybody may have written: what they say they hold is checked before memory is given to it.
+"""Reads files that anybody may have written. It checks what they claim to hold before it takes memory for that.
 
 Only regular files up to a size are read. JSON has a limited depth. Of an `.npz` file the headers of all arrays are read
-first, some hundred bytes each; whoever asked decides by them whether the arrays are read, too.
+first, some hundred bytes each. By these the caller decides whether the arrays are read.
 """
 
 import io
@@ -17,10 +17,10 @@ import numpy as np
 from l2o_tf.quoting import reason, short
 
 MOST_BYTES = 2**26
-"""Bytes of the weights of an optimizer, in the file and in memory; those that ship have up to 2^18."""
+"""Limit for the weights of an optimizer, in the file and in memory; those that ship have up to 2^18 bytes."""
 
 OF_RESULTS = {"most": 2**33, "most_arrays": 100_000}
-"""What `read_npz` takes for the curves of evaluations."""
+"""Arguments of `read_npz` for the curves of evaluations."""
 
 MOST_JSON_BYTES = 2**24
 MOST_JSON_NESTS = 500_000
@@ -48,7 +48,7 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds.
 
     Raises:
-        ValueError: if it is no JSON, too long, too full or too deep; the caller says whose fault that is.
+        ValueError: if it is no JSON, too long, too full or too deep. The message does not name the file.
         OSError: if it cannot be read.
     """
     data = read_bytes(path, MOST_JSON_BYTES)
@@ -103,12 +103,12 @@ def read_npz(
     Args:
         data: the file's content.
         source: what errors call it.
-        refuse: gets the headers before an array is read; returns what there is to be said against them, if anything.
-        most, most_arrays: bytes of all arrays, and how many there are.
+        refuse: gets the headers before an array is read; returns an error message, or None to read the arrays.
+        most, most_arrays: limits for the bytes of all arrays and for their number.
 
     Raises:
         ValueError: if the bytes are not a complete `.npz` file, hold Python objects, are encrypted, or would be more
-            than `most` in memory; or with what `refuse` has returned.
+            than `most` in memory; or with the message of `refuse`.
     """
     try:
         if data.count(zipfile.stringCentralDir) > most_arrays:  # `zipfile` would keep a record of each
@@ -133,7 +133,7 @@ def read_npz(
 
 
 def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Header:
-    """The header of a member, of which no more than that is read."""
+    """The header of a member; reads no more of it."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack more than is asked for
         raise ValueError(f"{short(info.filename)} is compressed in another way than NumPy's")
     with archive.open(info) as member:

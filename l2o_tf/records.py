@@ -4,10 +4,10 @@ The training loop knows one object, `Recorder`, and says each thing once. What c
 every event) goes to `records.jsonl`, which needs no library to read; what is looked at goes to TensorBoard's event
 files in the same folder (`tensorboard --logdir=FOLDER`, or a folder of such folders: a run is called by its folder).
 
-**After a kill.** A killed run has recorded meta-epochs that its last checkpoint does not know; they will be run again.
-`resume_from_step` names the first of them: its records and all later ones are dropped from `records.jsonl`, TensorBoard
-is told to forget them, and a last line that the kill cut in half goes too. The file of a resumed run therefore equals
-that of an uninterrupted one, wall times aside (`without_wall_times`).
+**After a kill.** A killed run has records of meta-epochs after its last checkpoint; these will be run again.
+`resume_from_step` is the first of them. Its records and all later ones are dropped from `records.jsonl` and from
+TensorBoard, and so is a half last line. So the file of a resumed run equals that of an uninterrupted one, except for
+wall times (`without_wall_times`).
 """
 
 import io

@@ -1,12 +1,11 @@
 """What a Keras optimizer remembers of the variables that it trains, and how it finds them again.
 
-A model may come back with other layers frozen than it was saved with, under other names, or in another process. What
-was remembered goes to the variable that is the same: of the same shape and
+A saved model may be loaded with other layers frozen, under other names, or in another process. Each variable gets the
+memory of the variable before that has the same shape and
 
-1. of the same value, which a file holds for the model as well as for the optimizer; of several such, the one of the
-   same path first;
-2. else of the same path. Paths alone would not do: names that Keras makes (`dense_3`) count up in a process;
-3. and if no variable at all is found like that, the one in the same place, if all shapes agree.
+1. the same value, which the file holds for the model, too; of several such, that of the same path;
+2. else the same path. Paths alone would not do: names that Keras makes (`dense_3`) count up in a process;
+3. else, if no variable at all is found by 1 and 2 and all shapes agree, the same place.
 """
 
 import hashlib
@@ -21,11 +20,11 @@ import tensorflow as tf
 from l2o_tf import nest
 
 VARIABLES = "variables"
-"""Under which key a file says of which variables it knows."""
+"""Key of a file under which the identities of its variables are."""
 
 
 class Identity(NamedTuple):
-    """What a variable is known by.
+    """By what a variable is recognised.
 
     Attributes:
         path: `"sequential/dense_3/kernel"`.
@@ -46,7 +45,7 @@ class Memory(NamedTuple):
         averages: number of the variable -> its moving average; empty without such.
         accumulated: number of the variable -> the sum of its gradients; empty without such.
         learned: leaves of the learned optimizer's state. Rows may stand for coordinates, for tensors or for all.
-        watch: the guard's state, with dictionaries by the number of the variable; None where nothing is known of it.
+        watch: the guard's state, whose dictionaries have the variables' numbers as keys; None if unknown.
     """
 
     sizes: tuple[int, ...]
@@ -57,13 +56,13 @@ class Memory(NamedTuple):
 
 
 def identity(path: str, value: np.ndarray) -> Identity:
-    """Of a variable."""
+    """The identity of a variable."""
     digest = hashlib.blake2b(np.ascontiguousarray(value).tobytes(), digest_size=16).hexdigest()
     return Identity(path, tuple(value.shape), digest)
 
 
 def to_arrays(variables: Sequence[Identity], memory: Memory) -> dict[str, np.ndarray]:
-    """By names, as a file of weights can hold them."""
+    """Arrays by name, for a file of weights."""
     parts = {
         "average": memory.averages,
         "accumulated": memory.accumulated,
@@ -78,8 +77,8 @@ def from_arrays(arrays: Mapping[str, Any], watch_of: Callable[[int], Any]) -> tu
     """The inverse of `to_arrays`.
 
     Args:
-        arrays: perhaps with others among them.
-        watch_of: K -> something with the structure of the guard's state for K variables.
+        arrays: those of `to_arrays`; others are ignored.
+        watch_of: K -> any value with the structure of the guard's state for K variables.
     """
     text = json.loads(bytes(np.array(arrays[VARIABLES])))
     variables = [Identity(path, tuple(shape), digest) for path, shape, digest in text]
@@ -97,7 +96,7 @@ def from_arrays(arrays: Mapping[str, Any], watch_of: Callable[[int], Any]) -> tu
 
 
 def same(before: Sequence[Identity], now: Sequence[Identity]) -> list[int | None]:
-    """For every variable now, which of those before it is, or None; see the module's docstring."""
+    """For every variable now, its number before, or None; see the module's docstring."""
     kept: list[int | None] = [None] * len(now)
     for parts in (("shape", "digest", "path"), ("shape", "digest"), ("shape", "path")):
         places: dict[tuple, list[int]] = {}
@@ -117,12 +116,12 @@ def _key(variable: Identity, parts: Sequence[str]) -> tuple:
 
 
 def fits(old: Memory, new: Memory) -> bool:
-    """Whether both are of one architecture, as far as shapes tell."""
+    """Whether both may be of one architecture, by the shapes of their states."""
     return [v.shape[1:] for v in old.learned] == [v.shape[1:] for v in new.learned]
 
 
 def carried(old: Memory, new: Memory, kept: Sequence[int | None]) -> Memory:
-    """The initial memory of the variables now, with what was known of those that were there before.
+    """The memory of the variables now: the old one for those that were there before, the initial one for the others.
 
     Args:
         old, new: of the variables before, and the initial one of those now.

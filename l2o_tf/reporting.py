@@ -19,10 +19,10 @@ PICTURE = "training.png"
 
 
 class Reporter:
-    """Writes down the events of a trainer, in a thread of its own while the next meta-epoch runs; a context manager.
+    """Writes down the events of a trainer, in a thread while the next meta-epoch runs; a context manager.
 
-    What cannot be written is an error of the next `report` or `flush`. After a validation, and in the end, the whole
-    run is drawn in `training.png`.
+    An error of writing is raised by the next `report` or `flush`. After a validation, and at the end, the whole run is
+    drawn in `training.png`.
 
     Args:
         folder: folder of the run.
@@ -89,9 +89,10 @@ class Reporter:
         self._recorder.figure(epoch, f"validation/stage_{validation.stage}", figure)
 
     def _draw_run(self) -> None:
-        """Draws `training.png` of the losses so far, and not again before twenty times as long as that took has passed.
+        """Draws the losses so far in `training.png`, and sets the earliest time of the next picture.
 
-        The last time is at the end, however soon.
+        That is after twenty times as long as this one took; so pictures take at most a twentieth of the time. The last
+        one, at the end, does not wait.
         """
         began = time.monotonic()
         records = read_records(self._folder / RECORDS)
@@ -102,7 +103,7 @@ class Reporter:
         self._next_picture = 21 * time.monotonic() - 20 * began
 
     def flush(self) -> None:
-        """Waits for what is not written yet, and hands it to the operating system; call it before a checkpoint."""
+        """Waits until all is written, and hands it to the operating system; call it before a checkpoint."""
         self._last.result()
         self._recorder.flush()
 
@@ -119,10 +120,10 @@ class Reporter:
 
 
 def _scalars(event: Event) -> tuple[dict[str, float], dict[str, str]]:
-    """The numbers of one meta-epoch by name; name -> TensorBoard's chart, where that is another.
+    """The numbers of one meta-epoch by name; name -> TensorBoard's chart, where it has another name.
 
-    Costs over different horizons do not compare, so each horizon has a chart. Its line begins with the baseline, which
-    is the cost of the same weights' first steps on that horizon.
+    Costs over different horizons cannot be compared, so each horizon has a chart. Its line begins with the baseline:
+    the cost, on that horizon, of the weights with which the stage begins.
     """
     values: dict[str, float] = {
         "curriculum/stage": event.stage,

@@ -57,9 +57,9 @@ def load_optimizer(
             for the colon; a weight file of the original is named after the file, or the folder where the file is
             called as all of them are: `dm_cl (original)`.
         learning_rate: of an analytic optimizer whose name has none; default (None): its own.
-        analytic: whether errors name the rules designed by hand among what was expected.
-        allow_code: whether the Python code of a cell may be run that was kept beside its weights. Default False: a
-            folder with code is refused, and the error says which file it is.
+        analytic: whether errors list the analytic optimizers, too.
+        allow_code: whether Python code that was kept beside weights may run. Default False: a folder with code is
+            refused, and the error names the file.
 
     Returns:
         The optimizer, and its card; for an analytic one, its name and what was given.
@@ -79,7 +79,7 @@ def load_optimizer(
 def made(card: Mapping[str, Any], weights: checkpoint.weights.Weights, name: str) -> Optimizer:
     """The optimizer that a card describes, with its weights. It is made only if the sizes of both agree.
 
-    Code that the card names is run: whoever calls this has asked whether that is allowed.
+    Runs the code that the card names: the caller checks before whether that is allowed.
 
     Raises:
         ValueError: if there is no such optimizer, or the weights are not of its architecture.
@@ -94,10 +94,10 @@ def made(card: Mapping[str, Any], weights: checkpoint.weights.Weights, name: str
 def with_weights(
     name: str, *, allow_code: bool = False
 ) -> tuple[Optimizer, dict[str, Any], checkpoint.weights.Weights]:
-    """An optimizer with its card and weights, if it is not a rule and not in the original program's form.
+    """An optimizer with its card and weights, which this program has saved.
 
     Raises:
-        ValueError: if there is no such optimizer, or it has no weights of ours; as `load_optimizer`.
+        ValueError: as `load_optimizer`; if it is an analytic one, or a file of the original program.
     """
     optimizer, card = load_optimizer(name, allow_code=allow_code)
     _require_weights(name, card)
@@ -105,7 +105,7 @@ def with_weights(
 
 
 def read(name: str) -> tuple[dict[str, Any], checkpoint.weights.Weights]:
-    """Card and weights of an optimizer as of `with_weights`, whose code, if it has some, is not run."""
+    """Card and weights as of `with_weights`; runs no code."""
     card, weights, _ = ({}, {}, name) if is_analytic(name) else _found(name, analytic=True)
     _require_weights(name, card)
     return card, weights
@@ -119,14 +119,14 @@ def _require_weights(name: str, card: Mapping[str, Any]) -> None:
 
 
 def options(name: str, *, allow_code: bool = False) -> dict[str, Any]:
-    """Which options make an optimizer like that of `--initial_weights`: its kind, and what its architecture is told.
+    """The options that make an optimizer like that of `--initial_weights`: its kind and those of its architecture.
 
     Args:
-        name: as in `load_optimizer`, but of one that has weights.
+        name: as in `load_optimizer`, but of an optimizer with weights.
         allow_code: whether the kind may be the code that was kept beside the weights.
 
     Returns:
-        Option -> value; empty for several optimizers with assignments, whose options have to be given.
+        Option -> value; empty for an assignment of several optimizers, whose options the user has to give.
 
     Raises:
         ValueError: if there is no such optimizer, or it has code that is not allowed.
@@ -141,13 +141,13 @@ def options(name: str, *, allow_code: bool = False) -> dict[str, Any]:
 
 
 def begin_with(student: Optimizer, name: str) -> None:
-    """Gives a student the weights of a trained optimizer, to be trained further. Code beside the weights is not run.
+    """Gives a student the weights of a trained optimizer, to be trained further. Runs no code beside the weights.
 
-    What the student is told beyond its shapes, such as an output scale, is its own; a warning says where it differs.
+    The student keeps its own arguments, such as an output scale; a warning lists those that differ.
 
     Args:
         student: of the same kind and sizes.
-        name: as in `load_optimizer`, but of one that has weights.
+        name: as in `load_optimizer`, but of an optimizer with weights.
 
     Raises:
         ValueError: if there is no such optimizer, or it is of another kind or of other sizes.
@@ -166,7 +166,7 @@ def begin_with(student: Optimizer, name: str) -> None:
 
 
 def _alike(one: str, other: str) -> bool:
-    """Whether two kinds are one: of cells in files, the class. A warning says where its file is another one."""
+    """Whether two kinds are the same. For cells in files, it is the class that counts; other files are a warning."""
     if not (is_file(one) and is_file(other)):
         return one == other
     if python_files.source(python_files.path(one)) != python_files.source(python_files.path(other)):
@@ -193,7 +193,7 @@ def _initial(name: str) -> tuple[dict[str, Any], checkpoint.weights.Weights]:
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Argument -> its two values, of two architectures of one kind, where they matter to trained weights."""
+    """Argument -> its two values, for those that differ between two architectures and matter to trained weights."""
     pairs = {key: (_listed(one[key]), _listed(other.get(key))) for key in one.keys() - _OF_STARTS}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
@@ -222,7 +222,7 @@ def _from_rule(name: str, learning_rate: float | None) -> tuple[Optimizer, dict[
 
 
 def _found(name: str, *, analytic: bool) -> tuple[dict[str, Any], checkpoint.weights.Weights, str]:
-    """Card and weights of what is no rule, and what it is called. Nothing is made or run."""
+    """Card, weights and name of an optimizer that is no analytic one. Nothing is made or run."""
     path = Path(name)
     if os.path.isfile(PRETRAINED / name / WEIGHTS):
         return _in_folder(PRETRAINED / name, name)
@@ -253,7 +253,7 @@ def _in_folder(folder: Path, name: str) -> tuple[dict[str, Any], checkpoint.weig
 
 
 def _check_sizes(card: Mapping[str, Any], weights: checkpoint.weights.Weights, name: str, where: str | Path) -> None:
-    """Compares weights with what a card describes; of cells in files it does not know the sizes."""
+    """Compares weights with the shapes that a card describes; those of cells in files are unknown."""
     shapes = _outline(card, where).shapes
     received = {key: value.shape for key, value in weights.items()}
     if not shapes.items() <= received.items():
@@ -274,7 +274,7 @@ def _in_original(path: Path) -> tuple[dict[str, Any], checkpoint.weights.Weights
 
 
 def _check_code(name: str, card: Mapping[str, Any], allow_code: bool) -> None:
-    """Refuses code that the user has not allowed."""
+    """Refuses a card that names code, unless the user has allowed that."""
     files = {python_files.path(kind).name for kind in architectures.files(card["optimizer"], card.get("architecture"))}
     if files and not allow_code:
         told = few([f"{file} (SHA-256 {card['sources'][file]})" for file in sorted(files)])

@@ -124,8 +124,8 @@ def unroll(
         xla: what XLA compiles, see `xla_part`; default: nothing of its own.
         side_by_side: K, where the parameters are those of K optimizees, each tensor with a leading axis of K; then
             `loss_fn` and `judge` return `[K]`, and losses are `[T+1, K]`. Default: one optimizee.
-        num_steps: S, int32 scalar, steps that are taken, at most T: one compiled program serves any S. What the
-            trajectory has behind them is 0. Default: T.
+        num_steps: S ≤ T, int32 scalar: the steps that are taken. One compiled program serves any S. The rest of the
+            trajectory is 0. Default: T.
 
     Returns:
         The state after these steps, and the `Trajectory`.
@@ -274,7 +274,7 @@ def replayed(params: Params, grads: tf.Tensor) -> tf.Tensor:
 
 
 def _at(batches: Batches, t) -> Any:
-    """Minibatch t. (Of a slice XLA would compile another program for every t that comes from outside the loop.)"""
+    """Minibatch t, by `tf.gather`: with a slice, XLA would compile a program for each t from outside the loop."""
     return tf.nest.map_structure(lambda tensor: tf.gather(tensor, t), batches)
 
 

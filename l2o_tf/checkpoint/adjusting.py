@@ -1,21 +1,21 @@
-"""A trained optimizer with shorter updates, without a drift, or with other first learning rates, for long runs.
+"""Adjusts a trained optimizer to long runs: shorter updates, no drift, or other first learning rates.
 
-Meta-training sees runs of some hundred steps, cut into windows, and learns what is best for them: strides that a run of
-ten thousand steps does not forgive, and an output that is not quite zero where there is no gradient, of which ten
-thousand steps make a walk. Both are one number each, that can be set without training::
+Meta-training sees windows of runs of some hundred steps, and learns what is best there. In runs of ten thousand steps
+two things hurt: updates that are too long, and an output that is not quite zero without a gradient, which adds up to a
+drift. Each depends on one number, which can be set without training::
 
     Δθ' = s Δθ                                        # the output scale, or of L2O-Scale o' = o + ln s
     b'  = b - z,    z the last layer's output at rest      # so that g = 0, 0, ... leads to Δθ = 0
 
-z is taken where there never was a gradient. After gradients a network may come to rest elsewhere, with another z. One
-bias cannot take both away; what remains is measured (`l2o_tf.drift`) and said.
+z is measured where there never was a gradient. After gradients, a network may come to rest at another z. One bias
+cannot remove both. `adjust` measures what remains (`l2o_tf.drift`) and returns it.
 
 L2O-Scale draws a first learning rate for every coordinate, from 1e-6 to 1e-2 as in the original program; the upper end
 of that range hurts long runs. The range is an argument of its architecture.
 
 The card keeps the provenance of the training; that of the change is beside it, in `adjusted`.
 
-How they are chosen, and on what, is in docs/data.md.
+docs/data.md says how factors and ranges are chosen, and on which data.
 """
 
 import math
@@ -45,21 +45,21 @@ def adjust(
 
     Args:
         name: as in `trained.load_optimizer`, of an optimizer that has weights.
-        output: folder for `weights.npz` and `optimizer.json`; the card says what it was made of, and of something that
-            was adjusted before the product of the factors.
+        output: folder for `weights.npz` and `optimizer.json`. The card names the source; for one that was adjusted
+            before, it has the product of the factors.
         factor: s, positive; default 1.
         no_drift: whether coordinates that never had a gradient come to rest. Default False.
         initial_learning_rates: range of an L2O-Scale's first learning rates; default: as it is.
         allow_code: as in `trained.load_optimizer`.
 
     Returns:
-        The drift that was taken away, and what remains of one where gradients have ended; both as an update per step,
-        at the length it had before. None if it was not asked for.
+        The drift that was removed, and what remains of it where gradients have ended: updates per step, before the
+        factor is applied. None unless `no_drift` was asked for.
 
     Raises:
-        ValueError: if the factor or the range is no such thing, nothing is to be adjusted, the optimizer is not there
-            or has no weights, or does not have what is to be adjusted: an output scale or learning rates, a last layer
-            whose bias takes the drift away (L2O-Scale), or first learning rates.
+        ValueError: if the factor or the range is invalid; if nothing is to be adjusted; if there is no such optimizer,
+            or it has no weights; if it lacks what is to be adjusted: an output scale or learning rates for a factor, a
+            last layer with a bias for the drift (L2O-Scale lacks it), or first learning rates.
         OSError: if the output cannot be written.
     """
     if not (math.isfinite(factor) and factor > 0):
@@ -104,7 +104,7 @@ def _with_first_rates(card: dict[str, Any], name: str, architecture: dict[str, A
 
 
 def _without_drift(optimizer: Optimizer, name: str, weights: Weights) -> tuple[Weights, tuple[float, float]]:
-    """The weights with another bias of the last layer, the update per step that it takes away, and what remains."""
+    """The weights with another bias of the last layer, the update per step that it removes, and what remains."""
     cell = getattr(optimizer, "cell", None)
     if OUTPUT_BIAS not in weights or not hasattr(cell, "last_layer"):
         raise ValueError(f"Received {name}, whose drift is not the bias of a last layer. Expected L2O-DM or RNNprop.")

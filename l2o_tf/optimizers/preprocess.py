@@ -15,7 +15,7 @@ LARGEST = 1e18
 
 
 def bounded(gradients: tf.Tensor) -> tf.Tensor:
-    """Gradients whose squares are finite: one beyond ±1e18 counts as that, and one that is no number as 0."""
+    """Clips gradients to ±1e18 and replaces NaN by 0, so that their squares are finite."""
     return tf.clip_by_value(tf.where(tf.math.is_nan(gradients), tf.zeros_like(gradients), gradients), -LARGEST, LARGEST)
 
 

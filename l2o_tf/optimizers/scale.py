@@ -42,7 +42,7 @@ from problems.base import Seed, make_seed
 class ScaleCell(keras.layers.Layer):
     """The L2O-Scale update rule as a Keras cell; see the module's docstring.
 
-    A gradient beyond ±1e18 counts as that, and one that is no number as 0, so that it spoils no other coordinate.
+    Gradients are clipped to ±1e18, and NaN counts as 0: one bad gradient does not spoil the other coordinates.
 
     Call arguments:
         inputs: `[N, 1]`, the gradient of every coordinate.

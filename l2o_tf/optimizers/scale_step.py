@@ -77,8 +77,8 @@ def step(
 ) -> tuple[tf.Tensor, ScaleState]:
     """`(updates [1, N], state)` for gradients `[1, N]` of tensors of `sizes` coordinates.
 
-    All coordinates see means over each other, so that one infinite feature would spoil all of them. Everything below is
-    finite if the squares of the gradients are.
+    All coordinates see means over all others: one infinite feature would spoil all. So gradients are bounded; if their
+    squares are finite, all that follows is finite.
     """
     old = _from_learned_start(weights, options, old)
     averages, mean_squares = _averaged(options, bounded(gradients), old)
