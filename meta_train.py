@@ -151,7 +151,7 @@ def main(values: flags.FlagValues) -> int:
     config = requested(values)
     if not CHECKPOINT_SECONDS.has(values.checkpoint_seconds):
         received = f"--checkpoint_seconds={values.checkpoint_seconds}"
-        raise ValueError(f"Received {received}, expected a number {CHECKPOINT_SECONDS}.")
+        raise ValueError(f"Received {received}, expected {CHECKPOINT_SECONDS}.")
     output_dir = values.output_dir or default_output_dir(config)
     return meta_train(config, output_dir, resume=values.resume, checkpoint_seconds=values.checkpoint_seconds)
 

@@ -15,7 +15,7 @@ from l2o_tf import evaluation, summary
 from l2o_tf.cards import kept_validation
 from l2o_tf.checkpoint import named_weights, provenance, sources
 from l2o_tf.halfway import Keeper
-from l2o_tf.names import shortened
+from l2o_tf.names import ends
 from l2o_tf.optimizers import Optimizer
 from l2o_tf.progress import Progress
 from l2o_tf.results import Identity, Result, file_name
@@ -109,8 +109,9 @@ def evaluate_all(
 def _each(pairs: Sequence[Pair], folder: Path, options: Mapping[str, Any]) -> Iterator[Result]:
     program = {"sources": sources(), "versions": provenance()["versions"]}
     for pair in pairs:
-        decisive = {"identity": pair.identity, "program": program, **options}
-        yield _evaluate(pair, keeper=Keeper(_halfway(folder, pair.names), decisive), **options)
+        identity = pair.identity
+        keeper = Keeper(_halfway(folder, pair.names), {"identity": identity, "program": program, **options})
+        yield _evaluate(pair, identity, keeper=keeper, **options)
         forget(folder, [pair.names])
 
 
@@ -124,10 +125,9 @@ def _halfway(folder: Path, names: tuple[str, str]) -> Path:
     return folder / file_name(*names, ".halfway.npz")
 
 
-def _evaluate(pair: Pair, seed: int, *, num_steps: int, keeper: Keeper, **options: Any) -> Result:
+def _evaluate(pair: Pair, identity: Identity, seed: int, *, num_steps: int, keeper: Keeper, **options: Any) -> Result:
     problem, optimizer, card = pair
-    (shown,) = shortened([f"{problem.name}: {optimizer.name}"], 60).values()
-    progress = Progress(num_steps, description=shown)
+    progress = Progress(num_steps, description=ends(f"{problem.name}: {optimizer.name}", 60))
     found = evaluation.evaluate(
         problem,
         optimizer,
@@ -139,4 +139,4 @@ def _evaluate(pair: Pair, seed: int, *, num_steps: int, keeper: Keeper, **option
     )
     progress.close()
     statistics = summary.summarize(found.losses, seconds=found.seconds)
-    return Result(*pair.names, pair.identity, card, statistics, provenance(), found.losses, found.full or {})
+    return Result(*pair.names, identity, card, statistics, provenance(), found.losses, found.full or {})

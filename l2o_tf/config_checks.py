@@ -30,6 +30,11 @@ class Range(NamedTuple):
         )
 
     def __str__(self) -> str:
+        return f"{_TYPES[self.kind][1]} {self.limits}"
+
+    @property
+    def limits(self) -> str:
+        """The limits in words."""
         style = "," if self.kind is int else "g"
         low, high = format(self.low, style), format(self.high, style)
         if self.above:
@@ -52,6 +57,11 @@ class Choice(tuple):
 
     def __new__(cls, *words: str):
         return super().__new__(cls, words)
+
+    has = tuple.__contains__
+
+    def __str__(self) -> str:
+        return f"one of {list(self)}"
 
 
 class Entries(NamedTuple):
@@ -80,7 +90,7 @@ class Entries(NamedTuple):
         return inside and self.least <= len(entries) <= self.most and all(map(self.is_good, entries))
 
     def __str__(self) -> str:
-        return f"{self.what}{f' {self.range}' if self.range else ''}, separated by commas"
+        return f"{self.what}{f' {self.range.limits}' if self.range else ''}, separated by commas"
 
 
 def complaints(config: Any) -> Iterator[str]:
@@ -115,14 +125,11 @@ def wrong_type(field: dataclasses.Field, value: Any) -> str:
 
 def _not_allowed(field: dataclasses.Field, value: Any) -> str:
     """An error message if a value of the right type is not allowed; else empty."""
-    allowed, received = field.metadata["allowed"], f"Received --{field.name}={cut(value)}"
-    if isinstance(allowed, Choice) and value not in allowed:
-        return f"{received}, expected one of {list(allowed)}.{names.hint(value, allowed)}"
-    if isinstance(allowed, Range) and not allowed.has(value):
-        return f"{received}, expected {_TYPES[allowed.kind][1]} {allowed}."
-    if isinstance(allowed, Entries) and not allowed.has(value):
-        return f"{received}, expected {allowed}."
-    return ""
+    allowed = field.metadata["allowed"]
+    if allowed is None or allowed.has(value):
+        return ""
+    hint = names.hint(value, allowed) if isinstance(allowed, Choice) else ""
+    return f"Received --{field.name}={cut(value)}, expected {allowed}.{hint}"
 
 
 MOST_LOSSES, MOST_CALLS = 10**9, 64

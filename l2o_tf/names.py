@@ -15,19 +15,24 @@ def hint(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
-def shortened(names: Iterable[str], width: int = 32) -> dict[str, str]:
-    """Name -> itself, or its two ends in `width` characters; no two names have the same.
+def ends(name: str, width: int) -> str:
+    """The name, or its two ends in `width` characters.
 
-    >>> shortened(["Adam", "runs/of/some/body/L2O-DM-s1"], 16)
-    {'Adam': 'Adam', 'runs/of/some/body/L2O-DM-s1': 'runs/of…O-DM-s1'}
+    >>> ends("runs/of/some/body/L2O-DM-s1", 16)
+    'runs/of…O-DM-s1'
     """
+    half = (width - 1) // 2
+    return name if len(name) <= width else f"{name[:half]}…{name[-half:]}"
+
+
+def shortened(names: Iterable[str], width: int) -> dict[str, str]:
+    """Name -> its `ends`; names that have the same are numbered."""
     found: dict[str, str] = {}
-    for name in names:
-        half = (width - 1) // 2
-        short = text = name if len(name) <= width else f"{name[:half]}…{name[-half:]}"
+    for name in dict.fromkeys(names):
+        short = text = ends(name, width)
         number = 1
-        while text in found.values() and name not in found:
+        while text in found.values():
             number += 1
             text = f"{short} #{number}"
-        found.setdefault(name, text)
+        found[name] = text
     return found

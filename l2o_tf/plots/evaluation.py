@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from l2o_tf import summary
-from l2o_tf.names import shortened
+from l2o_tf.names import ends, shortened
 from l2o_tf.plots import style
 
 QUANTITY = f"ln of the mean of the\nlast {summary.WINDOW} losses"
@@ -69,7 +69,7 @@ def evaluation_figure(
             f"Received panels with {[len(panel.curves) for panel in panels]} curves, expected at least one "
             "panel and no empty one; evaluate at least one optimizer on every problem."
         )
-    names = shortened(name for panel in panels for name in panel.curves)
+    names = shortened((name for panel in panels for name in panel.curves), 32)
     styles = dict(zip(names, style.line_styles(len(names)), strict=True))
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
@@ -115,8 +115,7 @@ def _draw_panel(
     ax.set_xlim(min(1.0, steps / 2) if x_scale == "log" else 0.0, steps)
     _limit_top(ax, tops)
     style.count_axis(ax, "step")
-    (shown,) = shortened([panel.problem], 36).values()
-    style.headings(ax, shown, textwrap.fill(panel.data, 50, max_lines=3) if panel.data else None)
+    style.headings(ax, ends(panel.problem, 36), textwrap.fill(panel.data, 50, max_lines=3) if panel.data else None)
     return labels
 
 
