@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import meta_train
-from l2o_tf import console
+from l2o_tf import console, xla_cache
 from l2o_tf.records import RECORDS, read_records, without_wall_times
 from tests import scripts
 
@@ -80,10 +80,13 @@ class TestRun:
         assert (result.code, result.out.count("\n")) == (0, 2)
         assert {path: path.read_bytes() for path in before} == before
 
-    def test_more_meta_epochs(self, copy):
-        """The one way in which a run may be asked for again with other options."""
+    def test_more_meta_epochs(self, copy, monkeypatch):
+        """The one way in which a run may be asked for again with other options; XLA's cache is sealed at each save."""
+        sealed = []
+        monkeypatch.setattr(xla_cache, "seal", lambda: sealed.append(read_records(copy / RECORDS)))
         result = scripts.call(meta_train, *TINY, "--num_epochs=3", f"--output_dir={copy}")
         assert "3 meta-epochs" in result.out
+        assert [len(records) for records in sealed] == [3, 3]
         assert [r["meta_epoch"] for r in read_records(copy / RECORDS)] == [0, 1, 2]
 
     def test_default_folder(self):

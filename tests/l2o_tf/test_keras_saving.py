@@ -215,6 +215,15 @@ def test_messages_show_no_weights(tmp_path):
         assert len(str(caught.value)) < 600
 
 
+def test_a_description_of_another_size_makes_nothing(monkeypatch):
+    """A file may ask for more memory than there is."""
+    packed = LearnedOptimizer("L2O-DM").get_config()["source"]
+    packed["architecture"] = {**packed["architecture"], "layers": [10**6]}
+    monkeypatch.setattr(trained, "make_optimizer", None)
+    with pytest.raises(ValueError, match="another architecture than L2O-DM: .*expected .1000002, 4000000"):
+        LearnedOptimizer(packed)
+
+
 OWN = """
 import keras, tensorflow as tf
 class Plain(keras.layers.Layer):
