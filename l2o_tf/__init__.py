@@ -8,7 +8,7 @@ Importing this package loads nothing heavy; these names load what they need when
 models that were saved with a learned optimizer.
 """
 
-from l2o_tf import registration
+from l2o_tf import keras_registration
 from problems.lazy import exports
 
 __version__ = "0.1.0"
@@ -22,4 +22,4 @@ __getattr__, __dir__ = exports(
     },
 )
 
-registration.register()
+keras_registration.register()

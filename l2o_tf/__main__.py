@@ -3,7 +3,7 @@
 import argparse
 
 from l2o_tf import console
-from problems import outlet
+from problems import closed_pipe
 
 
 def main() -> None:
@@ -17,5 +17,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    outlet.install()
+    closed_pipe.install()
     main()

@@ -18,7 +18,7 @@ from l2o_tf.checkpoint import CARD, write_atomically
 from l2o_tf.config import resolve
 from l2o_tf.results import read_file
 from l2o_tf.trained import PRETRAINED, load, pretrained_names
-from problems import outlet
+from problems import closed_pipe
 
 RESULTS = "results.json"
 DRIFT = "drift.json"
@@ -323,5 +323,5 @@ def main(given: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    outlet.install()
+    closed_pipe.install()
     main()

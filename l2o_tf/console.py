@@ -25,8 +25,8 @@ from types import MappingProxyType
 
 from absl import app, flags, logging
 
-from l2o_tf import backend, xla_cache
-from problems import outlet, quiet
+from l2o_tf import keras_backend, xla_cache
+from problems import closed_pipe, quiet
 
 _WHERE = (
     "Graph execution error",
@@ -51,7 +51,7 @@ def run(
         action: takes the flags, returns the exit code. A `ValueError` or `OSError` counts as the user's error.
         headings: flag -> the heading that `--help` shows before it.
     """
-    outlet.install()
+    closed_pipe.install()
     define_flags(flags.FLAGS)
     app.run(
         lambda rest: guarded(lambda: without_cache_if_it_fails(lambda: action(flags.FLAGS)), rest),
@@ -160,9 +160,9 @@ def import_tensorflow() -> None:
     python_logging.getLogger("tensorflow").addFilter(_is_not_about_retracing)
     if "tensorflow" not in sys.modules:
         xla_cache.enable()
-    with backend.explained():
+    with keras_backend.explained():
         quiet.import_tensorflow()
-    backend.use_float32()
+    keras_backend.use_float32()
 
 
 def make_folder(path: str, flag: str = "output_dir") -> Path:

@@ -21,7 +21,7 @@ import tensorflow as tf
 from absl import logging
 
 from l2o_tf.checkpoint import write_atomically
-from l2o_tf.reading import OF_RESULTS, read_npz
+from l2o_tf.reading import LIMITS_OF_RESULTS, read_npz
 
 LARGEST = 2**30
 """A carry of more bytes is not written."""
@@ -67,7 +67,7 @@ class Keeper:
         if not self._path.exists():
             return begin
         try:
-            arrays = read_npz(self._path.read_bytes(), self._path, **OF_RESULTS)
+            arrays = read_npz(self._path.read_bytes(), self._path, **LIMITS_OF_RESULTS)
             if str(arrays["of"]) == self._of:
                 return _read(arrays, begin)
             reason = "of other settings, weights or another program"

@@ -26,7 +26,7 @@ import tensorflow as tf
 from absl import logging
 from keras.src.saving import serialization_lib
 
-from l2o_tf import architectures, guard, nest, remembered, trained
+from l2o_tf import architectures, guard, nest, trained, variable_memory
 from l2o_tf.optimizers import Optimizer
 from l2o_tf.quoting import few, short
 from l2o_tf.reading import read_npz
@@ -49,8 +49,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     optimizer's state its gradient is zero.
 
     A file of weights names the variables to which the state belongs. It may be loaded with other layers frozen: each
-    variable gets the state of the same variable in the file (`l2o_tf.remembered` says which that is). One warning lists
-    the state that is left out, and the variables that begin anew.
+    variable gets the state of the same variable in the file (`l2o_tf.variable_memory` says which that is). One warning
+    lists the state that is left out, and the variables that begin anew.
 
     Under `tf.distribute` each replica computes the same update from the summed gradients.
 
@@ -199,27 +199,27 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """The variables of `_memory`, in its order."""
         return [*self._averages().values(), *self._accumulators().values(), *self._state]
 
-    def _memory(self) -> remembered.Memory:
+    def _memory(self) -> variable_memory.Memory:
         """What is known of the variables now."""
         averages, accumulated = (
             {i: variable.numpy() for i, variable in each.items()} for each in (self._averages(), self._accumulators())
         )
         learned, watch = tf.nest.pack_sequence_as(self._structure.value, [v.numpy() for v in self._state])
         sizes = tuple(math.prod(v.shape) for v in self._trainable_variables)
-        return remembered.Memory(sizes, averages, accumulated, tf.nest.flatten(learned), watch)
+        return variable_memory.Memory(sizes, averages, accumulated, tf.nest.flatten(learned), watch)
 
-    def _remember(self, old: remembered.Memory, kept: Sequence[int | None]) -> None:
+    def _remember(self, old: variable_memory.Memory, kept: Sequence[int | None]) -> None:
         """Copies what was known. `kept`: for every variable its number in `old`, or None, where it begins anew."""
         values = {str(i): _value(variable).numpy() for i, variable in enumerate(self._trainable_variables)}
         learned, _ = self._initial_state(self._trainable_variables)
-        new = remembered.Memory(
+        new = variable_memory.Memory(
             nest.sizes(values),
             {i: values[str(i)] for i in self._averages()},
             {i: np.zeros(variable.shape) for i, variable in self._accumulators().items()},
             tf.nest.flatten(learned),
             tf.nest.map_structure(np.array, self._initial_watch(values)),
         )
-        found = remembered.carried(old, new, kept)
+        found = variable_memory.carried(old, new, kept)
         arrays = [*found.averages.values(), *found.accumulated.values(), *found.learned, *tf.nest.flatten(found.watch)]
         for variable, value in zip(self._remembering(), arrays, strict=True):
             variable.assign(value)
@@ -229,30 +229,30 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         others = set(map(id, self._remembering()))
         return {variable.name: variable for variable in self.variables if id(variable) not in others}
 
-    def _identities(self) -> list[remembered.Identity]:
-        return [remembered.identity(_path(v), _value(v).numpy()) for v in self._trainable_variables]
+    def _identities(self) -> list[variable_memory.Identity]:
+        return [variable_memory.identity(_path(v), _value(v).numpy()) for v in self._trainable_variables]
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Keras's hook: stores everything by name, and the identities of the model's variables."""
         if not self.built:
             return super().save_own_variables(store)
         own = {name: variable.numpy() for name, variable in self._own_variables().items()}
-        for name, value in (own | remembered.to_arrays(self._identities(), self._memory())).items():
+        for name, value in (own | variable_memory.to_arrays(self._identities(), self._memory())).items():
             store[name] = value
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Keras's hook: gives each variable the state of the same variable in the file (`l2o_tf.remembered`).
+        """Keras's hook: gives each variable the state of the same variable in the file (`l2o_tf.variable_memory`).
 
         A warning says what is left out, and what begins anew. Files of earlier versions do not name variables; they
         are loaded if all shapes agree.
         """
         keys = set(store.keys())
-        if not self.built or remembered.VARIABLES not in keys:
+        if not self.built or variable_memory.VARIABLES not in keys:
             return self._load_by_number(store)
-        before, old = remembered.from_arrays(
+        before, old = variable_memory.from_arrays(
             store, lambda number: self._initial_watch({str(i): tf.zeros([]) for i in range(number)})
         )
-        if not remembered.fits(old, self._memory()):
+        if not variable_memory.fits(old, self._memory()):
             return self._warn(
                 f"the file has that of another optimizer, which is left out; {self.learned.name} begins anew"
             )
@@ -260,7 +260,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             if name in keys:
                 variable.assign(store[name])
         now = self._identities()
-        kept = remembered.same(before, now)
+        kept = variable_memory.same(before, now)
         self._remember(old, kept)
         lost = [variable.path for i, variable in enumerate(before) if i not in kept]
         fresh = [variable.path for i, variable in zip(kept, now, strict=True) if i is None]

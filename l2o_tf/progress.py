@@ -11,7 +11,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from problems.outlet import Outlet
+from problems.closed_pipe import ForgivingStream
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
@@ -45,7 +45,8 @@ class Progress:
     ) -> None:
         self._total, self._unit, self._description = total, unit, description
         self._every, self._clock = every, clock
-        self._stream = Outlet(sys.stderr if stream is None else stream, OSError)  # to show nothing is no reason to stop
+        # A loop goes on where its progress cannot be shown.
+        self._stream = ForgivingStream(sys.stderr if stream is None else stream, OSError)
         self._start = self._printed = (clock(), initial)
         self._latest = (initial, "")
         self._bar = None

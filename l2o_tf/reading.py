@@ -19,7 +19,7 @@ from l2o_tf.quoting import reason, short
 MOST_BYTES = 2**26
 """Limit for the weights of an optimizer, in the file and in memory; those that ship have up to 2^18 bytes."""
 
-OF_RESULTS = {"most": 2**33, "most_arrays": 100_000}
+LIMITS_OF_RESULTS = {"most": 2**33, "most_arrays": 100_000}
 """Arguments of `read_npz` for the curves of evaluations."""
 
 MOST_JSON_BYTES = 2**24

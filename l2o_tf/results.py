@@ -40,7 +40,7 @@ import numpy as np
 
 from l2o_tf.checkpoint import write_atomically
 from l2o_tf.quoting import cut
-from l2o_tf.reading import OF_RESULTS, read_json, read_npz
+from l2o_tf.reading import LIMITS_OF_RESULTS, read_json, read_npz
 
 CURVES, SUMMARY, PICTURE = "curves.npz", "summary.json", "curves.png"
 _ABOUT = "about"
@@ -126,7 +126,7 @@ def read(folder: Path) -> Results | None:
             raise _foreign(folder / beside[0], f"there is no {CURVES} beside it")
         return None
     try:
-        curves = read_npz(path.read_bytes(), path, **OF_RESULTS)
+        curves = read_npz(path.read_bytes(), path, **LIMITS_OF_RESULTS)
         about = json.loads(str(curves[_ABOUT]))
         results = Results(dict(about["flags"]), [_read(entry, curves) for entry in about["results"]])
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -9,7 +9,7 @@ import math
 import sys
 from pathlib import Path
 
-from problems import outlet, quiet
+from problems import closed_pipe, quiet
 
 _OF_THE_PLOT = {"num_steps": 200, "learning_rate": 0.01, "seed": 0, "output": None}
 
@@ -69,5 +69,5 @@ def main(values: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    outlet.install()
+    closed_pipe.install()
     sys.exit(main(arguments()))

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from problems.base import Problem, make_seed
-from problems.raised import told
+from problems.user_errors import describe
 
 _STEPS = 11  # unlikely to be the length of another axis
 _PARTS = ("init", "sample", "loss")
@@ -157,7 +157,7 @@ def _call(problem: Problem, part: str, *arguments: Any) -> Any:
         return getattr(problem, part)(*arguments)
     except Exception as error:  # the user's code
         where = ", when it is traced into a graph" if not tf.executing_eagerly() else ""
-        raise _broken(problem, f"whose `{part}` raised {told(error)}{where}") from error
+        raise _broken(problem, f"whose `{part}` raised {describe(error)}{where}") from error
 
 
 def _broken(problem: Problem, how: str) -> ValueError:

@@ -18,7 +18,7 @@ from problems import python_files
 from problems.base import Problem
 from problems.datasets import MODES, SPLITS, DataOptions
 from problems.keras_model import from_keras
-from problems.raised import told
+from problems.user_errors import describe
 
 _WHAT = "path/to/file.py:function"
 _FOR_ALL = ("mode", "data_options")
@@ -61,7 +61,7 @@ def _problem(name: str, function: Callable, mode: str, asked: DataOptions, optio
     try:
         made = function(**options, **for_all)
     except Exception as error:  # the user's code
-        raise ValueError(f"Received problem {name!r}, whose function raised {told(error)}.") from error
+        raise ValueError(f"Received problem {name!r}, whose function raised {describe(error)}.") from error
     if not isinstance(made, Problem) and not (isinstance(made, tuple) and len(made) == 3):
         raise ValueError(
             f"Received problem {name!r}, whose function returns {_describe(made)}, expected a Problem or "
@@ -114,7 +114,7 @@ def _module(file: Path) -> ModuleType:
         exec(compile(source, file, "exec", dont_inherit=True), vars(module))  # not what `__pycache__` has of it
     except Exception as error:  # the user's code
         del sys.modules[name]
-        raise ValueError(f"Received {file}, which raised {told(error)}.") from error
+        raise ValueError(f"Received {file}, which raised {describe(error)}.") from error
     return module
 
 

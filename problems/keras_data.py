@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from problems.base import DataInfo
 from problems.datasets import DataError
-from problems.raised import told
+from problems.user_errors import describe
 
 _NARROW = {"float64": np.float32, "int64": np.int32, "uint32": np.int32, "uint64": np.int32}
 _READ = 1024  # rows of a `tf.data.Dataset` that are read at a time
@@ -180,7 +180,7 @@ def _from_tf_data(dataset: tf.data.Dataset, expected: list[Expected] | None) -> 
     try:
         pieces = list((dataset.batch(_READ) if is_single else dataset).as_numpy_iterator())
     except tf.errors.OpError as error:  # from the user's own code, too
-        raise ValueError(f"Received a tf.data.Dataset that cannot be read to its end: {told(error)}.") from error
+        raise ValueError(f"Received a tf.data.Dataset that cannot be read to its end: {describe(error)}.") from error
     if not pieces:
         raise ValueError("Received an empty data set, expected at least one example.")
     try:
@@ -230,7 +230,7 @@ def _from_tfds(name: str, split: str, data_dir: str | None) -> tuple[Any, np.nda
         stored = builder.as_dataset(split=split, batch_size=-1, as_supervised=True) if prepared else None
         x, y = tfds.as_numpy(stored) if prepared else (None, None)
     except Exception as error:  # TFDS, and each data set's own code, raise anything
-        raise DataError(f"{asked}, which TFDS cannot read in {folder}: {told(error)}.") from error
+        raise DataError(f"{asked}, which TFDS cannot read in {folder}: {describe(error)}.") from error
     if not prepared:
         command = f"python -c \"import tensorflow_datasets as tfds; tfds.load('{name}', data_dir='{folder}')\""
         raise DataError(f"{asked}, which is not prepared in {folder}. Set TFDS_DATA_DIR, or prepare it: {command}")

@@ -47,7 +47,7 @@ from problems.base import (
 )
 from problems.keras_start import redraw
 from problems.keras_stateless import Stateless, stateless, values
-from problems.raised import told
+from problems.user_errors import describe
 
 _SEEDS = 0x5EED5  # the purpose of the seeds of dropout
 _UNUSUAL = 1009  # a number of examples that no other axis has
@@ -275,7 +275,7 @@ def _explained(received: str, problem: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # from inside Keras, the model or the loss: anything
-        raise ValueError(f"Received {received}, which {problem}: {told(error)}.") from error
+        raise ValueError(f"Received {received}, which {problem}: {describe(error)}.") from error
 
 
 def _shapes(tensors: Any) -> str:

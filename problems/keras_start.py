@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from problems.base import Params, Seed, fold
-from problems.raised import told
+from problems.user_errors import describe
 
 Initializer = Callable[..., tf.Tensor]
 
@@ -93,7 +93,7 @@ def _twin(layer: keras.layers.Layer, generator: keras.random.SeedGenerator) -> l
     except Exception as error:  # the configuration is the user's code
         raise ValueError(
             f"Received layer {layer.name!r} ({type(layer).__name__}), which cannot be made again from its "
-            f"configuration: {told(error)}. Give it a `get_config` that names all arguments of "
+            f"configuration: {describe(error)}. Give it a `get_config` that names all arguments of "
             f"its constructor. {_ADVICE}"
         ) from error
     return [_seeded(each, generator) if isinstance(each, keras.Initializer) else each for each in found]

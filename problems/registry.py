@@ -24,9 +24,9 @@ from problems import (
 from problems.base import Problem, require_name
 from problems.datasets import DataOptions
 from problems.python_files import is_file
-from problems.raised import told
 from problems.sets import PROBLEM_SETS
 from problems.transforms import sum_of
+from problems.user_errors import describe
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     "simple": analytic.simple,
@@ -99,7 +99,7 @@ def make_problem(
     try:
         problem = factory(**options, **{key: value for key, value in for_all.items() if key in accepted})
     except TypeError as error:
-        raise ValueError(f"Received problem {name!r} with an option of another type: {told(error)}.") from error
+        raise ValueError(f"Received problem {name!r} with an option of another type: {describe(error)}.") from error
     if name in PROBLEMS:
         contract.trust(problem)
     return problem

@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from problems.raised import told
+from problems.user_errors import describe
 
 
 class Official(NamedTuple):
@@ -153,7 +153,7 @@ def _explained(what: str, advice: str = "") -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:  # half a data set, the network, the disk: each library has its own exceptions
-        raise DataError(f"{what} ({told(error)}){advice}") from None
+        raise DataError(f"{what} ({describe(error)}){advice}") from None
 
 
 def _tfds_builder(name: str, folder: str) -> Any:

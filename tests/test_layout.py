@@ -20,9 +20,10 @@ ROOT = Path(__file__).resolve().parents[1]
 # A module imports lower ranks and, without cycles, its own. The first pattern that matches decides.
 RANKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (0, ("l2o_tf", "l2o_tf.devices", "l2o_tf.names", "l2o_tf.nest", "l2o_tf.summary")),
-    (0, ("l2o_tf.backend", "l2o_tf.quoting", "l2o_tf.reading", "l2o_tf.registration", "l2o_tf.remembered")),
-    (0, ("problems.base", "problems.lazy", "problems.outlet", "problems.python_files")),
-    (0, ("problems.quiet", "problems.raised")),
+    (0, ("l2o_tf.keras_backend", "l2o_tf.keras_registration", "l2o_tf.variable_memory")),
+    (0, ("l2o_tf.quoting", "l2o_tf.reading")),
+    (0, ("problems.base", "problems.lazy", "problems.closed_pipe", "problems.python_files")),
+    (0, ("problems.quiet", "problems.user_errors")),
     (0, ("l2o_tf.architectures", "l2o_tf.config", "l2o_tf.config_checks", "l2o_tf.presets")),
     (1, ("problems.datasets", "problems.sources")),
     (2, ("problems", "problems.*")),

@@ -15,7 +15,7 @@ from pathlib import Path
 from l2o_tf import console
 from l2o_tf.architectures import numbers
 from l2o_tf.checkpoint import assign_weights, import_original, named_weights, provenance, save_weights, tensorflow1
-from problems import outlet
+from problems import closed_pipe
 
 
 def import_file(file: str, optimizer: str, output: str) -> dict:
@@ -139,5 +139,5 @@ def _remaining(update: float) -> str:
 
 
 if __name__ == "__main__":
-    outlet.install()
+    closed_pipe.install()
     sys.exit(main())

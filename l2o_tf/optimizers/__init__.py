@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from l2o_tf import backend, names
+from l2o_tf import keras_backend, names
 from l2o_tf.optimizers import from_file
 from l2o_tf.optimizers.analytic import ANALYTIC
 from l2o_tf.optimizers.assigned import FROZEN, Assigned
@@ -17,9 +17,9 @@ from l2o_tf.optimizers.scale import ScaleCell
 from l2o_tf.quoting import short
 from problems.base import require_name
 from problems.python_files import is_file
-from problems.raised import told
+from problems.user_errors import describe
 
-backend.check()
+keras_backend.check()
 
 COORDINATEWISE: dict[str, type[keras.layers.Layer]] = {"L2O-DM": DMCell, "RNNprop": RNNpropCell}
 """Architectures that treat every coordinate apart; `LearnedOptimizer` runs their cells."""
@@ -73,7 +73,8 @@ def make_optimizer(kind: str, architecture: Mapping[str, Any] | None = None) -> 
         options = inspect.signature(factory).parameters.values() if factory else ()
         known = [option.name for option in options if option.kind is not option.VAR_KEYWORD]
         raise ValueError(
-            f"Received optimizer {kind!r} with {dict(architecture)}: {told(error)}, expected {known or _ASSIGNMENTS}."
+            f"Received optimizer {kind!r} with {dict(architecture)}: {describe(error)}, "
+            f"expected {known or _ASSIGNMENTS}."
         ) from error
 
 

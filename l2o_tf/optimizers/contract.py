@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from problems.contract import nearly_equal
-from problems.raised import told
+from problems.user_errors import describe
 
 _SHARED = ([0, 2], [2, 1])
 """Rows of `_FIRST` and of `_SECOND` that are the same coordinate."""
@@ -79,7 +79,7 @@ def _of_the_user(name: str, what: str) -> Iterator[None]:
     except _Refused:
         raise
     except Exception as error:
-        raise _broken(name, f"{what} raised {told(error)}") from error
+        raise _broken(name, f"{what} raised {describe(error)}") from error
 
 
 def _play(cell: keras.layers.Layer, name: str, gradients: tuple, dtype: str) -> tuple[list[tf.Tensor], Any]:

@@ -13,7 +13,7 @@ import keras
 
 from l2o_tf.optimizers import contract
 from problems import from_file
-from problems.raised import told
+from problems.user_errors import describe
 
 _WHAT = "path/to/file.py:Cell"
 
@@ -61,7 +61,7 @@ def make_cell(name: str, architecture: Mapping[str, Any]) -> keras.layers.Layer:
     try:
         cell = kind.from_config(dict(architecture))
     except Exception as error:  # the user's code
-        raise ValueError(f"Received optimizer {name!r}, whose constructor raised {told(error)}.") from error
+        raise ValueError(f"Received optimizer {name!r}, whose constructor raised {describe(error)}.") from error
     contract.check(cell, name)
     return cell
 

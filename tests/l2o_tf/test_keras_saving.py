@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from l2o_tf import keras_optimizer, registration, remembered, trained
+from l2o_tf import keras_optimizer, keras_registration, trained, variable_memory
 from l2o_tf.keras_optimizer import LearnedOptimizer
 from l2o_tf.optimizers import make_optimizer
 from tests import scripts
@@ -161,7 +161,7 @@ def test_the_state_of_another_optimizer_is_left_out(tmp_path):
     assert_carried(known(target.optimizer), before, range(6))
 
 
-A, B, C = (remembered.identity(f"dense_{i}/kernel", np.full([2, 2], float(i))) for i in range(3))
+A, B, C = (variable_memory.identity(f"dense_{i}/kernel", np.full([2, 2], float(i))) for i in range(3))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ A, B, C = (remembered.identity(f"dense_{i}/kernel", np.full([2, 2], float(i))) f
     ],
 )
 def test_which_variable_is_which(before, now, kept):
-    assert remembered.same(before, now) == kept
+    assert variable_memory.same(before, now) == kept
 
 
 KERAS = """
@@ -191,16 +191,16 @@ LATER = "import l2o_tf, sys; assert 'keras' not in sys.modules; import keras; pr
 def test_the_package_is_all_that_has_to_be_imported(tmp_path, monkeypatch):
     """After Keras, and before it: in a process with a Keras that takes no time."""
     model, _ = made(steps=1)
-    monkeypatch.delitem(keras.saving.get_custom_objects(), registration.NAME)
-    registration.register()
-    assert keras.saving.get_custom_objects()[registration.NAME] is registration.StandIn
+    monkeypatch.delitem(keras.saving.get_custom_objects(), keras_registration.NAME)
+    keras_registration.register()
+    assert keras.saving.get_custom_objects()[keras_registration.NAME] is keras_registration.StandIn
     assert isinstance(saved(model, tmp_path).optimizer, LearnedOptimizer)
     (tmp_path / "keras.py").write_text(KERAS)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", LATER], cwd=scripts.ROOT, env=environment, capture_output=True, text=True, timeout=60
     )
-    assert done.stdout == f"{registration.NAME}\n", done.stderr
+    assert done.stdout == f"{keras_registration.NAME}\n", done.stderr
 
 
 def test_messages_show_no_weights(tmp_path):
@@ -210,7 +210,11 @@ def test_messages_show_no_weights(tmp_path):
     for wrong in ({"colour": 1}, {"source": {"name": "x", "weights": "x" * 10_000}}, {"learning_rate": None}):
         with pytest.raises(ValueError) as caught:
             keras.saving.deserialize_keras_object(
-                {"class_name": "LearnedOptimizer", "registered_name": registration.NAME, "config": {**config, **wrong}}
+                {
+                    "class_name": "LearnedOptimizer",
+                    "registered_name": keras_registration.NAME,
+                    "config": {**config, **wrong},
+                }
             )
         assert len(str(caught.value)) < 600
 

@@ -8,7 +8,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from l2o_tf import backend, console
+from l2o_tf import console, keras_backend
 from l2o_tf.optimizers import CELLS, make_optimizer
 from problems.base import make_seed
 from tests import scripts
@@ -34,10 +34,10 @@ def test_scripts_compute_in_float32(floatx):
 def test_another_backend(monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     with pytest.raises(ValueError, match="Received the Keras backend 'jax', expected 'tensorflow'. Set it in KERAS"):
-        backend.check()
+        keras_backend.check()
     with (
         pytest.raises(ValueError, match="with which Keras cannot be imported .AssertionError., expected"),
-        backend.explained(),
+        keras_backend.explained(),
     ):
         raise AssertionError
 

@@ -5,7 +5,7 @@ import sys
 from typing import Any, TextIO
 
 
-class Outlet:
+class ForgivingStream:
     """A text stream that drops its output once writing has failed; otherwise it is the stream itself.
 
     Args:
@@ -45,5 +45,5 @@ class Outlet:
 
 def install() -> None:
     """Wraps stdout and stderr; scripts call it first. On stderr any error is forgiven: nowhere could it be told."""
-    sys.stdout = Outlet(sys.stdout)
-    sys.stderr = Outlet(sys.stderr, OSError)
+    sys.stdout = ForgivingStream(sys.stdout)
+    sys.stderr = ForgivingStream(sys.stderr, OSError)

@@ -7,7 +7,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from problems.raised import told
+from problems.user_errors import describe
 
 
 def broken(x):
@@ -49,18 +49,18 @@ def test_the_message_and_the_line_are_those_of_the_users_code(function, start):
     """Whatever Keras or AutoGraph write around them."""
     with pytest.raises(Exception) as caught:
         function()
-    text = told(caught.value)
+    text = describe(caught.value)
     assert text.startswith(start)
-    assert f"test_raised.py, line {LINE})" in text and "\n" not in text
+    assert f"test_user_errors.py, line {LINE})" in text and "\n" not in text
 
 
 def test_errors_of_libraries_and_without_a_message():
     with pytest.raises(ValueError) as caught:
         json.loads("[")
     line = inspect.getsourcelines(test_errors_of_libraries_and_without_a_message)[1] + 2
-    assert told(caught.value).startswith("JSONDecodeError: Expecting value: line 1 column 2 (char 1) (")
-    assert told(caught.value).endswith(f"test_raised.py, line {line})")
+    assert describe(caught.value).startswith("JSONDecodeError: Expecting value: line 1 column 2 (char 1) (")
+    assert describe(caught.value).endswith(f"test_user_errors.py, line {line})")
     with pytest.raises(KeyError) as caught:
         keras.layers.Lambda(lambda x: {}["nothing"])(tf.ones([1]))
-    assert told(caught.value).startswith("KeyError: 'nothing' (")
-    assert told(KeyboardInterrupt()) == "KeyboardInterrupt: no message"
+    assert describe(caught.value).startswith("KeyError: 'nothing' (")
+    assert describe(KeyboardInterrupt()) == "KeyboardInterrupt: no message"

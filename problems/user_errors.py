@@ -1,8 +1,7 @@
-"""What the user's own code raised, and where: one short line for an error message.
+"""Describes an error of the user's own code in one short line: what it raised, and where.
 
-An error comes to us through libraries, which put their own words around its message and their own frames around its
-line. Keras writes "Exception encountered when calling ..." before it, AutoGraph "in user code:". Both keep what the
-user's code raised.
+Libraries wrap such an error: they add words to its message and frames to its traceback. Keras writes "Exception
+encountered when calling ..." before it, AutoGraph "in user code:". Both keep the original error, which is found here.
 """
 
 import os
@@ -18,7 +17,7 @@ _LIBRARIES = tuple(f"{folder}{os.sep}" for folder in _FOLDERS)
 _NO_FILE = ("<frozen ", "__autograph_generated_file")
 
 
-def told(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """`"KeyError: 'w' (my_problem.py, line 12)"`, with the innermost line that is in no library, if there is one."""
     error = _cause(error)
     graph = getattr(error, "ag_error_metadata", None)  # AutoGraph's: the message, and frames in the user's file
@@ -54,6 +53,6 @@ def _places(error: BaseException) -> Iterator[tuple[str, int]]:
 
 
 def _short(file: str) -> str:
-    """As seen from the present folder, if it is below that."""
+    """The path relative to the present folder, for a file in it."""
     path = Path(file)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from problems import outlet
+from problems.closed_pipe import ForgivingStream
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ("-m l2o_tf", "meta_train.py --help")
@@ -31,7 +31,7 @@ def test_what_is_not_forgiven_is_an_error(tmp_path):
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as stream:
-        strict, kind = outlet.Outlet(stream, PermissionError), outlet.Outlet(stream, OSError)
+        strict, kind = ForgivingStream(stream, PermissionError), ForgivingStream(stream, OSError)
         strict.write("held back")
         with pytest.raises(BrokenPipeError):
             strict.flush()
