@@ -179,28 +179,6 @@ def _terminal_lines(row: Row, width: int) -> list[str]:
     ]
 
 
-def format_markdown(rows: Sequence[Row]) -> str:
-    """A table for documents: one line per problem and optimizer, `mean ± std` per step, diverged runs named."""
-    steps = sorted({at["step"] for row in rows for at in row.summary["at"]})
-    head = ["problem", "optimizer", "runs", *(f"{step:,}" for step in steps), "ms/step"]
-    lines = [_markdown_line(head), _markdown_line(["---", "---"] + ["---:"] * (len(head) - 2))]
-    for row in rows:
-        cells = {at["step"]: _markdown_cell(at) for at in row.summary["at"]}
-        values = [cells.get(step, "") for step in steps]
-        speed = _number(row.summary["ms_per_step"], 3)
-        lines.append(_markdown_line([row.problem, row.optimizer, str(row.summary["runs"]), *values, speed]))
-    return "\n".join(lines)
-
-
-def _markdown_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _markdown_cell(at: Mapping[str, Any]) -> str:
-    diverged = f" ({at['diverged']:.0%} diverged)" if at["diverged"] else ""
-    return (format_cell(at) + diverged).replace("-", "−") if at["mean"] is not None else "diverged"
-
-
 def _headline(problem: str, rows: Sequence[Row]) -> str:
     runs = "/".join(f"{count:,}" for count in sorted({row.summary["runs"] for row in rows}))
     window = sorted({row.summary["window"] for row in rows})

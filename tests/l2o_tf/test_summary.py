@@ -101,15 +101,3 @@ def test_terminal_table_of_long_names_and_many_runs():
     text = summary.format_table([summary.Row("mnist", f"runs/{'deep/' * 60}{k}", statistics) for k in range(3)])
     assert max(map(len, text.splitlines())) <= 107 and "over 1,000 runs" in text
     assert len({line for line in text.splitlines() if line.startswith("runs/deep")}) == 3
-
-
-def test_markdown_table_has_one_line_per_problem_and_optimizer():
-    lines = summary.format_markdown(list(rows())).splitlines()
-    assert len(lines) == 2 + 4
-    assert len({line.count("|") for line in lines}) == 1
-    assert "(20% diverged)" in lines[2]
-
-
-def test_markdown_tells_when_every_run_diverged():
-    row = summary.Row("mnist", "SGD", summary.summarize(np.full([2, 10], np.nan)))
-    assert "| diverged |" in summary.format_markdown([row])
