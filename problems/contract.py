@@ -42,7 +42,7 @@ def check(problem: Problem) -> None:
         raise ValueError(f"Received a {type(problem).__name__} as problem, expected a problems.Problem.")
     for part in _PARTS:
         if not callable(getattr(problem, part)):
-            raise _broken(problem, f"whose `{part}` is {_kind(getattr(problem, part))}, expected a function")
+            raise _broken(problem, f"whose `{part}` is {kind_of(getattr(problem, part))}, expected a function")
     if problem.init in _kept.get(problem.loss, ()):
         return
     seed = make_seed(0)
@@ -59,9 +59,9 @@ def _run(problem: Problem, seed: tf.Tensor) -> tuple[Any, Any, tf.Tensor]:
     """What `init`, `sample` and `loss` return; checks each."""
     started = _call(problem, "init", seed)
     if not isinstance(started, tuple) or len(started) != 2 or not isinstance(started[0], dict):
-        parts = f": {', '.join(map(_kind, started))}" if isinstance(started, tuple) else ""
+        parts = f": {', '.join(map(kind_of, started))}" if isinstance(started, tuple) else ""
         expected = "a tuple of a dict of parameters and the constants"
-        raise _broken(problem, f"whose `init` returns {_kind(started)}{parts}; expected {expected}")
+        raise _broken(problem, f"whose `init` returns {kind_of(started)}{parts}; expected {expected}")
     params, constants = started
     _check_params(problem, params)
     _check_tensors(problem, "init", "constants", constants)
@@ -80,7 +80,7 @@ def _run(problem: Problem, seed: tf.Tensor) -> tuple[Any, Any, tf.Tensor]:
         tape.watch(params)
         loss = _call(problem, "loss", params, constants, batch)
     if not tf.is_tensor(loss) or loss.shape.rank != 0 or loss.dtype != tf.float32:
-        raise _broken(problem, f"whose `loss` returns {_kind(loss)}, expected a float32 scalar")
+        raise _broken(problem, f"whose `loss` returns {kind_of(loss)}, expected a float32 scalar")
     if all(gradient is None for gradient in tape.gradient(loss, params).values()):
         raise _broken(
             problem,
@@ -104,7 +104,7 @@ def _check_params(problem: Problem, params: dict[str, tf.Tensor]) -> None:
             expected = "at least one element"
         else:
             continue
-        raise _broken(problem, f"whose `init` returns the parameter {name!r} as {_kind(value)}, expected {expected}")
+        raise _broken(problem, f"whose `init` returns the parameter {name!r} as {kind_of(value)}, expected {expected}")
 
 
 def _check_tensors(problem: Problem, part: str, what: str, structure: Any) -> None:
@@ -114,7 +114,7 @@ def _check_tensors(problem: Problem, part: str, what: str, structure: Any) -> No
         except (TypeError, ValueError):
             raise _broken(
                 problem,
-                f"whose `{part}` returns {what} with {_kind(leaf)}, expected tensors in tuples, lists or dicts; "
+                f"whose `{part}` returns {what} with {kind_of(leaf)}, expected tensors in tuples, lists or dicts; "
                 "() stands for none",
             ) from None
 
@@ -124,7 +124,7 @@ def _check_evaluate(problem: Problem, params: Any, constants: Any) -> None:
     traced = tf.function(lambda: _call(problem, "evaluate", params, constants), autograph=False)
     found = traced.get_concrete_function().structured_outputs
     if not isinstance(found, dict) or {"loss", "accuracy"} != set(found) or any(x.shape.rank for x in found.values()):
-        raise _broken(problem, f"whose `evaluate` returns {_kind(found)}, expected scalars 'loss' and 'accuracy'")
+        raise _broken(problem, f"whose `evaluate` returns {kind_of(found)}, expected scalars 'loss' and 'accuracy'")
 
 
 def _require_same(problem: Problem, part: str, before: Any, after: Any) -> None:
@@ -164,8 +164,8 @@ def _broken(problem: Problem, how: str) -> ValueError:
     return ValueError(f"Received problem {problem.name!r}, {how}. See docs/adding-a-problem.md.")
 
 
-def _kind(value: Any) -> str:
-    """What a value is, in few words."""
+def kind_of(value: Any) -> str:
+    """Type of a value, with dtype and shape, names or length."""
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         dtype, shape = tf.as_dtype(value.dtype).name, tf.TensorShape(value.shape)
         return f"a {'tensor' if tf.is_tensor(value) else 'NumPy array'} of {dtype} and shape {shape}"

@@ -16,6 +16,7 @@ from typing import Any
 
 from problems import python_files
 from problems.base import Problem
+from problems.contract import kind_of
 from problems.datasets import MODES, SPLITS, DataOptions
 from problems.keras_model import from_keras
 from problems.user_errors import describe
@@ -64,7 +65,7 @@ def _problem(name: str, function: Callable, mode: str, asked: DataOptions, optio
         raise ValueError(f"Received problem {name!r}, whose function raised {describe(error)}.") from error
     if not isinstance(made, Problem) and not (isinstance(made, tuple) and len(made) == 3):
         raise ValueError(
-            f"Received problem {name!r}, whose function returns {_describe(made)}, expected a Problem or "
+            f"Received problem {name!r}, whose function returns {kind_of(made)}, expected a Problem or "
             "(model, loss, dataset)."
         )
     by_name = isinstance(made, tuple) and isinstance(made[2], str)
@@ -116,7 +117,3 @@ def _module(file: Path) -> ModuleType:
         del sys.modules[name]
         raise ValueError(f"Received {file}, which raised {describe(error)}.") from error
     return module
-
-
-def _describe(made: Any) -> str:
-    return f"a tuple of {len(made)}" if isinstance(made, tuple) else f"a {type(made).__name__}"
