@@ -25,7 +25,7 @@ def define_flags(values: flags.FlagValues) -> None:
     """The flags of this script."""
     text = "Shipped names, analytic ones (Adam, SGD:0.1, ...), run folders, weight files."
     flags.DEFINE_list("optimizer", ["L2O-DM-CL-IL"], text, flag_values=values)
-    text = "Run the Python code that a weights folder of --optimizer has; the error without it says which file that is."
+    text = "Run Python code in the weights folders of --optimizer. Without this flag, an error names the file."
     flags.DEFINE_boolean("allow_code", False, text, flag_values=values)
     text = "Optimizees: names of `python -m problems --list`, or path/to/file.py:function."
     flags.DEFINE_list("problem", ["mnist"], text, flag_values=values)
@@ -50,7 +50,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("split", "original", ["original", "train", "test", "held_out"], text, flag_values=values)
     flags.DEFINE_string("output_dir", "results", "Folder of curves.npz, summary.json, curves.png.", flag_values=values)
     flags.DEFINE_enum("x_scale", "linear", ["linear", "log"], "Step axis of the plot.", flag_values=values)
-    text = "Evaluate nothing: draw what is in --output_dir again. Goes with that flag and --x_scale."
+    text = "Evaluate nothing; draw the results in --output_dir again. Use it with that flag and --x_scale only."
     flags.DEFINE_boolean("plot_only", False, text, flag_values=values)
 
 
@@ -66,7 +66,7 @@ def evaluate_all(values: flags.FlagValues, folder: Path):
     missing = [pair for pair in pairs if pair.names not in there]
     comparison.forget(folder, there)
     if there:
-        told = f"Kept in {folder}: {len(there)}. Asked for: {len(pairs)}, of which {len(missing)} are missing."
+        told = f"Results that {folder} has: {len(there)}. Evaluations to do: {len(missing)} of {len(pairs)}."
         print(told, file=sys.stderr)
     for result in comparison.evaluate_all(missing, folder, side_by_side=values.side_by_side, **options):
         found = found._replace(all=[*found.all, result])

@@ -30,7 +30,7 @@ def define_flags(values: flags.FlagValues) -> None:
     text = "Folder of the run. Default: runs/<optimizer>-<techniques>-<problem>-<preset>-s<seed>."
     flags.DEFINE_string("output_dir", None, text, flag_values=values)
     flags.DEFINE_boolean("resume", True, "Continue the run in --output_dir if there is one.", flag_values=values)
-    text = "Run the Python code that the folder of --initial_weights has; the error without it says which file that is."
+    text = "Run Python code in the folder of --initial_weights. Without this flag, an error names the file."
     flags.DEFINE_boolean("allow_code", False, text, flag_values=values)
     text = "Seconds between checkpoints; there is one at each validation, too."
     flags.DEFINE_float("checkpoint_seconds", 60.0, text, flag_values=values)

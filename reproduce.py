@@ -81,7 +81,7 @@ def evaluate_missing(values: flags.FlagValues, folder: Path) -> None:
     for path, pair in kept.items():
         _check(path, pair, values)
     if kept:
-        print(f"Kept, not run again, of {folder}: {', '.join(path.name for path in kept)}.", file=sys.stderr)
+        print(f"Not run again, since {folder} has it: {', '.join(path.name for path in kept)}.", file=sys.stderr)
     comparison.forget(folder, [pair.names for pair in kept.values()])
     missing = [pair for path, pair in files.items() if path not in kept]
     for result in comparison.evaluate_all(missing, folder, num_runs=values.num_runs, num_steps=values.num_steps):
@@ -209,8 +209,8 @@ def show(folder: Path, document: Path | None) -> None:
     found = [results.read_file(path) for path in sorted(folder.glob("*.json"))]
     if not found:
         raise ValueError(
-            f"Received --results={folder}, where there are none, and no --optimizer to evaluate. Name one; what was "
-            "measured before is in docs/reproduction.md."
+            f"Received --results={folder}, without result files, and no --optimizer to evaluate. Name one. "
+            "Earlier measurements are in docs/reproduction.md."
         )
     if document:
         before, after = around_tables(document)

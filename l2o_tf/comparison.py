@@ -76,7 +76,7 @@ def contender(
     if not kept or kept["epoch"] == 0:
         logging.warning(
             "%s has the weights that its meta-training began with: no validation has found better ones yet. Continue "
-            "it to evaluate what it learns.",
+            "the meta-training first.",
             name,
         )
         optimizer.name += " (before training)"

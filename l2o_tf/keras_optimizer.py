@@ -105,8 +105,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         patterns = [pattern for pattern, *_ in learned.architecture.get("assignments", []) if pattern != "*"]
         if patterns:
             raise ValueError(
-                f"Received source={said!r}, which goes by the names {patterns} of parameters (--net_assignments). "
-                "Expected an optimizer for all of them; what is to stay as it is, freeze: layer.trainable = False."
+                f"Received source={said!r}, which assigns optimizers to the parameters {patterns} (--net_assignments). "
+                "Expected one optimizer for all. To keep a layer as it is, set layer.trainable = False."
             )
         self._learned = _Hidden(learned)
         self._guard = _Hidden(_make_guard(guard))
@@ -253,9 +253,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             store, lambda number: self._initial_watch({str(i): tf.zeros([]) for i in range(number)})
         )
         if not variable_memory.fits(old, self._memory()):
-            return self._warn(
-                f"the file has that of another optimizer, which is left out; {self.learned.name} begins anew"
-            )
+            return self._warn(f"begins anew, since the file has that of another optimizer than {self.learned.name}")
         for name, variable in self._own_variables().items():
             if name in keys:
                 variable.assign(store[name])
@@ -265,8 +263,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         lost = [variable.path for i, variable in enumerate(before) if i not in kept]
         fresh = [variable.path for i, variable in zip(kept, now, strict=True) if i is None]
         told = [
-            *([f"the file's is left out for {few(lost, ', ')}, not trained here"] if lost else []),
-            *([f"{few(fresh, ', ')} begin anew"] if fresh else []),
+            *([f"left out for {few(lost, ', ')} (not trained here)"] if lost else []),
+            *([f"begins anew for {few(fresh, ', ')}"] if fresh else []),
         ]
         if told:
             self._warn("; ".join(told))
@@ -276,7 +274,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         if len(store.keys()) == len(self.variables):
             shapes = [(tuple(v.shape), tuple(store[str(i)].shape)) for i, v in enumerate(self.variables)]
             if any(one != other for one, other in shapes):
-                return self._warn("the file does not say for which variables its own is, which is left out")
+                return self._warn("left out, since the file does not name its variables")
         super().load_own_variables(store)
 
     def _warn(self, what: str) -> None:

@@ -96,7 +96,7 @@ class TestTheCommand:
         """Nothing is evaluated where a result file exists."""
         (tmp_path / "mnist--adam.halfway.npz").write_bytes(b"left by a kill")
         answer = scripts.call(reproduce, *self.options, written(tmp_path))
-        assert answer.code == 0 and f"Kept, not run again, of {tmp_path}: mnist--adam.json." in answer.err
+        assert answer.code == 0 and f"Not run again, since {tmp_path} has it: mnist--adam.json." in answer.err
         assert "| adam | 10 | -1.23" in answer.out and "| *recorded: Adam* | 10 | -0.44" in answer.out
         assert [path.name for path in tmp_path.iterdir()] == ["mnist--adam.json"]
 
@@ -132,7 +132,7 @@ class TestTheCommand:
         assert "other.json, which is damaged or no result file" in scripts.refused(reproduce, folder)
 
     def test_a_folder_in_use_or_without_results(self, tmp_path):
-        assert "where there are none, and no --optimizer" in scripts.refused(reproduce, f"--results={tmp_path}")
+        assert "without result files, and no --optimizer" in scripts.refused(reproduce, f"--results={tmp_path}")
         with console.alone_in(tmp_path):
             answer = scripts.refused(reproduce, *self.options, f"--results={tmp_path}")
         assert f"--results={tmp_path}, where another process is at work" in answer

@@ -135,7 +135,7 @@ def _adjust(given: argparse.Namespace) -> str:
 def _remaining(update: float) -> str:
     from l2o_tf.drift import REST
 
-    return "" if update <= REST else f" (one of {update:.1e} where gradients have ended, which no bias takes away)"
+    return "" if update <= REST else f" ({update:.1e} a step remain where gradients have ended)"
 
 
 if __name__ == "__main__":

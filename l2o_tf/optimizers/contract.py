@@ -47,14 +47,14 @@ def check(cell: Any, name: str, dtype: str = "float32") -> None:
     if not _same(plays[0], plays[1]):
         raise _broken(
             name,
-            "of which the same step twice gives two results, expected a pure function: it draws nothing, and assigns "
-            "nothing to variables",
+            "which gives another result when a step is repeated, expected a pure function: one that draws nothing, and "
+            "assigns nothing to variables",
         )
     if not _same(_rows(plays[0], _SHARED[0]), _rows(plays[2], _SHARED[1])):
         raise _broken(
             name,
-            "which mixes rows: a coordinate among others, or in another place, gets another update or state, expected "
-            "rows that do not know of each other",
+            "which mixes rows: the update or state of a coordinate depends on the other coordinates, or on its place, "
+            "expected independent rows",
         )
     _check_configuration(cell, name)
 
@@ -118,7 +118,7 @@ def _check_configuration(cell: keras.layers.Layer, name: str) -> None:
     if [weight.shape for weight in again.weights] != [weight.shape for weight in cell.weights]:
         raise _broken(
             name,
-            "whose `get_config` makes it again with weights of other shapes, expected all arguments of its constructor",
+            "whose `get_config` leads to weights of other shapes, expected one with all arguments of the constructor",
         )
 
 

@@ -220,5 +220,5 @@ def test_bad_sources(tmp_path):
         card = {"optimizer": "assigned", "architecture": assigned.architecture}
         checkpoint.save_weights(tmp_path / pattern[0], checkpoint.named_weights(assigned), card)
     assert LearnedOptimizer(tmp_path / "*").learned.kind == "assigned"
-    with pytest.raises(ValueError, match=r"goes by the names \['w\*'\] of parameters .* layer.trainable = False"):
+    with pytest.raises(ValueError, match=r"assigns optimizers to the parameters \['w\*'\] .* layer.trainable = False"):
         LearnedOptimizer(tmp_path / "w")

@@ -83,7 +83,7 @@ def test_what_was_done_before_a_cut_is_there(cut, whole):
 
 def test_the_same_command_does_the_rest(cut, begun, whole):
     again = scripts.call(evaluate, *BOTH, f"--output_dir={cut}")
-    assert again.code == 0 and f"Kept in {cut}: 2. Asked for: 4, of which 2 are missing." in again.err
+    assert again.code == 0 and f"Results that {cut} has: 2. Evaluations to do: 2 of 4." in again.err
     assert begun == ["digits/Adam", "digits/SGD"]
     assert curves(cut).keys() == curves(whole).keys()
     for name, losses in curves(cut).items():

@@ -176,7 +176,7 @@ class TestAdjust:
     def test_what_remains_where_gradients_have_been_is_said(self, tmp_path, capsys):
         """L2O-DM comes to rest at several points, of which one bias serves one."""
         assert adjust("L2O-DM", "--no_drift", f"--output={tmp_path / 'out'}") == 0
-        assert "(one of 3.8e-02 where gradients have ended, which no bias takes away)" in capsys.readouterr().out
+        assert "(3.8e-02 a step remain where gradients have ended)" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         ("folder", "options", "says"),

@@ -70,7 +70,7 @@ SHAPES = r"expected \(updates, states\) like gradients and states, \(float32 \[4
         (lambda u, s: (tf.roll(u, 1, axis=0), s), "mixes rows"),
         (lambda u, s: (u, [s[0] / tf.norm(s[0])]), "mixes rows"),
         (lambda u, s: (u * tf.cumsum(tf.ones_like(u)), s), "mixes rows"),
-        (lambda u, s: (u * tf.random.uniform([]), s), "the same step twice gives two results"),
+        (lambda u, s: (u * tf.random.uniform([]), s), "gives another result when a step is repeated"),
     ],
 )
 def test_a_step_that_breaks_the_contract(how, message):
@@ -87,7 +87,7 @@ def test_a_step_that_breaks_the_contract(how, message):
         (lambda: keras.layers.GRUCell(3), r"returns \(float32 \[4, 3\], \[float32 \[4, 3\]\]\), expected"),
         (lambda: Momentum(dtype="mixed_float16"), r"\(float16 \[4, 1\], .*, expected"),
         (WithoutRows, r"`get_initial_state` returns \[float32 \[\]\], expected tensors with a row for each of 4"),
-        (lambda: Momentum(units=2), "`get_config` makes it again with weights of other shapes"),
+        (lambda: Momentum(units=2), "`get_config` leads to weights of other shapes"),
         (OfNoOtherName, "does not make it again: it raised TypeError: .*unexpected keyword argument 'name'"),
     ],
 )
