@@ -5,11 +5,11 @@
     python evaluate.py --optimizer=Adam:0.001,Adam:0.003,Adam:0.01 --split=train --num_steps=2000
     python evaluate.py --plot_only --x_scale=log
 
-Every optimizer starts run r from the same parameters and sees the same minibatches. Out come a table, `curves.npz`,
-`summary.json` and `curves.png` in --output_dir; `l2o_tf/results.py` says what is in them. What the folder has already
-is kept, and drawn with the rest; what does not fit to it is refused. So one folder can be filled by several commands,
-and the same command continues an evaluation that was interrupted, where it was about a minute before; if its states
-are more than 1 GiB, from the last optimizer and problem that were done.
+Every optimizer starts run r from the same parameters and sees the same minibatches. It prints a table, and writes
+`curves.npz`, `summary.json` and `curves.png` in --output_dir; `l2o_tf/results.py` describes them. Results that the
+folder has are kept, and drawn with the new ones; a command that does not fit them is refused. So several commands can
+fill one folder. The same command continues an interrupted evaluation from its state about a minute before; if
+its states are more than 1 GiB, after the last optimizer and problem that were done.
 """
 
 import math

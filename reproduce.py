@@ -1,4 +1,4 @@
-"""Evaluates optimizers as the paper does, and shows the results beside the paper's and those that were recorded here.
+"""Evaluates optimizers as the paper does; shows the results beside the paper's and the project's own.
 
     python reproduce.py --optimizer=L2O-DM,L2O-DM-CL-IL,Adam
     python reproduce.py --optimizer=path/to/cw.l2l-0           # the original's released weights
@@ -6,9 +6,9 @@
 
 10,000 steps, 10 runs, by default on the paper's three multilayer perceptrons; `--problem=mnist_conv,cifar_conv` are its
 others, and `--problem=lenet,nas --num_steps=2000 --num_runs=3` those of its figure 7. Every optimizer and problem has a
-result file of its own in --results; those that exist are kept, and one that was cut off goes on where it was.
+result file of its own in --results. Files that exist are kept; an interrupted evaluation is continued.
 
-The results that are part of the project, in experiments/results, are shown beside and never taken for new ones. The
+The project's own results, in experiments/results, are shown beside the new ones and never used in their place. The
 tables of docs/reproduction.md are made of them alone:
 
     python reproduce.py --results=experiments/results --document=docs/reproduction.md
@@ -99,7 +99,7 @@ def evaluate_missing(values: flags.FlagValues, folder: Path) -> None:
 
 
 def _check(path: Path, pair: Any, values: flags.FlagValues) -> None:
-    """Refuses a result file of something else than what is asked for; older ones know only some of it."""
+    """Refuses a result file of another evaluation than the one asked for. Older files say less about theirs."""
     found, identity = results.read_file(path), pair.identity
     there = {"num_runs": found["summary"]["runs"], "num_steps": found["summary"]["steps"], "data": found["data"]}
     now = {"num_runs": values.num_runs, "num_steps": values.num_steps, "data": identity["problem"]["data"]}

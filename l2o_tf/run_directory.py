@@ -68,7 +68,7 @@ def open_run(output_dir: str | os.PathLike, config: Config, data: DataInfo | Non
 
 
 def _begin_or_recognise(folder: Path, config: Config, data: DataInfo | None, resume: bool) -> None:
-    """Says in a new folder what the run is; in one that holds a run checks that it is this one."""
+    """Describes the run in a new folder; in the folder of a run, checks that it is the same."""
     asked = {
         "config": config.to_dict(),
         "data": data._asdict() if data else None,
@@ -106,7 +106,7 @@ def _begin_or_recognise(folder: Path, config: Config, data: DataInfo | None, res
 
 
 class Checkpoints:
-    """The checkpoints of a trainer, which is restored from the newest that can be read, if there is one.
+    """The checkpoints of a trainer; restores it from the newest one that can be read, if there is any.
 
     Args:
         folder: folder of the run.
@@ -147,7 +147,7 @@ class Checkpoints:
         self._saved = trainer.standing.epoch if self._manager.checkpoints else None
 
     def _linked(self, folder: Path) -> Path:
-        """A name by which TensorFlow, which looks for files by pattern, finds this folder and no other."""
+        """A link to the folder whose name has no pattern characters: TensorFlow takes names of files for patterns."""
         folder.mkdir(parents=True, exist_ok=True)
         link = Path(tempfile.mkdtemp(prefix="l2o_tf-"), folder.name)
         weakref.finalize(self, shutil.rmtree, link.parent, ignore_errors=True)  # of links, not of what they lead to
@@ -173,7 +173,7 @@ class Checkpoints:
 
 
 def _recover_index(folder: Path) -> None:
-    """Writes the index of the checkpoints again, should it be lost or damaged while they are there."""
+    """Writes the index of the checkpoints again, if it is lost or damaged."""
     found = sorted(folder.glob("ckpt-*.index"), key=lambda path: int(path.stem.partition("-")[2]))
     with contextlib.suppress(ValueError):  # which an empty index is to TensorFlow
         if not found or tf.train.get_checkpoint_state(str(folder)):
@@ -188,7 +188,7 @@ def _recover_index(folder: Path) -> None:
 def export(folder: Path, trainer: MetaTrainer, data: DataInfo | None) -> None:
     """Writes the best weights so far, and the card that says what they are.
 
-    Before a validation has had a finite cost they are the random ones that the run began with: `"untrained"`.
+    Until a validation has a finite cost, these are the random weights of the start, and the card says `"untrained"`.
     """
     standing = trainer.standing
     card: dict[str, Any] = {

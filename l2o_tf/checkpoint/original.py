@@ -1,9 +1,9 @@
 """Reads the weights that the original program of Chen et al. (2020) has saved, without running what they say.
 
 Its files, `cw.l2l-0` and `rp.l2l-0` for example, are pickles of `{module: {variable: array}}`. A pickle is a program:
-it names functions and calls them. It is not run here, but read, operation by operation. The few operations, names and
-calls that such a file needs are listed in this module; every other one is an error. Nothing is imported, and what is
-read takes no more memory than the file, until all of it was read and its arrays were counted.
+it names functions and calls them. Here it is not run, but read operation by operation. This module lists the few
+operations, names and calls that weights need; every other one is an error. Nothing is imported. Reading takes no more
+memory than the file has; arrays are made at the end, after they were counted.
 
 L2O-Scale is the exception: that program saves a checkpoint of TensorFlow 1, see `tensorflow1`.
 
@@ -86,7 +86,7 @@ class _DType:
 
 @dataclasses.dataclass
 class _Array:
-    """An array, of which nothing is copied before all of the file was read."""
+    """An array; its data is copied when all of the file has been read."""
 
     data: bytes | str = b""  # as text where protocols 0 to 2 write it so
     dtype: _DType | None = None
@@ -118,7 +118,7 @@ def _value(data: bytes) -> Any:
 
 
 def _step(operation: str, argument: Any, stack: list, memo: dict[int, Any]) -> None:
-    """One operation. What it adds to the stack has the size of its argument, or of a reference."""
+    """One operation. It adds no more to the stack than its argument, or a reference."""
     match operation:
         case "PROTO" | "FRAME" | "STOP":
             pass
@@ -182,7 +182,7 @@ def _filled(mapping: dict, items: list) -> dict:
 
 
 def _name(module: str, name: str) -> _Name:
-    """What a pickle names, if weights need it; under one name for all versions."""
+    """A function or type that weights need; the same name for all versions of its library."""
     module = {"__builtin__": "builtins", "dill.dill": "dill._dill"}.get(module, module)
     if module.startswith("numpy._core."):
         module = module.replace("._core.", ".core.", 1)
@@ -202,7 +202,7 @@ _NAMES = {
 
 
 def _made(function: _Name, arguments: tuple) -> Any:
-    """What would be made by a call."""
+    """The result that a call would have."""
     match function.name, arguments:
         case "builtins.dict", (dict() as given,):
             return given
@@ -230,7 +230,7 @@ def _made(function: _Name, arguments: tuple) -> Any:
 
 
 def _complete(value: _Array | _DType, state: tuple) -> _Array | _DType:
-    """An array or its type, which a pickle completes after it was made."""
+    """Sets the state of an array or its type, as a pickle does after it has made one."""
     match value, state:
         case _DType(), (_, ("<" | ">" | "=" | "|") as order, *_):
             value.order = order

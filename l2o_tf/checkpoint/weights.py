@@ -3,7 +3,7 @@
 Files are written under a temporary name, forced to the disk, and renamed into place only when all of them are
 complete: a full disk or a kill leaves the old files as they were. (A kill between the two renames leaves the new
 weights beside the old card; reading them says so, and the next save repairs it.) What is read is checked against the
-card, so a damaged or foreign file is an error with a reason and never a silently bad optimizer.
+card: a damaged or foreign file is an error with a reason, never a silently bad optimizer.
 """
 
 import contextlib
@@ -83,7 +83,7 @@ def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], Weights]:
         path: the folder, or either of its two files.
 
     Returns:
-        The card, which names Python files by where their copies are, and name -> array. No code is run.
+        The card, in which Python files are the copies in the folder, and name -> array. No code is run.
 
     Raises:
         ValueError: if a file is missing, damaged or cut in half, if the weights are not those that the card describes,
@@ -158,7 +158,7 @@ def check_shapes(received: Mapping[str, tuple], expected: Mapping[str, tuple], n
 
 
 def check_usable(weights: Mapping[str, np.ndarray], where: str) -> None:
-    """Refuses what cannot be the weights of a network: nothing, too much, integers, what float32 has no number for.
+    """Refuses what cannot be the weights of a network: no array, too much, integers, values not finite in float32.
 
     Raises:
         ValueError: naming the first bad array.

@@ -101,8 +101,8 @@ class Outline(NamedTuple):
     """What an optimizer is made of, before a weight is made.
 
     Attributes:
-        architecture: all arguments, defaults included; those of assignments as they were given.
-        shapes: of the meta-parameters by name; without those of cells in files, whose code would have to be run.
+        architecture: all arguments with their defaults; for assignments, as they were given.
+        shapes: of the meta-parameters by name, except for cells in files, whose code would have to run.
     """
 
     architecture: dict[str, Any]
@@ -110,10 +110,10 @@ class Outline(NamedTuple):
 
 
 def outline(kind: str, architecture: Mapping[str, Any] | None = None) -> Outline:
-    """What `make_optimizer` would make.
+    """Describes what `make_optimizer` would make.
 
     Raises:
-        ValueError, TypeError: as it does.
+        ValueError, TypeError: as `make_optimizer`.
     """
     architecture = dict(architecture or {})
     if kind in CELLS:
@@ -131,9 +131,10 @@ def _assignee(kind: str, architecture: Mapping[str, Any] | None = None) -> Optim
 
 
 def _cell(cell: type[keras.layers.Layer], architecture: dict[str, Any]) -> keras.layers.Layer:
-    """A cell from its arguments: plain values, since Keras would make any object that a dictionary describes.
+    """A cell from its arguments.
 
-    Keras wraps what the constructor raises into many lines; the cause is enough.
+    Only plain values are allowed: from a dictionary, Keras would make any object that it describes. Keras wraps errors
+    of the constructor into many lines; here the original error is raised.
     """
     dtype = architecture.get("dtype")
     if isinstance(dtype, Mapping):

@@ -157,10 +157,10 @@ class LearnedOptimizer(Optimizer):
         cell: a layer that obeys the RNN-cell contract: inputs `[N, 1]` (the gradient) and states in, outputs `[N, 1]`
             (the update) and states out. It may have `named_weights`, a dictionary, `diagnose(inputs, states)`, and
             `columns(inputs, states)`: `call` with everything transposed, which loops then use.
-        kind: name of an architecture whose cells are known to do so; default: the cell's class, and it is looked at.
+        kind: name of an architecture, whose cells are not checked. Default: the cell's class; the cell is checked.
 
     Raises:
-        ValueError: if a cell that is looked at does not keep the contract, see `l2o_tf.optimizers.contract`.
+        ValueError: if a cell that is checked breaks the contract, see `l2o_tf.optimizers.contract`.
     """
 
     coordinatewise = True

@@ -14,7 +14,7 @@ from l2o_tf.names import ends, shortened
 from l2o_tf.plots import style
 
 QUANTITY = f"ln of the mean of the\nlast {summary.WINDOW} losses"
-"""What is drawn, and written at the ends of lines: the statistic of the tables."""
+"""The statistic that is drawn and written at the ends of lines; tables have the same."""
 
 HEADROOM = 4.0
 """Units of ln loss above the lowest start (or the guessing level) beyond which a curve leaves the frame."""
@@ -99,7 +99,7 @@ def _label_lines(panel: Panel) -> int:
 def _draw_panel(
     ax: Axes, panel: Panel, names: Mapping[str, str], styles: Mapping[str, tuple], x_scale: str
 ) -> list[style.Label]:
-    """Draws all but the labels at the ends of the lines, which it returns."""
+    """Draws a panel without the labels at the ends of its lines; returns these."""
     steps = max(np.shape(losses)[-1] for losses in panel.curves.values())
     labels, tops = [], []
     for name, given in panel.curves.items():
