@@ -305,13 +305,13 @@ REQUIRES = {
 
 NEEDS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
     "log_and_sign_k": ("preprocess", lambda name: name == "LogAndSign", "LogAndSign"),
-    "initial_learning_rates": ("dynamic_learning_rates", bool, "them"),
-    "max_log_learning_rate": ("dynamic_learning_rates", bool, "them"),
-    "zero_learning_rate_weights": ("dynamic_learning_rates", bool, "them"),
+    "initial_learning_rates": ("dynamic_learning_rates", bool, "learning rates"),
+    "max_log_learning_rate": ("dynamic_learning_rates", bool, "learning rates"),
+    "zero_learning_rate_weights": ("dynamic_learning_rates", bool, "learning rates"),
     "global_input": ("levels", lambda levels: levels.count(",") == 2, "three levels"),
-    "learn_input_decay": ("time_scales", lambda count: count > 1, "several"),
-    "gradient_products": ("time_scales", lambda count: count > 1, "several"),
-    "scale_decay_per_time_scale": ("time_scales", lambda count: count > 1, "several"),
+    "learn_input_decay": ("time_scales", lambda count: count > 1, "several time scales"),
+    "gradient_products": ("time_scales", lambda count: count > 1, "several time scales"),
+    "scale_decay_per_time_scale": ("time_scales", lambda count: count > 1, "several time scales"),
 }
 """An option has an effect only if another one passes a test: option -> (the other, the test, what it asks for)."""
 
