@@ -54,13 +54,19 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("plot_only", False, text, flag_values=values)
 
 
-def evaluate_all(values: flags.FlagValues, folder: Path):
+def asked_for(values: flags.FlagValues) -> list:
+    """The `comparison.Pair`s of every problem and every optimizer."""
+    from l2o_tf import comparison
+
+    optimizers = _optimizers(values)
+    return [comparison.Pair(problem, *optimizer) for problem in _problems(values) for optimizer in optimizers]
+
+
+def evaluate_all(values: flags.FlagValues, pairs: list, folder: Path):
     """Evaluates what is missing in the folder, and writes it there; returns the folder's `results.Results`."""
     from l2o_tf import comparison, results
 
     options = {name: values[name].value for name in ("seed", "num_runs", "num_steps", "record", "full_period")}
-    optimizers = _optimizers(values)
-    pairs = [comparison.Pair(problem, *optimizer) for problem in _problems(values) for optimizer in optimizers]
     found = results.read(folder) or results.Results(options, [])
     there = results.fitting(folder, found, options, {pair.names: pair.identity for pair in pairs})
     missing = [pair for pair in pairs if pair.names not in there]
@@ -148,10 +154,16 @@ def main(values: flags.FlagValues) -> int:
             raise ValueError(f"Received no --{name}, expected at least one.")
         if bad := [each for each in values[name].value if not each.isprintable()]:
             raise ValueError(f"Received --{name}={bad[0][:80]!r}, which cannot be printed. Rename that file or folder.")
-    folder = console.make_folder(values.output_dir)
     console.import_tensorflow()
+    pairs = asked_for(values)
+    folder = console.make_folder(values.output_dir)
     with console.alone_in(folder):
-        present(evaluate_all(values, folder), folder, values.x_scale)
+        try:
+            found = evaluate_all(values, pairs, folder)
+        except KeyboardInterrupt:
+            print("The same command continues.", file=sys.stderr)
+            raise
+        present(found, folder, values.x_scale)
     return 0
 
 

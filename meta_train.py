@@ -122,6 +122,9 @@ def _outcome(trainer) -> str:
         return "Stopped."
     if trainer.config.initial_weights and not state.improved and not state.stage:
         return "No validation beat that of the initial weights, which are the result."
+    if trainer.config.initial_weights:
+        costs = [each["cost"] for each in trainer.standing.history if each["stage"] == state.stage]
+        return f"Best validation: {min(costs):.4g}. The weights that this stage began with had {costs[0]:.4g}."
     return "All meta-epochs are done."
 
 

@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 __getattr__, __dir__ = exports(
     __name__,
     {
-        "list_pretrained": "l2o_tf.trained:pretrained_names",
+        "list_pretrained": "l2o_tf.names:pretrained_names",
         "load": "l2o_tf.trained:load",
         "LearnedOptimizer": "l2o_tf.keras_optimizer:LearnedOptimizer",
     },

@@ -11,7 +11,7 @@ def main() -> None:
     argparse.ArgumentParser("python -m l2o_tf", description=__doc__).parse_args()
     console.import_tensorflow()
     from l2o_tf import cards
-    from l2o_tf.trained import pretrained_names
+    from l2o_tf.names import pretrained_names
 
     print("\n\n".join(cards.entry(name, *cards.read(name)) for name in pretrained_names()))
 

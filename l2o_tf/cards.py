@@ -16,8 +16,9 @@ from typing import Any
 from l2o_tf import drift, summary
 from l2o_tf.checkpoint import CARD, write_atomically
 from l2o_tf.config import resolve
+from l2o_tf.names import PRETRAINED, pretrained_names
 from l2o_tf.results import read_file
-from l2o_tf.trained import PRETRAINED, load, pretrained_names
+from l2o_tf.trained import load
 from problems import closed_pipe
 
 RESULTS = "results.json"

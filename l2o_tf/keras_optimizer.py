@@ -1,7 +1,7 @@
 """A trained optimizer as `keras.optimizers.Optimizer`, for `model.compile` and `model.fit`.
 
-    import l2o_tf.keras_optimizer
-    model.compile(optimizer="L2O-DM-CL-IL", loss=...)                              # by name, once this is imported
+    import l2o_tf
+    model.compile(optimizer="L2O-DM-CL-IL", loss=...)                              # by name
     model.compile(optimizer=LearnedOptimizer("runs/mine", learning_rate=0.5), loss=...)
 
 The cell is the one that was meta-trained, called as the unroll calls it: once per step, on the coordinates of all
@@ -27,10 +27,11 @@ from absl import logging
 from keras.src.saving import serialization_lib
 
 from l2o_tf import architectures, guard, nest, trained, variable_memory
+from l2o_tf.names import pretrained_names
 from l2o_tf.optimizers import Optimizer
 from l2o_tf.quoting import few, short
 from l2o_tf.reading import read_npz
-from l2o_tf.trained import load_optimizer, pretrained_names
+from l2o_tf.trained import load_optimizer
 from problems.base import make_seed
 
 _maybe_merge_call = tf.__internal__.distribute.interim.maybe_merge_call  # as Keras's own optimizers do
@@ -505,17 +506,3 @@ def _unpacked(packed: Mapping[str, Any], allow_code: bool) -> Optimizer:
     except (TypeError, ValueError) as error:
         raise ValueError(f"Received weights of a saved optimizer that are no text in base64 ({error}).") from error
     return trained.made(packed, read_npz(data, "the weights of a saved optimizer"), packed["name"])
-
-
-class _Shipped:
-    """What Keras finds under a shipped name: `from_config` makes the optimizer."""
-
-    def __init__(self, name: str):
-        self._name = name
-
-    def from_config(self, config: dict[str, Any]) -> LearnedOptimizer:
-        return LearnedOptimizer(self._name, **config)
-
-
-for _name in pretrained_names():
-    keras.saving.get_custom_objects()[_name] = _Shipped(_name)

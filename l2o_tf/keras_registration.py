@@ -1,7 +1,8 @@
-"""Lets Keras load saved models with a `LearnedOptimizer` after `import l2o_tf`, which does not import Keras.
+"""Lets Keras find `LearnedOptimizer` after `import l2o_tf`, which does not import Keras.
 
-Keras finds classes of other packages only if they are registered. So a stand-in is registered as soon as Keras is
-imported, by whomever. Its `from_config` imports the class itself.
+Keras loads classes of other packages, and takes names of optimizers, only if they are registered. So stand-ins are
+registered as soon as Keras is imported, by whomever: one for the class in saved models, one for each shipped name in
+`model.compile(optimizer="RNNprop-CL-IL")`. Their `from_config` imports the class itself.
 """
 
 import importlib.abc
@@ -10,42 +11,61 @@ import pkgutil
 import sys
 from typing import Any
 
+from l2o_tf.names import pretrained_names
+
 NAME = "l2o_tf>LearnedOptimizer"
 
 
 class StandIn:
-    """Takes the registered name until the class itself is imported."""
+    """Takes a registered name. The class itself takes its own name over when it is imported."""
 
-    @staticmethod
-    def from_config(config: dict[str, Any]) -> Any:
-        return pkgutil.resolve_name("l2o_tf.keras_optimizer:LearnedOptimizer").from_config(config)
+    def __init__(self, *source: str):
+        self._source = source
+
+    def from_config(self, config: dict[str, Any]) -> Any:
+        """The optimizer of this configuration, or of the shipped name with these options."""
+        cls = pkgutil.resolve_name("l2o_tf.keras_optimizer:LearnedOptimizer")
+        return cls(*self._source, **config) if self._source else cls.from_config(config)
 
 
 class _AfterKeras(importlib.abc.MetaPathFinder):
-    """Waits for the import of Keras, which it leaves to the other finders; then registers the stand-in."""
+    """Waits for the import of Keras, which it leaves to the other finders; then registers the stand-ins.
+
+    Others, TensorFlow among them, look for Keras without importing it. So it waits until the module has been run.
+    """
+
+    _asks = False
 
     def find_spec(self, name, path=None, target=None):
-        if name != "keras":
+        if name != "keras" or self._asks:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        self._asks = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._asks = False
         if spec and spec.loader:
             execute = spec.loader.exec_module
 
             def exec_module(module):
                 execute(module)
-                _register(module)
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                    _register(module)
 
             spec.loader.exec_module = exec_module
         return spec
 
 
 def _register(keras) -> None:
-    keras.saving.get_custom_objects().setdefault(NAME, StandIn)
+    known = keras.saving.get_custom_objects()
+    known.setdefault(NAME, StandIn())
+    for name in pretrained_names():
+        known.setdefault(name, StandIn(name))
 
 
 def register() -> None:
-    """Registers the stand-in, now or as soon as Keras is imported."""
+    """Registers the stand-ins, now or as soon as Keras is imported."""
     if "keras" in sys.modules:
         _register(sys.modules["keras"])
     else:

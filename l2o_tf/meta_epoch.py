@@ -27,6 +27,7 @@ class Report(NamedTuple):
         num_steps: steps that were run.
         exploded: whether the run was ended because its loss had grown too much.
         diverged: whether a window gave a non-finite meta-loss or meta-gradient. It is skipped and the run ends there.
+        lost: whether the meta-parameters that it leaves are not all finite.
     """
 
     meta_loss: tf.Tensor
@@ -36,6 +37,7 @@ class Report(NamedTuple):
     num_steps: tf.Tensor
     exploded: tf.Tensor
     diverged: tf.Tensor
+    lost: tf.Tensor
 
 
 MetaEpoch = Callable[[Seed, tf.Tensor, tf.Tensor], Report]
@@ -85,6 +87,7 @@ def compile_meta_epoch(
             num_steps=report.num_steps + num_steps,
             exploded=outcome.exploded,
             diverged=diverged,
+            lost=report.lost,
         )
 
     @tf.function(autograph=False, input_signature=[_scalars(2), _scalars(), _scalars(None)])
@@ -93,9 +96,10 @@ def compile_meta_epoch(
         _, report = tf.while_loop(
             lambda run, report: (report.num_windows < tf.size(lengths)) & ~report.diverged & ~report.exploded,
             lambda run, report: train_window(run, lengths, seed, report),
-            (lesson.start(fold(seed, _START), epoch), Report(zero, zero, zero, none, none, no, no)),
+            (lesson.start(fold(seed, _START), epoch), Report(zero, zero, zero, none, none, no, no, no)),
         )
-        return report._replace(meta_loss=report.meta_loss / tf.cast(report.num_windows, tf.float32))
+        lost = ~tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable.value)) for variable in variables])
+        return report._replace(meta_loss=report.meta_loss / tf.cast(report.num_windows, tf.float32), lost=lost)
 
     return meta_epoch
 

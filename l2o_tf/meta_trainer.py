@@ -219,15 +219,16 @@ class MetaTrainer:
         standing.epoch += 1
         standing.inner_steps += report.num_steps
         standing.imitations += lesson.startswith("imitation/")
-        lost = not all(np.isfinite(variable.numpy()).all() for variable in self._variables)
-        if not report.diverged and not lost:
+        if not report.diverged and not report.lost:
             standing.skips_in_a_row = 0
             return []
         standing.skips += 1
         standing.skips_in_a_row += 1
-        what = "left weights that are not finite" if lost else f"diverged in window {report.num_windows}; skipped"
+        what = (
+            "left weights that are not finite" if report.lost else f"diverged in window {report.num_windows}; skipped"
+        )
         messages = [f"meta-epoch {standing.epoch - 1} ({lesson}) {what}"]
-        if lost or standing.skips_in_a_row >= self.config.max_skips:
+        if report.lost or standing.skips_in_a_row >= self.config.max_skips:
             self._restore_best(clear_slots=True)
             messages.append(
                 f"{standing.skips_in_a_row} diverged in a row; back to the last good weights, slots cleared"

@@ -1,7 +1,16 @@
-"""Names that a user reads: suggestions for an unknown one, and long ones made short."""
+"""Names that a user reads or types: what ships, suggestions for an unknown name, and long names made short."""
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+"""A folder for each trained optimizer that ships."""
+
+
+def pretrained_names() -> list[str]:
+    """Names of the trained optimizers that ship with the package."""
+    return sorted(path.parent.name for path in PRETRAINED.glob("*/weights.npz"))
 
 
 def hint(name: str, known: Iterable[str]) -> str:

@@ -10,19 +10,14 @@ from absl import logging
 from l2o_tf import architectures, checkpoint, names
 from l2o_tf.checkpoint import CARD, WEIGHTS, tensorflow1
 from l2o_tf.config import FIELDS
+from l2o_tf.names import PRETRAINED, pretrained_names
 from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, Outline, make_optimizer, outline
 from l2o_tf.quoting import cut, few, reason, short
 from problems import python_files
 from problems.base import require_name
 from problems.python_files import is_file
 
-PRETRAINED = Path(__file__).parent / "pretrained"
 _KERAS = (".keras", ".h5", ".hdf5")
-
-
-def pretrained_names() -> list[str]:
-    """Names of the trained optimizers that ship with the package."""
-    return sorted(path.parent.name for path in PRETRAINED.glob(f"*/{WEIGHTS}"))
 
 
 def load(name: str, *, allow_code: bool = False) -> Optimizer:

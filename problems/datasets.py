@@ -65,7 +65,8 @@ def load(name: str, mode: str = "train", options: DataOptions | None = None) -> 
 
     Raises:
         DataError: if `data="tfds"` and the data can neither be read nor downloaded.
-        ValueError: on an unknown name, mode, source or split, or if no images are held out.
+        ValueError: on an unknown name, mode, source or split, if there is no folder `data_dir`, or if no images are
+            held out.
     """
     options = options or DataOptions()
     _require("data set", name, (*OFFICIAL, "digits"))
@@ -75,6 +76,11 @@ def load(name: str, mode: str = "train", options: DataOptions | None = None) -> 
     if name == "digits":
         source = sources.digits()
     else:
+        if options.data_dir and options.data != "embedded" and not os.path.isdir(os.path.expanduser(options.data_dir)):
+            raise ValueError(
+                f"Received data_dir={os.fspath(options.data_dir)!r}, which is no folder, expected the folder of TFDS. "
+                "If data are to be downloaded into it, make it first."
+            )
         folder = os.fspath(options.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
         keras_folder = os.path.join(os.environ.get("KERAS_HOME") or "~/.keras", "datasets")
         source = sources.find(name, options.data, os.path.expanduser(folder), os.path.expanduser(keras_folder))

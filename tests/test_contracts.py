@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import l2o_tf
 import problems
+from l2o_tf.names import pretrained_names
 from l2o_tf.optimizers import (
     ANALYTIC,
     CELLS,
@@ -25,7 +26,7 @@ from l2o_tf.optimizers import (
 )
 from l2o_tf.optimizers.blocks import Blocked
 from l2o_tf.techniques.self_improving import Mixture
-from l2o_tf.trained import load, pretrained_names
+from l2o_tf.trained import load
 from problems import PROBLEMS, Problem, make_problem
 from tests import contracts
 

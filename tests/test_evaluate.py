@@ -248,6 +248,10 @@ class TestBadInput:
         answer = scripts.refused(evaluate, *common, *arguments.split())
         assert re.search(words, answer), answer
 
+    def test_a_wrong_name_leaves_no_folder(self, tmp_path):
+        scripts.refused(evaluate, "--optimizer=Adm", "--problem=digits", f"--output_dir={tmp_path / 'results'}")
+        assert not (tmp_path / "results").exists()
+
     def test_a_learning_rate_that_nobody_takes(self, tmp_path):
         names = f"{save_run(tmp_path / 'run')},Adam:0.3"
         answer = scripts.refused(evaluate, f"--optimizer={names}", "--learning_rate=0.1", f"--output_dir={tmp_path}")

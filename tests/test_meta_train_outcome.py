@@ -23,4 +23,8 @@ def test_how_it_ended():
     assert outcome(finished=False, curriculum=validated) == "Stopped."
     assert outcome(curriculum=validated._replace(improved=True)) == "All meta-epochs are done."
     assert "No validation beat" in outcome(initial_weights="L2O-DM", curriculum=begun._replace(best=1.0))
+    further = [{"stage": 0, "cost": cost} for cost in (0.4, 0.3, 0.35)]  # the first is that of the initial weights
+    better = begun._replace(best=0.3, improved=True)
+    told = outcome(initial_weights="L2O-DM", curriculum=better, history=further)
+    assert told == "Best validation: 0.3. The weights that this stage began with had 0.4."
     assert outcome(stopped="Why.", curriculum=validated) == "Why."

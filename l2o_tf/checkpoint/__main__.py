@@ -14,7 +14,15 @@ from pathlib import Path
 
 from l2o_tf import console
 from l2o_tf.architectures import numbers
-from l2o_tf.checkpoint import assign_weights, import_original, named_weights, provenance, save_weights, tensorflow1
+from l2o_tf.checkpoint import (
+    WEIGHTS,
+    assign_weights,
+    import_original,
+    named_weights,
+    provenance,
+    save_weights,
+    tensorflow1,
+)
 from problems import closed_pipe
 
 
@@ -98,16 +106,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _not_a_run(output: str) -> str:
-    """`output`, unless a meta-training keeps its own weights there."""
-    if (Path(output) / "config.json").exists():
-        raise ValueError(f"Received --output={output}, the folder of a run, whose weights are its own. Use another.")
+def _free(output: str) -> str:
+    """`output`, unless there are weights, or a meta-training, which would be lost."""
+    if (Path(output) / "config.json").exists() or (Path(output) / WEIGHTS).exists():
+        raise ValueError(f"Received --output={output}, which holds weights already. Use another folder, or delete it.")
     return output
 
 
 def _import(given: argparse.Namespace) -> str:
     file = Path(given.file).resolve()
-    output = _not_a_run(given.output or os.path.join("imported", f"{file.parent.name}-{file.name}"))
+    output = _free(given.output or os.path.join("imported", f"{file.parent.name}-{file.name}"))
     shapes = import_file(given.file, given.optimizer, output)
     return f"{len(shapes)} variables of {given.optimizer} in {output}"
 
@@ -116,7 +124,7 @@ def _interpolate(given: argparse.Namespace) -> str:
     console.import_tensorflow()
     from l2o_tf.checkpoint.interpolation import interpolate
 
-    interpolate(given.first, given.second, given.share, _not_a_run(given.output))
+    interpolate(given.first, given.second, given.share, _free(given.output))
     return f"{given.share:.0%} of the way from {given.first} to {given.second} in {given.output}"
 
 
@@ -125,7 +133,7 @@ def _adjust(given: argparse.Namespace) -> str:
     from l2o_tf.checkpoint.adjusting import adjust
 
     options = {name: getattr(given, name) for name in ("factor", "no_drift", "initial_learning_rates", "allow_code")}
-    found = adjust(given.optimizer, _not_a_run(given.output), **options)
+    found = adjust(given.optimizer, _free(given.output), **options)
     without = "" if found is None else f", without a drift of {found[0]:.1e} a step{_remaining(found[1])}"
     rates = given.initial_learning_rates
     between = "" if rates is None else f", first learning rates {' to '.join(f'{rate:g}' for rate in rates)}"

@@ -9,7 +9,7 @@ from absl import flags
 import l2o_tf
 import meta_train
 from l2o_tf import cards
-from l2o_tf.trained import pretrained_names
+from l2o_tf.names import pretrained_names
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from l2o_tf import checkpoint, unroll
 from l2o_tf.keras_optimizer import LearnedOptimizer
+from l2o_tf.names import PRETRAINED, pretrained_names
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.trained import PRETRAINED, load_optimizer, pretrained_names
+from l2o_tf.trained import load_optimizer
 from problems.base import make_seed
 
 NAMES = ["L2O-DM-CL-IL", "RNNprop-CL-IL", "L2O-Scale"]

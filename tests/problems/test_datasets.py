@@ -172,6 +172,10 @@ def test_tfds_is_strict_and_says_what_was_tried(no_tfds, tmp_path):
 
 
 def test_data_dir_goes_before_the_environment_and_the_environment_before_home(no_tfds, tmp_path, monkeypatch):
+    for source in ("tfds", "auto"):
+        with pytest.raises(ValueError, match="mine', which is no folder, .* make it first"):
+            load("mnist", options=DataOptions(source, str(tmp_path / "mine")))
+    (tmp_path / "mine").mkdir()
     with pytest.raises(DataError, match=f"prepared by TFDS in {tmp_path / 'mine'}: not there"):
         load("mnist", options=DataOptions("tfds", str(tmp_path / "mine")))
     monkeypatch.delenv("TFDS_DATA_DIR")

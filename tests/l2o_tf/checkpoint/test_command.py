@@ -87,9 +87,8 @@ class TestInterpolate:
         assert main(["interpolate", first, second, f"--share={share}", f"--output={out}"]) == 0
         assert f"{share:.0%} of the way" in capsys.readouterr().out
         card, weights = checkpoint.load_weights(out)
-        (folders / "out" / "config.json").write_text("{}")
         assert main(["interpolate", first, second, f"--output={out}"]) == 2
-        assert "out, the folder of a run, whose weights are its own" in capsys.readouterr().err
+        assert "out, which holds weights already" in capsys.readouterr().err
         assert {float(x) for value in weights.values() for x in np.unique(value)} == {4 * share}
         assert {value.dtype for value in weights.values()} == {np.dtype("float32")}
         assert (card["meta_epochs"], card["interpolated"]["share"], card["provenance"]) == (4, share, TRAINED)
@@ -228,6 +227,7 @@ class TestAdjust:
         assert card["architecture"]["scale"] == 0.005
 
     def test_a_run_keeps_its_own_weights(self, folders, capsys):
-        (folders / "second" / "config.json").write_text("{}")
-        assert adjust(folders / "first", "--factor=0.5", f"--output={folders / 'second'}") == 2
-        assert "the folder of a run" in capsys.readouterr().err
+        (folders / "run").mkdir()
+        (folders / "run" / "config.json").write_text("{}")  # before its first validation
+        assert adjust(folders / "first", "--factor=0.5", f"--output={folders / 'run'}") == 2
+        assert "run, which holds weights already" in capsys.readouterr().err
