@@ -411,14 +411,15 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
-        """The inverse of `get_config`.
+        """The inverse of `get_config`. An `allow_code` in it counts for nothing: Keras's safe mode decides.
 
         Raises:
             ValueError: as the constructor; if there is an argument that it does not have; if the configuration comes
                 from a file and names Python code, unless Keras may run code (`load_model(..., safe_mode=False)`).
         """
         try:
-            return super().from_config(dict(config), custom_objects)
+            allow_code = serialization_lib.in_safe_mode() is False
+            return super().from_config({**config, "allow_code": allow_code}, custom_objects)
         except (TypeError, KeyError) as error:  # to which Keras would add the whole configuration
             raise ValueError(
                 f"Received a configuration of another version ({type(error).__name__}: {error}), with {sorted(config)}."

@@ -25,7 +25,7 @@ class StandIn:
     def from_config(self, config: dict[str, Any]) -> Any:
         """The optimizer of this configuration, or of the shipped name with these options."""
         cls = pkgutil.resolve_name("l2o_tf.keras_optimizer:LearnedOptimizer")
-        return cls(*self._source, **config) if self._source else cls.from_config(config)
+        return cls.from_config({**config, "source": self._source[0]} if self._source else config)
 
 
 class _AfterKeras(importlib.abc.MetaPathFinder):

@@ -11,6 +11,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from keras.src.saving import serialization_lib
 
 from l2o_tf import keras_optimizer, keras_registration, trained, variable_memory
 from l2o_tf.keras_optimizer import LearnedOptimizer
@@ -266,3 +267,16 @@ def test_code_of_strangers_is_not_run(assigned, tmp_path, monkeypatch):
     monkeypatch.setattr(trained, "make_optimizer", None)
     with pytest.raises(ValueError, match=r"would run the Python code .*own.py:Plain, .*safe_mode=False"):
         saved(model, tmp_path)
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_a_configuration_cannot_allow_code(safe, monkeypatch):
+    """Safe mode decides: for a description, for a folder, and for a shipped name with options."""
+    allowed, learned = [], trained.load("L2O-DM")
+    config = {**LearnedOptimizer("L2O-DM").get_config(), "allow_code": True}
+    monkeypatch.setattr(keras_optimizer, "_found", lambda source, allow_code: allowed.append(allow_code) or learned)
+    with serialization_lib.SafeModeScope(safe):
+        LearnedOptimizer.from_config(config)
+        LearnedOptimizer.from_config({**config, "source": "runs/mine"})
+        keras_registration.StandIn("L2O-DM").from_config({"allow_code": True})
+    assert allowed == [not safe] * 3
