@@ -123,7 +123,7 @@ def step(
     loss: tf.Tensor,
     grads: Params,
     params: Params,
-) -> tuple[Params, State, GuardState]:
+) -> tuple[Params, tf.Tensor, Params, State, GuardState]:
     """One guarded step.
 
     Args:
@@ -135,7 +135,8 @@ def step(
         params: `θ_t`.
 
     Returns:
-        `(θ_{t+1}, learned optimizer's state, guard's state)`.
+        `(updates, whether θ goes back instead, where to, learned optimizer's state, guard's state)`. With the first
+        three, `moved` makes `θ_{t+1}`.
     """
     adam = _adam(guard)
     state, back, there = _judged(guard, _watched(guard, state, loss, params), loss)
@@ -152,12 +153,18 @@ def step(
         return by_adam, learned, tf.zeros([], tf.int32)
 
     updates, learned, rescues = tf.cond(state.phase == LEARNED, trusting, fallen)
-    moved = {name: tf.where(back, there[name], params[name] + updates[name]) for name in params}
     fresh = adam.initial_state(params, tf.zeros([], tf.int32))
     moments = tf.nest.map_structure(lambda new, old: tf.where(back, new, old), fresh, moments)
     clock = tf.where(back, 0, state.clock + 1)
     rescues += state.rescues
-    return moved, learned, state._replace(adam=moments, step=state.step + 1, clock=clock, rescues=rescues)
+    state = state._replace(adam=moments, step=state.step + 1, clock=clock, rescues=rescues)
+    return updates, back, there, learned, state
+
+
+def moved(name: str, tensor: tf.Tensor, updates: Params | None, back: tf.Tensor, there: Params) -> tf.Tensor:
+    """`θ_{t+1}` of a tensor in its own precision. `updates`: None if it stays, unless all go back."""
+    here = tensor if updates is None else tensor + tf.cast(updates[name], tensor.dtype)
+    return tf.where(back, tf.cast(there[name], tensor.dtype), here)
 
 
 def _watched(guard: Guard, state: GuardState, loss: tf.Tensor, params: Params) -> GuardState:

@@ -350,9 +350,11 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
         if self._guard.value:
             self._check_loss_is_known()
-            moved, *after = guard.step(self._guard.value, propose, learned, watch, loss, grads, params)
-            for i in indices:
-                variables[int(i)].assign(tf.cast(moved[i], variables[int(i)].dtype))
+            updates, back, there, *after = guard.step(self._guard.value, propose, learned, watch, loss, grads, params)
+            for i, variable in enumerate(variables):
+                moves = str(i) in indices
+                if moves or self._trainable_variables[i].trainable:  # frozen ones do not go back
+                    variable.assign(guard.moved(str(i), variable, updates if moves else None, back, there))
         else:
             updates, learned = propose()
             after = (learned, ())

@@ -24,7 +24,8 @@ def run(losses, settings=SETTINGS, update=lambda t: {"a": tf.constant([1.0, 1.0]
         def propose(t=t, learned=learned):
             return update(t), learned + 1.0
 
-        params, learned, state = guard.step(settings, propose, learned, state, tf.constant(loss), grads, params)
+        *moves, learned, state = guard.step(settings, propose, learned, state, tf.constant(loss), grads, params)
+        params = {name: guard.moved(name, tensor, *moves) for name, tensor in params.items()}
         trace.append((params, float(learned), state))
     return trace
 
@@ -113,7 +114,7 @@ def test_a_state_that_is_not_finite_is_not_kept():
     def propose():
         return {name: tf.zeros_like(value) for name, value in TWO.items()}, tf.constant([5.0, np.nan])
 
-    assert guard.step(SETTINGS, propose, old, state, tf.constant(1.0), TWO, TWO)[1].numpy().tolist() == [5.0, 2.0]
+    assert guard.step(SETTINGS, propose, old, state, tf.constant(1.0), TWO, TWO)[-2].numpy().tolist() == [5.0, 2.0]
 
 
 def test_a_tensor_that_an_update_would_overflow_takes_adams():
@@ -129,7 +130,8 @@ def test_gradients_without_a_finite_square_do_not_spoil_adam(bad):
     for loss in (1.0, np.inf):
         params, state = TWO, guard.initial_state(SETTINGS, TWO)
         for _ in range(4):
-            params, _, state = guard.step(SETTINGS, lambda: (useless, ()), (), state, tf.constant(loss), grads, params)
+            *moves, _, state = guard.step(SETTINGS, lambda: (useless, ()), (), state, tf.constant(loss), grads, params)
+            params = {name: guard.moved(name, tensor, *moves) for name, tensor in params.items()}
         assert all(np.isfinite(value).all() for value in tf.nest.flatten([params, state.adam]))
         assert params["a"][1] < TWO["a"][1] - 0.15
 
@@ -198,3 +200,28 @@ def test_without_the_loss_there_is_no_guard():
         optimizer.apply([tf.constant([1.0])], [variable])
     with pytest.raises(ValueError, match="without a guard"):
         LearnedOptimizer("RNNprop-CL-IL").guard_report()
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_in_keras_all_variables_go_back():
+    """Also one without a gradient in that step; not one that is frozen by now. Otherwise it stays as it is."""
+    variables = [keras.Variable([value]) for value in (1.0, 2.0, 3.0)]
+    optimizer = LearnedOptimizer("RNNprop-CL-IL", -1.0, guard={"period": 1, "patience": 2})
+    gradients = [tf.constant([1.0])] * 3
+    for loss, given in ((1.0, gradients), (2.0, [*gradients[:1], None, None]), (3.0, [*gradients[:1], None, None])):
+        before = [float(v.numpy()[0]) for v in variables]
+        optimizer.scale_loss(tf.constant(loss))
+        optimizer.apply(given, variables)
+        variables[2].trainable = False
+        if loss == 2.0:
+            assert [float(v.numpy()[0]) for v in variables][1:] == before[1:]
+    assert optimizer.guard_report()["adam_from"] == "start"
+    assert [float(v.numpy()[0]) for v in variables] == [1.0, 2.0, before[2]]
+
+
+def test_in_keras_a_guard_keeps_the_precision_of_variables():
+    variable = keras.Variable(np.array([1.0, 1 / 3]), dtype="float64")
+    optimizer = LearnedOptimizer("RNNprop-CL-IL", 0.0, guard=True)
+    optimizer.scale_loss(tf.constant(1.0))
+    optimizer.apply([tf.ones([2], tf.float64)], [variable])
+    assert variable.numpy()[1] == 1 / 3
