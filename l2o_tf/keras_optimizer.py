@@ -16,6 +16,7 @@ import base64
 import io
 import math
 import os
+import sys
 import warnings
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
@@ -163,7 +164,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     def _check_variables_are_known(self, variables: Sequence[keras.Variable | tf.Variable]) -> None:
         """Adds variables that are new: layers may thaw or join. (Keras's own optimizers refuse new variables.)"""
         unknown = [v for v in variables if self._var_key(v) not in self._trainable_variables_indices]
-        if unknown and len(unknown) == len(variables):
+        if unknown and len(unknown) == len(variables) and self._trainable_variables:
             raise ValueError(
                 f"Received the variables {few([*map(_path, unknown)], ', ')}, none of which this optimizer has trained "
                 "so far, expected those of one model. Make an optimizer for each model: "
@@ -250,14 +251,17 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         keys = set(store.keys())
         if not self.built or variable_memory.VARIABLES not in keys:
             return self._load_by_number(store)
-        before, old = variable_memory.from_arrays(
-            store, lambda number: self._initial_watch({str(i): tf.zeros([]) for i in range(number)})
-        )
-        if not variable_memory.fits(old, self._memory()):
-            return self._warn(f"begins anew, since the file has that of another optimizer than {self.learned.name}")
-        for name, variable in self._own_variables().items():
-            if name in keys:
-                variable.assign(store[name])
+        try:
+            before, old = variable_memory.from_arrays(store, self._memory(), self._watch_of)
+            own = [
+                (v, variable_memory.Stored(store, name)) for name, v in self._own_variables().items() if name in keys
+            ]
+            if any(found.shape != tuple(variable.shape) for variable, found in own):
+                raise ValueError("is damaged")
+        except ValueError as error:
+            return self._warn(f"begins anew, since the file {error} ({self.learned.name} is expected)")
+        for variable, found in own:
+            variable.assign(np.array(found))
         now = self._identities()
         kept = variable_memory.same(before, now)
         self._remember(old, kept)
@@ -270,11 +274,15 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         if told:
             self._warn("; ".join(told))
 
+    def _watch_of(self, number: int) -> Any:
+        """Any value with the structure of the guard's state for so many variables."""
+        return self._initial_watch({str(i): tf.zeros([]) for i in range(number)})
+
     def _load_by_number(self, store: Mapping[str, Any]) -> None:
         """For files without names: loads as Keras does, if all shapes agree."""
         if len(store.keys()) == len(self.variables):
-            shapes = [(tuple(v.shape), tuple(store[str(i)].shape)) for i, v in enumerate(self.variables)]
-            if any(one != other for one, other in shapes):
+            found = [variable_memory.Stored(store, str(i)).shape for i in range(len(self.variables))]
+            if found != [tuple(variable.shape) for variable in self.variables]:
                 return self._warn("left out, since the file does not name its variables")
         super().load_own_variables(store)
 
@@ -443,12 +451,16 @@ def _sum(grads: list) -> tf.Tensor | tf.IndexedSlices | None:
 class _StateVariable(keras.Variable):
     """State of the learned optimizer.
 
-    Keras's LossScaleOptimizer first loads a second copy of it, by number. Values of other shapes are ignored then;
-    `LearnedOptimizer.load_own_variables` is called after that.
+    Keras's LossScaleOptimizer first loads a second copy of it, by number. Values of other shapes are ignored then,
+    and only if that class is the caller; `LearnedOptimizer.load_own_variables` is called after that.
     """
 
     def assign(self, value: Any) -> Any:
-        return super().assign(value) if tuple(value.shape) == tuple(self.shape) else self
+        if tuple(np.shape(value)) != tuple(self.shape):
+            caller = sys._getframe(1).f_locals.get("self")
+            if isinstance(caller, keras.optimizers.LossScaleOptimizer):
+                return self
+        return super().assign(value)
 
 
 class _Hidden:

@@ -111,13 +111,25 @@ def carried(
         kept: for every tensor now, its index before, or None if there was none.
         old_sizes, new_sizes: numbers of coordinates of the tensors.
     """
-    ones = [1] * len(old_sizes), [1] * len(new_sizes)
-    for before, now in ((old_sizes, new_sizes), ones):
+    for before, now in _rows(old_sizes, new_sizes):
         if old.shape[:1] == (sum(before),) and new.shape[:1] == (sum(now),):
-            pieces = np.split(new, np.cumsum(now)[:-1])
-            known = np.split(old, np.cumsum(before)[:-1])
-            return np.concatenate([p if i is None else known[i] for p, i in zip(pieces, kept, strict=True)])
+            pieces, known = (np.split(rows, np.cumsum(n, dtype=int))[:-1] for rows, n in ((new, now), (old, before)))
+            carried = [p if i is None else known[i] for p, i in zip(pieces, kept, strict=True)]
+            return np.concatenate([new[:0], *carried])
     return old
+
+
+def fits(old: np.ndarray, new: np.ndarray, old_sizes: Sequence[int], new_sizes: Sequence[int]) -> bool:
+    """Whether `carried` can take these two, by their shapes."""
+    rows = [(sum(before), sum(now)) for before, now in _rows(old_sizes, new_sizes)]
+    if old.shape[1:] == new.shape[1:] and (*old.shape[:1], *new.shape[:1]) in rows:
+        return True
+    return old.shape == new.shape and (new.shape[:1] == (1,) or new.shape[:1] != (sum(new_sizes),))
+
+
+def _rows(old_sizes: Sequence[int], new_sizes: Sequence[int]) -> tuple[tuple[Sequence[int], Sequence[int]], ...]:
+    """How many rows the tensors had and have, if rows stand for coordinates; and if they stand for tensors."""
+    return (old_sizes, new_sizes), ([1] * len(old_sizes), [1] * len(new_sizes))
 
 
 def moving_rows(grad: tf.Tensor) -> tf.Tensor:

@@ -3,9 +3,14 @@
 A saved model may be loaded with other layers frozen, under other names, or in another process. Each variable gets the
 memory of the variable before that has the same shape and
 
-1. the same value, which the file holds for the model, too; of several such, that of the same path;
-2. else the same path. Paths alone would not do: names that Keras makes (`dense_3`) count up in a process;
-3. else, if no variable at all is found by 1 and 2 and all shapes agree, the same place.
+1. the same place, if all shapes agree place by place, and all values do, or none does to any, since they were trained
+   on, unless the same paths are in both;
+2. else the same value, which the file holds for the model, too. Variables with values of their own tell which layer is
+   which; of several with equal values (biases of zero), the one of the same layer is taken, else the next;
+3. else the same path; or the same end of it (`dense/lora_kernel_a`), if there is one such.
+
+Paths alone would not do: names that Keras makes (`dense_3`) count up in a process. So once a layer is found under
+another name, the paths of the layers that are not found count for nothing.
 """
 
 import hashlib
@@ -17,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import nest
+from l2o_tf import nest, reading
 
 VARIABLES = "variables"
 """Key of a file under which the identities of its variables are."""
@@ -73,51 +78,132 @@ def to_arrays(variables: Sequence[Identity], memory: Memory) -> dict[str, np.nda
     return {VARIABLES: text} | {f"{part}_{i}": value for part, each in parts.items() for i, value in each.items()}
 
 
-def from_arrays(arrays: Mapping[str, Any], watch_of: Callable[[int], Any]) -> tuple[list[Identity], Memory]:
-    """The inverse of `to_arrays`.
+def from_arrays(
+    arrays: Mapping[str, Any], now: Memory, watch_of: Callable[[int], Any]
+) -> tuple[list[Identity], Memory]:
+    """The inverse of `to_arrays`. Arrays are read once their names and shapes are those that are expected.
 
     Args:
         arrays: those of `to_arrays`; others are ignored.
+        now: of the variables that are trained now, by the same architecture.
         watch_of: K -> any value with the structure of the guard's state for K variables.
+
+    Raises:
+        ValueError: if the arrays are of another architecture, or damaged. The message continues "the file".
     """
-    text = json.loads(bytes(np.array(arrays[VARIABLES])))
-    variables = [Identity(path, tuple(shape), digest) for path, shape, digest in text]
+    variables = _identities(Stored(arrays, VARIABLES))
     found: dict[str, dict[int, np.ndarray]] = {"average": {}, "accumulated": {}, "learned": {}, "watch": {}}
     for key in arrays.keys():  # noqa: SIM118  Keras's stores have no other iterator
         part, _, number = key.rpartition("_")
-        if part in found:
-            found[part][int(number)] = np.array(arrays[key])
+        if part in found and number.isdecimal() and len(number) < 10:
+            found[part][int(number)] = Stored(arrays, key)
     learned, leaves = ([found[part][i] for i in sorted(found[part])] for part in ("learned", "watch"))
     watch = watch_of(len(variables))
-    fits = len(tf.nest.flatten(watch)) == len(leaves)
-    watch = tf.nest.pack_sequence_as(watch, leaves) if fits else None
+    expected = len(tf.nest.flatten(watch))
+    watch = tf.nest.pack_sequence_as(watch, leaves) if expected == len(leaves) else None
     sizes = tuple(math.prod(variable.shape) for variable in variables)
-    return variables, Memory(sizes, found["average"], found["accumulated"], learned, watch)
+    memory = Memory(sizes, found["average"], found["accumulated"], learned, watch)
+    if not _fits(memory, now, variables) or (watch is None and leaves and expected):
+        raise ValueError("has that of another optimizer, or is damaged")
+    return variables, Memory(sizes, *(each and tf.nest.map_structure(np.array, each) for each in memory[1:]))
+
+
+class Stored:
+    """An array in a file that is not read yet. Keras's stores read what they are asked for, so HDF5 tells the shape."""
+
+    def __init__(self, arrays: Mapping[str, Any], key: str):
+        group = getattr(arrays, "_h5_entry_group", {})
+        self.shape = tuple((group if key in group else arrays)[key].shape)
+        self._arrays, self._key = arrays, key
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self._arrays[self._key], dtype)
+
+
+def _identities(array: Any) -> list[Identity]:
+    """The variables that a file describes; it may be anybody's."""
+    try:
+        if math.prod(array.shape) > reading.MOST_JSON_BYTES:
+            raise ValueError("too long")
+        found = [
+            Identity(str(path), tuple(shape), str(digest)) for path, shape, digest in json.loads(bytes(np.array(array)))
+        ]
+        if all(type(n) is int and n >= 0 for variable in found for n in variable.shape):
+            return found
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise ValueError("does not describe its variables")
 
 
 def same(before: Sequence[Identity], now: Sequence[Identity]) -> list[int | None]:
     """For every variable now, its number before, or None; see the module's docstring."""
-    kept: list[int | None] = [None] * len(now)
-    for parts in (("shape", "digest", "path"), ("shape", "digest"), ("shape", "path")):
-        places: dict[tuple, list[int]] = {}
-        for i, variable in enumerate(before):
-            if i not in kept:
-                places.setdefault(_key(variable, parts), []).append(i)
-        for i, variable in enumerate(now):
-            if kept[i] is None and places.get(_key(variable, parts)):
-                kept[i] = places[_key(variable, parts)].pop(0)
-    if kept == [None] * len(now) and [v.shape for v in before] == [v.shape for v in now]:
+    if _in_place(before, now):
         return list(range(len(now)))
+    kept: list[int | None] = [None] * len(now)
+    _pair(kept, before, now, lambda v: (v.shape, v.digest), once=True)
+    layers = {_layer(v.path): _layer(before[i].path) for i, v in zip(kept, now, strict=True) if i is not None}
+    renamed = any(old != new for new, old in layers.items())
+    now = [_renamed(v, layers.get(_layer(v.path), None if renamed else _layer(v.path))) for v in now]
+    _pair(kept, before, now, lambda v: (v.shape, v.digest, v.path))
+    _pair(kept, before, now, lambda v: (v.shape, v.digest))
+    _pair(kept, before, now, lambda v: (v.shape, v.path))
+    _pair(kept, before, now, lambda v: (v.shape, *v.path.split("/")[-2:]), once=True)
     return kept
 
 
-def _key(variable: Identity, parts: Sequence[str]) -> tuple:
-    return tuple(getattr(variable, part) for part in parts)
+def _in_place(before: Sequence[Identity], now: Sequence[Identity]) -> bool:
+    """Whether both are the same list: all values agree, or none, since they were trained on, and the names differ."""
+    if [v.shape for v in before] != [v.shape for v in now] or {v.path for v in before} == {v.path for v in now}:
+        return False
+    agree = [old.digest == new.digest for old, new in zip(before, now, strict=True)]
+    return all(agree) or not {v.digest for v in before} & {v.digest for v in now}
 
 
-def fits(old: Memory, new: Memory) -> bool:
-    """Whether both may be of one architecture, by the shapes of their states."""
-    return [v.shape[1:] for v in old.learned] == [v.shape[1:] for v in new.learned]
+def _pair(
+    kept: list[int | None],
+    before: Sequence[Identity],
+    now: Sequence[Identity],
+    key: Callable[[Identity], tuple],
+    once: bool = False,
+) -> None:
+    """Finds, in their order, what is left and has the same key; with `once`, only where no other has that key."""
+    found = set(kept)
+    places: dict[tuple, tuple[list[int], list[int]]] = {}
+    for side, variables in enumerate((before, now)):
+        for i, variable in enumerate(variables):
+            if (kept[i] is None) if side else (i not in found):
+                places.setdefault(key(variable), ([], []))[side].append(i)
+    for old, new in places.values():
+        if not once or len(old) == len(new) == 1:
+            for i, j in zip(old, new, strict=False):
+                kept[j] = i
+
+
+def _layer(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _renamed(variable: Identity, layer: str | None) -> Identity:
+    """With the path that it had before in this layer; None: no path at all, since names have changed."""
+    return variable._replace(path="" if layer is None else f"{layer}/{variable.path.rpartition('/')[2]}".lstrip("/"))
+
+
+def _fits(old: Memory, new: Memory, variables: Sequence[Identity]) -> bool:
+    """Whether both may be of one architecture, and the old one is of these variables, by the shapes."""
+    return (
+        len(old.learned) == len(new.learned)
+        and all(nest.fits(*each, old.sizes, new.sizes) for each in zip(old.learned, new.learned, strict=True))
+        and all(_of(each, variables) for each in (old.averages, old.accumulated, old.watch))
+    )
+
+
+def _of(arrays: Any, variables: Sequence[Identity]) -> bool:
+    """Whether all arrays in dictionaries by the variables' numbers have the variables' shapes, and others none."""
+    if isinstance(arrays, Mapping):
+        return all(int(i) < len(variables) and tuple(v.shape) == variables[int(i)].shape for i, v in arrays.items())
+    if isinstance(arrays, tuple):
+        return all(_of(each, variables) for each in arrays)
+    return arrays is None or tuple(arrays.shape) == ()
 
 
 def carried(old: Memory, new: Memory, kept: Sequence[int | None]) -> Memory:

@@ -163,7 +163,96 @@ def test_the_state_of_another_optimizer_is_left_out(tmp_path):
     assert_carried(known(target.optimizer), before, range(6))
 
 
+def test_a_model_that_is_frozen_as_a_whole_and_thaws(tmp_path):
+    model, _ = made()
+    model.trainable = False
+    loaded = told("left out", saved, model, tmp_path)
+    for layer in loaded.layers:
+        layer.trainable = True
+    loaded.compile(loaded.optimizer, "mse", run_eagerly=True)
+    losses(loaded, 1)
+    assert int(loaded.optimizer.iterations.numpy()) == 4
+    assert len(loaded.optimizer._memory().sizes) == 6
+
+
+def test_a_model_from_the_old_format_is_trained(tmp_path):
+    """Keras builds its optimizer for no variables, and says that the state begins anew."""
+    model, _ = made()
+    model.compile(model.optimizer, keras.losses.MeanSquaredError(), run_eagerly=True)
+    model.save(tmp_path / "m.h5")
+    losses(keras.models.load_model(tmp_path / "m.h5"), 1)
+
+
+class Huge:
+    """An array that may not be read."""
+
+    shape = (2**40, 1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"learned_0": np.zeros([42, 20])}, "another optimizer, or is damaged"),
+        ({"learned_1": Huge()}, "is damaged"),
+        ({"learned_999999999": Huge()}, "is damaged"),
+        ({"watch_3": Huge()}, "is damaged"),
+        ({"accumulated_0": np.zeros([3])}, "is damaged"),
+        ({"average_1": np.zeros([3])}, "is damaged"),
+        ({"average_77": Huge()}, "is damaged"),
+        ({"watch_99": np.zeros([])}, "is damaged"),
+        ({"variables": np.frombuffer(b'[["a", [4, 4], "y"]]', np.uint8)}, "is damaged"),
+        ({"iteration": Huge()}, "is damaged"),
+        ({"average_x": Huge()}, None),
+        *(
+            ({"variables": np.frombuffer(text.encode(), np.uint8)}, "does not describe its variables")
+            for text in ("null", "nonsense", '[["a", [-4], "y"]]', '[["a", 4, "y"]]', '[["a"]]', "[" * 10**5)
+        ),
+    ],
+)
+def test_damaged_state(changed, message, trained_with_everything):
+    """What is not as long as it should be is not read: a small file may claim to hold any number of bytes."""
+    optimizer, store = trained_with_everything
+    before = known(optimizer)
+    told(message and f"begins anew, since .*{message}", optimizer.load_own_variables, {**store, **changed})
+    assert_carried(known(optimizer), before, range(6))
+
+
+@pytest.fixture(scope="module")
+def trained_with_everything():
+    optimizer, store = made(**EVERYTHING)[0].optimizer, {}
+    optimizer.save_own_variables(store)
+    return optimizer, store
+
+
+@pytest.mark.parametrize("guard", [True, False])
+def test_a_guard_that_joins_or_leaves(guard):
+    """The state of the learned optimizer goes on without a word."""
+    source, target, store = made(guard=guard)[0].optimizer, made(guard=not guard, steps=1)[0].optimizer, {}
+    source.save_own_variables(store)
+    told(None, target.load_own_variables, store)
+    assert_carried(known(target), known(source), range(6))
+
+
+def test_state_of_another_shape_is_refused(trained_with_everything):
+    with pytest.raises(ValueError, match="shape"):
+        trained_with_everything[0].variables[-1].assign(np.zeros([3, 3], np.float32))
+
+
 A, B, C = (variable_memory.identity(f"dense_{i}/kernel", np.full([2, 2], float(i))) for i in range(3))
+
+
+def net(*layers, shift=0, moved=""):
+    """Kernels that differ, and biases that are zero; `shift` of the names that Keras counts, values that `moved`."""
+    found = []
+    for i in layers:
+        path, value = f"net/d_{i + shift}", np.full([2, 2], i + 0.5 * (moved == "x" or str(i) in moved.split()))
+        bias = variable_memory.identity(f"{path}/bias", np.zeros(2) + (moved == "x"))
+        found += [variable_memory.identity(f"{path}/kernel", value), bias]
+    return found
+
+
+def adapters(path, value=1.0):
+    return [variable_memory.identity(f"{path}/lora_{x}", np.full([2, 1], value)) for x in "ab"]
 
 
 @pytest.mark.parametrize(
@@ -172,10 +261,18 @@ A, B, C = (variable_memory.identity(f"dense_{i}/kernel", np.full([2, 2], float(i
         ([A, B], [B], [1]),
         ([A, B], [B._replace(path="x"), A._replace(path="y")], [1, 0]),
         ([A, A._replace(path="x")], [A._replace(path="x"), A], [1, 0]),  # the same value twice
-        ([A, B], [B._replace(digest="other"), C], [1, None]),
+        ([A, B], [B._replace(digest="other"), C], [0, 1]),  # names count up
+        ([A, B, C], [B._replace(digest="other"), C._replace(digest="x")], [1, 2]),
         ([A, B], [A._replace(path="x", digest="x"), B._replace(path="y", digest="y")], [0, 1]),  # by place
         ([A, B], [B._replace(path="y", digest="y")], [None]),
         ([A], [A._replace(shape=(4,))], [None]),
+        (net(0, 1, 2), net(0, 1, 2, shift=1), [0, 1, 2, 3, 4, 5]),
+        (net(0, 1, 2), net(0, 2, shift=1), [0, 1, 4, 5]),
+        (net(0, 1, 2), net(0, 1, 2, shift=1, moved="x"), [0, 1, 2, 3, 4, 5]),
+        (net(0, 1, 2)[1::2], net(0, 1, 2, shift=1)[1::2], [0, 1, 2]),  # biases alone
+        (net(0, 2)[::2], net(0, 1, shift=1, moved="1")[::2], [0, None]),
+        (net(0) + adapters("net/d_0"), net(0) + adapters("d_0", 0.0), [0, 1, 2, 3]),
+        (net(0) + adapters("net/d_0"), net(0) + adapters("d_1", 0.0), [0, 1, None, None]),
     ],
 )
 def test_which_variable_is_which(before, now, kept):
