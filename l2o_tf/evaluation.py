@@ -292,7 +292,7 @@ def evaluate(
     if np.shape(seed) != (2,):
         raise ValueError(f"Received seed={seed!r}, expected one of shape [2]; problems.base.make_seed(0) is one.")
     check(problem, optimizer, num_runs=num_runs, full_period=full_period, window=window, side_by_side=side_by_side)
-    compiled = _compiled(problem, optimizer, window, side_by_side)
+    compiled = _compiled(_Key(problem), optimizer, window, side_by_side)
     seeds = run_seeds(seed, num_runs)
     state = Halfway(0, compiled.start(seeds), [], {}, 0.0)
     compiled.advance(state.carry, seeds, tf.constant(0), tf.constant(1))  # pure, so nothing has happened
@@ -308,10 +308,28 @@ def evaluate(
     return Evaluation(_curves(state.losses, record, num_steps), state.seconds, full or None)
 
 
+class _Key:
+    """A problem that can be looked up: by what it is equal to, or by identity where a part is not hashable."""
+
+    def __init__(self, problem: Problem):
+        self.problem = problem
+        try:
+            hash(problem)
+            self._parts: tuple = problem
+        except TypeError:
+            self._parts = tuple(map(id, problem))
+
+    def __hash__(self) -> int:
+        return hash(self._parts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self._parts == other._parts
+
+
 @functools.lru_cache(maxsize=4)
-def _compiled(problem: Problem, optimizer: Optimizer, window: int, side_by_side: int) -> Rollouts:
+def _compiled(key: _Key, optimizer: Optimizer, window: int, side_by_side: int) -> Rollouts:
     """`rollouts`, cached: TensorFlow never frees what XLA has compiled, some 10 MB each time."""
-    return rollouts(problem, optimizer, window=window, side_by_side=side_by_side)
+    return rollouts(key.problem, optimizer, window=window, side_by_side=side_by_side)
 
 
 def _go_on(compiled: Rollouts, seeds: tf.Tensor, state: Halfway, last: int, *, measured: bool) -> Halfway:

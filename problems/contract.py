@@ -5,8 +5,8 @@ The second run is in a graph, as all later ones are. If the two differ, a functi
 `tf.random`. Such a number would be the same in all steps of a run, or another one for every optimizer.
 """
 
+import contextlib
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,23 @@ from problems.user_errors import describe
 
 _STEPS = 11  # unlikely to be the length of another axis
 _PARTS = ("init", "sample", "loss")
-_kept: "weakref.WeakKeyDictionary[Callable, weakref.WeakSet]" = weakref.WeakKeyDictionary()
-"""`loss` -> the `init`s of problems that were checked with it."""
+_kept: set[tuple[int, int]] = set()
+"""`id` of `loss` and of `init`, which need not be hashable, of the problems that were checked and still exist."""
 
 
 def trust(problem: Problem) -> None:
     """Spares a problem the check. Tests check all that are registered."""
-    _kept.setdefault(problem.loss, weakref.WeakSet()).add(problem.init)
+    pair = _pair(problem)
+    if pair in _kept:
+        return
+    with contextlib.suppress(TypeError):  # an object without weak references, whose problem is checked each time
+        for part in (problem.loss, problem.init):
+            weakref.finalize(part, _kept.discard, pair).atexit = False
+        _kept.add(pair)
+
+
+def _pair(problem: Problem) -> tuple[int, int]:
+    return id(problem.loss), id(problem.init)
 
 
 def check(problem: Problem) -> None:
@@ -43,7 +53,7 @@ def check(problem: Problem) -> None:
     for part in _PARTS:
         if not callable(getattr(problem, part)):
             raise _broken(problem, f"whose `{part}` is {kind_of(getattr(problem, part))}, expected a function")
-    if problem.init in _kept.get(problem.loss, ()):
+    if _pair(problem) in _kept:
         return
     seed = make_seed(0)
     plain = _run(problem, seed)

@@ -1,5 +1,6 @@
 """What breaks the contract of a problem is refused in one sentence, before anything is compiled."""
 
+import dataclasses
 import inspect
 import random
 
@@ -134,3 +135,35 @@ def test_what_is_good_passes_and_is_not_looked_at_again():
     assert calls == [11, 11]  # in a graph, and outside
     with pytest.raises(ValueError, match="`init` raised KeyError"):
         check(good._replace(init=raises))
+
+
+@dataclasses.dataclass
+class Unhashable:
+    """A loss that is equal to others of the same factor, and has no hash."""
+
+    factor: float = 2.0
+
+    def __call__(self, *given):
+        return self.factor * squares(*given)
+
+
+class WithoutWeakReferences:
+    __slots__ = ()
+
+    def __call__(self, *given):
+        return squares(*given)
+
+
+@pytest.mark.parametrize("loss", [Unhashable(), WithoutWeakReferences()])
+def test_functions_may_be_objects_of_any_kind(loss):
+    evaluate(problem(loss=loss), make_optimizer("adam"), make_seed(0), num_runs=1, num_steps=1)
+
+
+def test_a_problem_is_known_by_identity():
+    good = problem(loss=Unhashable())
+    check(good)
+    with pytest.raises(ValueError, match="`init` returns no parameters"):
+        check(good._replace(init=problem(params={}).init))
+    bad = problem(loss=Unhashable(), params={})
+    with pytest.raises(ValueError, match="`init` returns no parameters"):
+        check(bad)
