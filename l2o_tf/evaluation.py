@@ -15,6 +15,7 @@ is that of the parameters after it. `recorded_losses` turns them into one curve 
 
 import functools
 import itertools
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -41,7 +42,8 @@ class Rollouts(NamedTuple):
         advance: `(carry, seeds, first_window, num_steps) -> (carry, losses [R, W, T+1])`: so many steps from the
             beginning of a window, `W = ⌈num_steps / T⌉`. If the last window ends early, the rest of its losses are 0.
             The two numbers are int32 scalars: one compiled program serves all values.
-        measure: `carry -> {"loss": [R], "accuracy": [R]}` over the whole data set, or None.
+        measure: `carry -> {"loss": [R], "accuracy": [R]}` over the whole data set, or None. An accuracy that the
+            problem does not have is NaN.
         window: T.
     """
 
@@ -103,9 +105,13 @@ def rollouts(
     @tf.function(autograph=False)
     def measure(carry):
         scalar = tf.TensorSpec(group.shape, tf.float32)
-        found = _each_run(
-            lambda run: problem.evaluate(run[0].params, run[1]), carry, {"loss": scalar, "accuracy": scalar}
-        )
+        nowhere = tf.fill(group.shape, math.nan)
+
+        def measure_run(run):
+            found = problem.evaluate(run[0].params, run[1])
+            return {name: nowhere if value is None else value for name, value in found.items()}
+
+        found = _each_run(measure_run, carry, {"loss": scalar, "accuracy": scalar})
         return {name: tf.reshape(values, [-1]) for name, values in found.items()}
 
     return Rollouts(start, advance, measure if problem.evaluate else None, window)

@@ -10,7 +10,8 @@ Of R runs of S steps, `curves.npz` has::
                                                            minibatch, or before it, if "record" is "before"
     "<problem>/<optimizer>/full_step"      int64 [M]       after how many updates all data were measured
     "<problem>/<optimizer>/full_loss"      float32 [R, M]  mean loss over all data
-    "<problem>/<optimizer>/full_accuracy"  float32 [R, M]  share of right answers, from 0 to 1
+    "<problem>/<optimizer>/full_accuracy"  float32 [R, M]  share of right answers, from 0 to 1;
+                                                           NaN for a problem without
     "about"                                text            JSON: "flags", what was asked; "results", per problem and
                                                            optimizer the names, data, card, statistics and program
 

@@ -61,8 +61,8 @@ class Problem(NamedTuple):
             Minibatches travel as int32 indices. Problems without minibatches return `tf.zeros([num_steps], tf.int32)`.
         loss: `(params, constants, batch) -> scalar`, where `batch` is `batches` without its leading axis.
         data: which data is used; None for problems without data.
-        evaluate: `(params, constants) -> {"loss": scalar, "accuracy": scalar}` over the whole data set; None where
-            there is no such thing.
+        evaluate: `(params, constants) -> {"loss": scalar, "accuracy": scalar}` over the whole data set; its
+            accuracy may be None, as in a regression. None where there is no such thing.
         objective: `(params, constants) -> scalar`, f over all its data and free of what `sample` does to single steps;
             None where `evaluate` says it, or where `loss` has no minibatch. Ask `objective_of(problem)`.
         examples: `batch -> (inputs [B, ...], labels [B])`, what a minibatch stands for, to be looked at; None where

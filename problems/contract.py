@@ -133,8 +133,16 @@ def _check_evaluate(problem: Problem, params: Any, constants: Any) -> None:
     """Checks what `evaluate` returns. It is traced and not run, since it goes through all data."""
     traced = tf.function(lambda: _call(problem, "evaluate", params, constants), autograph=False)
     found = traced.get_concrete_function().structured_outputs
-    if not isinstance(found, dict) or {"loss", "accuracy"} != set(found) or any(x.shape.rank for x in found.values()):
+    if not isinstance(found, dict) or {"loss", "accuracy"} != set(found):
         raise _broken(problem, f"whose `evaluate` returns {kind_of(found)}, expected scalars 'loss' and 'accuracy'")
+    for name, value in found.items():
+        if value is None and name == "accuracy":
+            continue
+        if not tf.is_tensor(value) or value.shape.rank != 0 or not value.dtype.is_floating:
+            raise _broken(
+                problem,
+                f"whose `evaluate` returns {name!r} as {kind_of(value)}, expected a scalar; the accuracy may be None",
+            )
 
 
 def _require_same(problem: Problem, part: str, before: Any, after: Any) -> None:

@@ -70,4 +70,5 @@ def each(function: Callable) -> Callable:
 
 
 def _stack(structures: list, axis: int):
-    return tf.nest.map_structure(lambda *tensors: tf.stack(tensors, axis=axis), *structures)
+    """Stacks the tensors; None, an accuracy that there is not, stays None."""
+    return tf.nest.map_structure(lambda *each: None if each[0] is None else tf.stack(each, axis=axis), *structures)
