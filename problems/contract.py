@@ -77,7 +77,7 @@ def _run(problem: Problem, seed: tf.Tensor) -> tuple[Any, Any, tf.Tensor]:
     _check_tensors(problem, "init", "constants", constants)
     batches = _call(problem, "sample", seed, _STEPS)
     _check_tensors(problem, "sample", "batches", batches)
-    shapes = [list(tf.convert_to_tensor(each).shape) for each in tf.nest.flatten(batches)]
+    shapes = [list(each.shape if tf.is_tensor(each) else np.shape(each)) for each in tf.nest.flatten(batches)]
     if not shapes or any(shape[:1] not in ([_STEPS], [None]) for shape in shapes):
         raise _broken(
             problem,
@@ -119,13 +119,15 @@ def _check_params(problem: Problem, params: dict[str, tf.Tensor]) -> None:
 
 def _check_tensors(problem: Problem, part: str, what: str, structure: Any) -> None:
     for leaf in tf.nest.flatten(structure):
+        if isinstance(leaf, tf.RaggedTensor) and part == "sample" and not problem.xla:
+            continue
         try:
             tf.convert_to_tensor(leaf)
         except (TypeError, ValueError):
             raise _broken(
                 problem,
-                f"whose `{part}` returns {what} with {kind_of(leaf)}, expected tensors in tuples, lists or dicts; "
-                "() stands for none",
+                f"whose `{part}` returns {what} with {kind_of(leaf)}, expected dense tensors in tuples, lists or "
+                "dicts (of batches with xla=False also ragged ones); () stands for none",
             ) from None
 
 
@@ -146,7 +148,8 @@ def _check_evaluate(problem: Problem, params: Any, constants: Any) -> None:
 
 
 def _require_same(problem: Problem, part: str, before: Any, after: Any) -> None:
-    for one, other in zip(tf.nest.flatten(before), tf.nest.flatten(after), strict=True):
+    leaves = (tf.nest.flatten(structure, expand_composites=True) for structure in (before, after))
+    for one, other in zip(*leaves, strict=True):
         if not nearly_equal(one, other, size=1.0 if part == "loss" else None):  # it may be a small difference
             raise _broken(
                 problem,
@@ -186,7 +189,9 @@ def kind_of(value: Any) -> str:
     """Type of a value, with dtype and shape, names or length."""
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         dtype, shape = tf.as_dtype(value.dtype).name, tf.TensorShape(value.shape)
-        return f"a {'tensor' if tf.is_tensor(value) else 'NumPy array'} of {dtype} and shape {shape}"
+        composite = isinstance(value, tf.RaggedTensor | tf.SparseTensor)
+        what = type(value).__name__ if composite else "tensor" if tf.is_tensor(value) else "NumPy array"
+        return f"a {what} of {dtype} and shape {shape}"
     if isinstance(value, dict):
         return f"a dict with {[*value][:5]}"
     if isinstance(value, tuple | list):

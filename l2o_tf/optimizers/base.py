@@ -180,7 +180,8 @@ class LearnedOptimizer(Optimizer):
         return self.cell.get_initial_state(batch_size=nest.size(params))
 
     def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        outputs, state = self.cell(nest.flatten(grads)[:, None], state)
+        outputs, after = self.cell(nest.flatten(grads)[:, None], state)
+        state = tf.nest.pack_sequence_as(state, tf.nest.flatten(after))  # which may have tuples for lists
         return nest.unflatten(outputs[:, 0], like=params), state
 
     def _update_columns(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:

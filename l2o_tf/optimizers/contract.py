@@ -2,7 +2,8 @@
 
 The rows of a cell's batch are the coordinates of a model. The update of a coordinate depends on its own gradients only.
 So the cell takes two steps on four coordinates, and two steps on three. Two coordinates of both runs have the same
-gradients, but in another order; they must get the same updates and states.
+gradients, but in another order; they must get the same updates and states. A copy of the cell with other weights is
+tried, too.
 """
 
 import contextlib
@@ -50,13 +51,23 @@ def check(cell: Any, name: str, dtype: str = "float32") -> None:
             "which gives another result when a step is repeated, expected a pure function: one that draws nothing, and "
             "assigns nothing to variables",
         )
-    if not _same(_rows(plays[0], _SHARED[0]), _rows(plays[2], _SHARED[1])):
+    _require_rows(name, plays[0], plays[2])
+    again = _made_again(cell, name, dtype)
+    for index, weight in enumerate(again.trainable_weights):  # one that is 0 at first may hide that rows are mixed
+        noise = tf.random.stateless_normal(weight.shape, [0, index], stddev=0.1)
+        weight.assign(weight + tf.cast(noise, weight.dtype))
+    with _of_the_user(name, "of which a step with other weights"):
+        plays = [_play(again, name, gradients, dtype) for gradients in (_FIRST, _SECOND)]
+    _require_rows(name, *plays)
+
+
+def _require_rows(name: str, first: Any, second: Any) -> None:
+    if not _same(_rows(first, _SHARED[0]), _rows(second, _SHARED[1])):
         raise _broken(
             name,
             "which mixes rows: the update or state of a coordinate depends on the other coordinates, or on its place, "
             "expected independent rows",
         )
-    _check_configuration(cell, name)
 
 
 def require_cell(cell: Any, name: str) -> None:
@@ -94,32 +105,43 @@ def _play(cell: keras.layers.Layer, name: str, gradients: tuple, dtype: str) -> 
 def _step(cell: keras.layers.Layer, name: str, inputs: tf.Tensor, states: Any) -> tuple[tf.Tensor, Any]:
     """One step; checks what it returns."""
     returned = cell(inputs, states)
-    found, expected = _described(returned), _described((inputs, states))
-    if found != expected:
+    wanted = inputs, states
+    if _described(_as_lists(returned)) != _described(_as_lists(wanted)):
         raise _broken(
-            name, f"whose `call` returns {found}, expected (updates, states) like gradients and states, {expected}"
+            name,
+            f"whose `call` returns {_described(returned)}, expected (updates, states) like gradients and states, "
+            f"{_described(wanted)}",
         )
     if any(list(getattr(state, "shape", ()))[:1] != [inputs.shape[0]] for state in tf.nest.flatten(states)):
         of = f"expected tensors with a row for each of {inputs.shape[0]} coordinates"
         raise _broken(name, f"whose `get_initial_state` returns {_described(states)}, {of}")
-    return returned
+    return tf.nest.pack_sequence_as(wanted, tf.nest.flatten(returned))
 
 
 def _rows(play: Any, indices: list[int]) -> Any:
     return tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), play)
 
 
-def _check_configuration(cell: keras.layers.Layer, name: str) -> None:
-    """Files keep `get_config` beside the weights: a cell that is made of it must take these weights."""
+def _made_again(cell: keras.layers.Layer, name: str, dtype: str) -> keras.layers.Layer:
+    """The cell that `get_config` makes. Files keep it beside the weights, so the copy must take these weights."""
     with _of_the_user(name, "whose `get_config` does not make it again: it"):
         again = type(cell).from_config(json.loads(json.dumps(cell.get_config())))
         if not again.built:
             again.build((None, 1))
+        _play(again, name, _FIRST, dtype)  # a layer inside may make its weights when it is called
     if [weight.shape for weight in again.weights] != [weight.shape for weight in cell.weights]:
         raise _broken(
             name,
             "whose `get_config` leads to weights of other shapes, expected one with all arguments of the constructor",
         )
+    return again
+
+
+def _as_lists(structure: Any) -> Any:
+    """The structure with lists for tuples: a cell may return one for the other."""
+    if isinstance(structure, dict):
+        return {key: _as_lists(value) for key, value in structure.items()}
+    return [*map(_as_lists, structure)] if isinstance(structure, tuple | list) else structure
 
 
 def _described(structure: Any) -> str:

@@ -180,3 +180,13 @@ def test_a_regression_has_no_accuracy(side_by_side):
     options = {"num_runs": 2, "num_steps": 2, "window": 2, "full_period": 2, "side_by_side": side_by_side}
     found = evaluate(regression, make_optimizer("adam"), make_seed(0), **options).full
     assert np.isfinite(found["loss"]).all() and np.isnan(found["accuracy"]).all()
+
+
+def test_ragged_batches():
+    def sample(seed, steps):
+        return tf.RaggedTensor.from_row_lengths(tf.ones([2 * steps]), tf.fill([steps], 2))
+
+    ragged = problem(sample=sample, loss=lambda params, _, batch: squares(params, (), ()) * tf.reduce_sum(batch))
+    with pytest.raises(ValueError, match="batches with a RaggedTensor of float32 .*, expected dense tensors"):
+        check(ragged)
+    evaluate(ragged._replace(xla=False), make_optimizer("adam"), make_seed(0), num_runs=1, num_steps=2)

@@ -62,7 +62,6 @@ SHAPES = r"expected \(updates, states\) like gradients and states, \(float32 \[4
         (branches, rf"traced into a graph, raised Operator.*contract.py, line {LINES[branches]}\)"),
         (lambda u, s: (u[:, 0], s), rf"returns \(float32 \[4\], \[float32 \[4, 1\]\]\), {SHAPES}"),
         (lambda u, s: u, rf"returns float32 \[4, 1\], {SHAPES}"),
-        (lambda u, s: (u, tuple(s)), SHAPES),
         (lambda u, s: (u, s + s), SHAPES),
         (lambda u, s: (u, [tf.concat(s + s, axis=1)]), SHAPES),
         (lambda u, s: (u, [tf.cast(s[0], tf.float16)]), SHAPES),
@@ -99,3 +98,36 @@ def test_what_is_no_cell(make, message):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_good_cell_passes(dtype):
     assert LearnedOptimizer(Momentum(dtype=dtype)).name == "Momentum"
+
+
+class WithSublayer(Momentum):
+    """Its layer makes weights at the first call."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.linear = keras.layers.Dense(1)
+
+    def call(self, inputs, states):
+        return self.linear(inputs), (states[0],)
+
+
+class Gated(Momentum):
+    """Rows mix as soon as a weight that is 0 at first has another value."""
+
+    def build(self, input_shape):
+        self.gate = self.add_weight(name="gate", shape=[], initializer="zeros")
+
+    def call(self, inputs, states):
+        return self.gate * tf.reduce_mean(inputs) - inputs, states
+
+
+def test_a_layer_inside_may_build_itself_and_states_may_be_a_tuple():
+    optimizer = LearnedOptimizer(WithSublayer())
+    params = {"x": tf.ones([3])}
+    updates, state = optimizer.update(params, optimizer.initial_state(params, None), params)
+    assert len(optimizer.named_variables) == 3 and isinstance(state, list) and updates["x"].shape == [3]
+
+
+def test_rows_that_mix_after_training():
+    with pytest.raises(ValueError, match="'Gated', which mixes rows"):
+        LearnedOptimizer(Gated())
