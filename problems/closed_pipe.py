@@ -1,4 +1,4 @@
-"""Output after its reader has gone is dropped, and no error: `python -m problems | head`."""
+"""Output that has no reader is dropped, and no error: `python -m problems | head`, or a closed stream."""
 
 import os
 import sys
@@ -44,6 +44,14 @@ class ForgivingStream:
 
 
 def install() -> None:
-    """Wraps stdout and stderr; scripts call it first. On stderr any error is forgiven: nowhere could it be told."""
-    sys.stdout = ForgivingStream(sys.stdout)
-    sys.stderr = ForgivingStream(sys.stderr, OSError)
+    """Wraps stdout and stderr; scripts call it first. On stderr any error is forgiven: nowhere could it be told.
+
+    What is closed, as by `2>&-`, becomes the null device: else the next file that is opened would be stderr.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    sys.stdout = ForgivingStream(sys.stdout or os.fdopen(1, "w"))
+    sys.stderr = ForgivingStream(sys.stderr or os.fdopen(2, "w"), OSError)

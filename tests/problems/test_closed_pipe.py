@@ -26,6 +26,16 @@ def test_a_reader_that_has_gone(command):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_streams_that_are_closed():
+    """As by `>&- 2>&-`, which a shell does; what is opened later must not become one of them."""
+    code = (
+        "import os, sys; from problems import closed_pipe; closed_pipe.install(); print(1, flush=True); "
+        "print(2, file=sys.stderr, flush=True); assert os.dup(2) > 2"
+    )
+    command = ["sh", "-c", 'exec "$0" "$@" >&- 2>&-', sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=ROOT, timeout=60).returncode == 0
+
+
 def test_what_is_not_forgiven_is_an_error(tmp_path):
     """A result that a full disk cannot take is not lost without a word."""
     read, write = os.pipe()
