@@ -21,7 +21,7 @@ import tensorflow as tf
 from absl import logging
 
 from l2o_tf.checkpoint import write_atomically
-from l2o_tf.reading import LIMITS_OF_RESULTS, read_npz
+from l2o_tf.reading import LIMITS_OF_RESULTS, read_bytes, read_npz
 
 LARGEST = 2**30
 """A carry of more bytes is not written."""
@@ -67,11 +67,11 @@ class Keeper:
         if not self._path.exists():
             return begin
         try:
-            arrays = read_npz(self._path.read_bytes(), self._path, **LIMITS_OF_RESULTS)
+            arrays = read_npz(read_bytes(self._path, LIMITS_OF_RESULTS["most"]), self._path, **LIMITS_OF_RESULTS)
             if str(arrays["of"]) == self._of:
                 return _read(arrays, begin)
             reason = "of other settings, weights or another program"
-        except (OSError, ValueError, KeyError, tf.errors.OpError):
+        except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError):
             reason = "damaged"
         logging.warning("%s is %s: the evaluation begins anew.", self._path, reason)
         return begin
@@ -100,11 +100,15 @@ class Keeper:
 def _read(arrays: Mapping[str, np.ndarray], begin: Halfway) -> Halfway:
     like = tf.nest.flatten(begin.carry)
     found = [tf.io.parse_tensor(arrays[str(k)].tobytes(), leaf.dtype) for k, leaf in enumerate(like)]
+    done, losses = int(arrays["done"]), arrays["losses"]
+    shapes_fit = all(tensor.shape == leaf.shape for tensor, leaf in zip(found, like, strict=True))
+    if not shapes_fit or losses.ndim != 3 or losses.shape[1] != done or losses.dtype != np.float32:
+        raise ValueError("its arrays have other shapes")
     full = {name.removeprefix("full/"): arrays[name] for name in arrays if name.startswith("full/")}
     return Halfway(
-        int(arrays["done"]),
+        done,
         tf.nest.pack_sequence_as(begin.carry, found),
-        [arrays["losses"]],
+        [losses],
         {name: list(np.moveaxis(values, -1, 0)) for name, values in full.items()},
         float(arrays["seconds"]),
     )

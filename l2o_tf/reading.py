@@ -51,7 +51,15 @@ def read_json(path: Path) -> Any:
         ValueError: if it is no JSON, too long, too full or too deep. The message does not name the file.
         OSError: if it cannot be read.
     """
-    data = read_bytes(path, MOST_JSON_BYTES)
+    return parse_json(read_bytes(path, MOST_JSON_BYTES))
+
+
+def parse_json(data: bytes) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError: if it is no JSON, too full or too deep.
+    """
     if data.count(b"[") + data.count(b"{") > MOST_JSON_NESTS:  # 3 bytes each, in memory a hundred
         raise ValueError(f"it has more than {MOST_JSON_NESTS:,} lists")
     try:

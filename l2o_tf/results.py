@@ -40,11 +40,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2o_tf.checkpoint import write_atomically
-from l2o_tf.quoting import cut
-from l2o_tf.reading import LIMITS_OF_RESULTS, read_json, read_npz
+from l2o_tf.quoting import cut, reason
+from l2o_tf.reading import LIMITS_OF_RESULTS, parse_json, read_bytes, read_json, read_npz
+from l2o_tf.summary import is_summary
 
 CURVES, SUMMARY, PICTURE = "curves.npz", "summary.json", "curves.png"
 _ABOUT = "about"
+_ROLES = ("problem", "optimizer")
 _ELSEWHERE = f"another folder, or remove {CURVES}, {SUMMARY} and {PICTURE} from it to evaluate anew"
 
 Identity = Mapping[str, Mapping[str, Any]]
@@ -127,21 +129,37 @@ def read(folder: Path) -> Results | None:
             raise _foreign(folder / beside[0], f"there is no {CURVES} beside it")
         return None
     try:
-        curves = read_npz(path.read_bytes(), path, **LIMITS_OF_RESULTS)
-        about = json.loads(str(curves[_ABOUT]))
-        results = Results(dict(about["flags"]), [_read(entry, curves) for entry in about["results"]])
+        curves = read_npz(read_bytes(path, LIMITS_OF_RESULTS["most"]), path, **LIMITS_OF_RESULTS)
+        about = parse_json(str(curves[_ABOUT]).encode())
+        results = Results(dict(about["flags"]), [_read(entry, about["flags"], curves) for entry in about["results"]])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _foreign(path, f"{type(error).__name__}: {error}") from error
+        raise _foreign(path, f"{type(error).__name__}: {reason(error)}") from error
     if SUMMARY in beside:
         _check_summary(folder / SUMMARY, results)
     return results
 
 
-def _read(entry: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Result:
+def _read(entry: Mapping[str, Any], flags: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Result:
+    """A result whose parts are what they should be; else a ValueError, KeyError or TypeError."""
     key = f"{entry['problem']}/{entry['optimizer']}"
     start = f"{key}/full_"
     full = {name.removeprefix(start): value for name, value in curves.items() if name.startswith(start)}
-    return Result(**entry, losses=curves[key], full=full)
+    result = Result(**entry, losses=curves[key], full=full)
+    texts = (result.problem, result.optimizer)
+    dicts = (result.identity, result.card, result.provenance, *(result.identity[role] for role in _ROLES))
+    data = result.identity["problem"]["data"]
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(each, dict) for each in dicts):
+        raise ValueError(f"{cut(key)} is not described")
+    if not isinstance(data, str | None) or "file" not in result.identity["problem"] or not is_summary(result.summary):
+        raise ValueError(f"data, file or summary of {cut(key)} are missing")
+    shape = (flags["num_runs"], flags["num_steps"])
+    if result.losses.dtype != np.float32 or result.losses.shape != shape:
+        found = f"{result.losses.dtype} {list(result.losses.shape)}"
+        raise ValueError(f"the losses of {cut(key)} are {found}, expected float32 {list(shape)}")
+    shapes = {name: value.shape for name, value in full.items()}
+    if full and shapes != dict.fromkeys(shapes, (shape[0], *shapes["step"])) | {"step": (full["step"].size,)}:
+        raise ValueError(f"the measurements of {cut(key)} are of different shapes")
+    return result
 
 
 def _check_summary(path: Path, results: Results) -> None:
@@ -151,15 +169,15 @@ def _check_summary(path: Path, results: Results) -> None:
         there = [(entry["problem"], entry["optimizer"]) for entry in about["results"]]
         if about["flags"] == results.settings and set(there) <= {result[:2] for result in results.all}:
             return
-        reason = f"it is not about {CURVES} beside it"
+        why = f"it is not about {CURVES} beside it"
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-    raise _foreign(path, reason)
+        why = f"{type(error).__name__}: {reason(error)}"
+    raise _foreign(path, why)
 
 
-def _foreign(path: Path, reason: str) -> ValueError:
+def _foreign(path: Path, why: str) -> ValueError:
     return ValueError(
-        f"Received {path}, which is damaged or not of an evaluation ({reason}), and is left as it is. Use {_ELSEWHERE}."
+        f"Received {path}, which is damaged or not of an evaluation ({why}), and is left as it is. Use {_ELSEWHERE}."
     )
 
 
@@ -186,7 +204,7 @@ def fitting(
             f"ones to add to it, {_ELSEWHERE}."
         )
     for names, identity in asked.items():
-        for role, name in zip(("problem", "optimizer"), names, strict=True):
+        for role, name in zip(_ROLES, names, strict=True):
             same = (result.identity[role] for result in found.all if getattr(result, role) == name)
             if told := next(filter(None, (differences(there, identity[role]) for there in same)), ""):
                 raise ValueError(
@@ -215,12 +233,10 @@ def read_file(path: Path) -> dict[str, Any]:
         numbers = [(at["step"], at["mean"], at["std"], at["diverged"]) for at in found["summary"]["at"]]
         if names and numbers and found["summary"]["runs"] and found["summary"]["steps"]:
             return found
-        reason = "it lacks something"
+        why = "it lacks something"
     except (ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-    raise ValueError(
-        f"Received {path}, which is damaged or no result file ({reason}). Remove it, or name another folder."
-    )
+        why = f"{type(error).__name__}: {reason(error)}"
+    raise ValueError(f"Received {path}, which is damaged or no result file ({why}). Remove it, or name another folder.")
 
 
 def file_name(problem: str, optimizer: str, ending: str) -> str:

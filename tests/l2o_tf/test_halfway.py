@@ -1,6 +1,7 @@
 """An evaluation that is cut off ends as if nothing had been."""
 
 import functools
+import os
 
 import numpy as np
 
@@ -68,6 +69,18 @@ def test_what_is_of_another_evaluation_or_damaged_is_passed_over_and_said(tmp_pa
         path.write_bytes(content)
         caplog.clear()
         assert run(optimizer, path, cut_after=100, of="that")[1] == [100] and f"{path} is damaged" in caplog.text
+
+
+def test_only_a_file_of_the_same_shapes_is_read(tmp_path):
+    state = halfway.Halfway(1, {"x": make_seed(0)}, [np.zeros([1, 1, 2], np.float32)], {}, 1.0)
+    ALWAYS(tmp_path / "file", {}).save(state)
+    begin, keeper = state._replace(done=0), ALWAYS(tmp_path / "file", {})
+    assert keeper.load(begin).done == 1
+    other = begin._replace(carry={"x": make_seed(0)[None]})
+    assert keeper.load(other) is other
+    (tmp_path / "file").unlink()
+    os.mkfifo(tmp_path / "file")
+    assert keeper.load(begin) is begin
 
 
 def test_it_is_written_now_and_then(tmp_path, monkeypatch):

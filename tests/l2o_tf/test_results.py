@@ -177,6 +177,48 @@ def test_what_is_damaged_or_foreign_stays(done, begun, name, content):
     assert "damaged or not of an evaluation" in answer and contents(done) == before and not begun
 
 
+def edited(folder, edit):
+    """Writes the file of results again, after `edit(arrays, its first entry)`."""
+    with np.load(folder / "curves.npz") as file:
+        arrays = dict(file)
+    about = json.loads(str(arrays["about"]))
+    edit(arrays, about["results"][0])
+    np.savez(folder / "curves.npz", **{"about": json.dumps(about), **{k: v for k, v in arrays.items() if k != "about"}})
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda arrays, entry: entry.update(identity={}), "KeyError"),
+        (lambda arrays, entry: entry.update(identity=None), "TypeError"),
+        (lambda arrays, entry: entry.update(summary={}), "summary of simple/Adam are missing"),
+        (lambda arrays, entry: entry.update(card=[]), "is not described"),
+        (lambda arrays, entry: arrays.update({"simple/Adam": np.full([2, 200], "a")}), "are <U1 [2, 200], expected"),
+        (
+            lambda arrays, entry: arrays.update({"simple/Adam": np.zeros([2, 3], "f")}),
+            "[2, 3], expected float32",
+        ),
+        (lambda arrays, entry: arrays.update({"simple/Adam/full_loss": np.zeros([2, 3], "f")}), "KeyError"),
+        (lambda arrays, entry: entry.update(card=json.loads(f'{{"a": {"[" * 200}{"]" * 200}}}')), "deeper than 100"),
+    ],
+)
+def test_what_is_read_is_checked(done, edit, words):
+    edited(done, edit)
+    with pytest.raises(ValueError, match="damaged or not of an evaluation") as caught:
+        results.read(done)
+    assert words in str(caught.value)
+
+
+def test_only_files_of_a_bounded_size_are_read(done):
+    os.truncate(done / "curves.npz", 60 * 10**9)  # sparse
+    with pytest.raises(ValueError, match="60,000,000,000 bytes, expected at most"):
+        results.read(done)
+    (done / "curves.npz").unlink()
+    os.mkfifo(done / "curves.npz")
+    with pytest.raises(ValueError, match="expected a regular file"):
+        results.read(done)
+
+
 def test_a_kill_between_the_files_loses_nothing(cut, begun, monkeypatch):
     really = results.write_atomically
 
