@@ -116,7 +116,7 @@ def _problems(values: flags.FlagValues) -> list:
 
 
 def present(found, folder: Path, x_scale: str) -> None:
-    """Draws the picture, prints the table, and says where the files are."""
+    """Prints the table, draws the picture, and says where the files are."""
     from l2o_tf import plots, results, summary
 
     panels = {}
@@ -124,8 +124,8 @@ def present(found, folder: Path, x_scale: str) -> None:
         guess = math.log(10) if result.data and not result.identity["problem"]["file"] else None
         panel = panels.setdefault(result.problem, plots.Panel(result.problem, {}, result.data, guess))
         panel.curves[result.optimizer] = result.losses
-    plots.save(plots.evaluation_figure(list(panels.values()), x_scale=x_scale), folder / results.PICTURE)
     print(summary.format_table([summary.Row(*result[:2], result.summary, result.data) for result in found.all]))
+    plots.save(plots.evaluation_figure(list(panels.values()), x_scale=x_scale), folder / results.PICTURE)
     files = {"Curves": results.CURVES, "Summary": results.SUMMARY, "Picture": results.PICTURE}
     print("", *(f"{what}: {folder / name}" for what, name in files.items() if (folder / name).exists()), sep="\n")
 

@@ -169,8 +169,13 @@ def make_folder(path: str, flag: str = "output_dir") -> Path:
     """The folder for results.
 
     Raises:
+        ValueError: if its name is not UTF-8, which the files in it could not tell.
         OSError: if it cannot be made or written; now, and not after an hour of work.
     """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"Received --{flag}={path!a}, expected a name in UTF-8. Use another folder.") from None
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -185,12 +190,17 @@ def make_folder(path: str, flag: str = "output_dir") -> Path:
 def alone_in(folder: Path, flag: str = "output_dir") -> Iterator[None]:
     """Holds a folder for this process; the lock ends with the process, however that ends, and leaves no file.
 
+    Half-written files of earlier processes are removed.
+
     Raises:
         ValueError: if another process holds it.
     """
     handle = os.open(folder, os.O_RDONLY)
+    from l2o_tf.checkpoint import remove_parts
+
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove_parts(folder)
     except BlockingIOError:
         os.close(handle)
         raise ValueError(

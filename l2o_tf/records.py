@@ -10,12 +10,13 @@ TensorBoard, and so is a half last line. So the file of a resumed run equals tha
 wall times (`without_wall_times`).
 """
 
+import contextlib
 import io
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -176,7 +177,10 @@ class Recorder:
     def _write_line(self, step: int, values: Mapping[str, Any]) -> None:
         record = {"meta_epoch": int(step), WALL_TIME: round(time.time(), 3)}
         record |= {name: _finite_or_none(value) for name, value in values.items()}
-        with open(self._path, "a", encoding="utf-8") as file:  # each time, since others may replace the file meanwhile
+        with (
+            _named(self._path),
+            open(self._path, "a", encoding="utf-8") as file,
+        ):  # each time, since others may replace the file meanwhile
             file.write(json.dumps(record, allow_nan=False) + "\n")
 
 
@@ -202,8 +206,9 @@ def drop_records(path: Path, first: int) -> int:
     parsed = _parse(path) if first and path.exists() else []
     kept = [(line, record) for line, record in parsed if record["meta_epoch"] < first]
     part = path.with_name(f".{path.name}.part")
-    part.write_text("".join(line + "\n" for line, _ in kept), encoding="utf-8")
-    os.replace(part, path)
+    with _named(path):
+        part.write_text("".join(line + "\n" for line, _ in kept), encoding="utf-8")
+        os.replace(part, path)
     return first - len({record["meta_epoch"] for _, record in kept if "event" not in record})
 
 
@@ -225,6 +230,16 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Names the file in an error of writing: that of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def _parse(path: Path) -> list[tuple[str, Record]]:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     parsed = []
@@ -232,7 +247,7 @@ def _parse(path: Path) -> list[tuple[str, Record]]:
         try:
             record = json.loads(line)
             parsed.append((line, record | {"meta_epoch": int(record["meta_epoch"])}))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             if number < len(lines):
                 raise ValueError(
                     f"Received {path} whose line {number} of {len(lines)} is no record: {line[:80]!r}; "

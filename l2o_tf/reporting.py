@@ -8,10 +8,12 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+from absl import logging
 
 from l2o_tf import plots
 from l2o_tf.meta_trainer import Event, MetaTrainer, Validation
 from l2o_tf.plots.training import LOSSES
+from l2o_tf.quoting import reason
 from l2o_tf.records import RECORDS, Recorder, markdown_table, read_records
 from problems.base import DataInfo
 
@@ -22,7 +24,7 @@ class Reporter:
     """Writes down the events of a trainer, in a thread while the next meta-epoch runs; a context manager.
 
     An error of writing is raised by the next `report` or `flush`. After a validation, and at the end, the whole run is
-    drawn in `training.png`.
+    drawn in `training.png`; if that fails, a warning says so, once.
 
     Args:
         folder: folder of the run.
@@ -45,7 +47,7 @@ class Reporter:
         self._recorder.options(told | chosen)
         rest = f"\n\nAll other options have their defaults. Data: {self._data or 'none'}."
         self._recorder.text("configuration", markdown_table(chosen, ("option", "value")) + rest)
-        self._folder, self._next_picture = folder, 0.0
+        self._folder, self._next_picture, self._picture_failed = folder, 0.0, False
         self._thread = ThreadPoolExecutor(1, "reporter")
         self._last: Future = self._thread.submit(lambda: None)
 
@@ -99,7 +101,12 @@ class Reporter:
         if not any(name in record for record in records for name in LOSSES):
             return
         title = f"{self._folder.absolute().name}: meta-training"
-        plots.save(plots.training_figure(records, title=title, data=self._data), self._folder / PICTURE)
+        try:
+            plots.save(plots.training_figure(records, title=title, data=self._data), self._folder / PICTURE)
+        except Exception as error:  # no reason to end a run
+            if not self._picture_failed:
+                logging.warning("%s cannot be drawn (%s); the run goes on.", self._folder / PICTURE, reason(error))
+            self._picture_failed = True
         self._next_picture = 21 * time.monotonic() - 20 * began
 
     def flush(self) -> None:

@@ -111,7 +111,7 @@ def _drop_bad_entries(folder: Path) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.suffix == ".pb"]
+    return [path for path in folder.iterdir() if path.suffix == ".pb" and path.is_file()]
 
 
 def _default(environment: MutableMapping[str, str]) -> Path:

@@ -25,6 +25,7 @@ from l2o_tf.checkpoint.weights import (
     check_shapes,
     load_weights,
     named_weights,
+    remove_parts,
     save_weights,
     write_atomically,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "load_weights",
     "named_weights",
     "provenance",
+    "remove_parts",
     "save_weights",
     "sources",
     "write_atomically",

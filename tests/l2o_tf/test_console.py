@@ -1,9 +1,11 @@
 """What the scripts keep from a terminal."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import tensorflow as tf
 from absl import flags
 
@@ -90,3 +92,18 @@ assert gc.isenabled() and gc.get_freeze_count() > 100_000
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    left = [".weights.npz.part", ".curves.png.999999999.part"]
+    others = [f".curves.png.{os.getpid()}.part", ".mine.part", "training.part"]
+    for name in (*left, *others):
+        (tmp_path / name).touch()
+    with console.alone_in(tmp_path):
+        assert sorted(os.listdir(tmp_path)) == sorted(others)
+
+
+def test_a_folder_whose_name_is_no_text_is_not_made(tmp_path):
+    with pytest.raises(ValueError, match=r"--output_dir='.*\\udcff', expected a name in UTF-8"):
+        console.make_folder(f"{tmp_path}/\udcff")
+    assert not os.listdir(tmp_path)

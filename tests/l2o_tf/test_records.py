@@ -122,6 +122,21 @@ def test_a_damaged_line_is_named(tmp_path):
         run(tmp_path, 2, 3)
 
 
+@pytest.mark.parametrize("line", ['{"meta_epoch": 1e400}', f'{{"meta_epoch": {"[" * 100_000}'])
+def test_a_line_of_no_number_is_named(tmp_path, line):
+    (tmp_path / records.RECORDS).write_text(f"{line}\n{{}}\n")
+    with pytest.raises(ValueError, match="line 1 of 2 is no record"):
+        records.read_records(tmp_path / records.RECORDS)
+
+
+def test_a_full_disk_has_a_name(tmp_path):
+    with records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder:
+        (tmp_path / records.RECORDS).unlink()
+        (tmp_path / records.RECORDS).symlink_to("/dev/full")
+        with pytest.raises(OSError, match=r"No space left on device: '.*records.jsonl'"):
+            recorder.event(0, "something")
+
+
 def test_every_line_is_there_before_the_next_call(tmp_path):
     with records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder:
         recorder.scalars(0, {"a": 1})

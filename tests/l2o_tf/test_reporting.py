@@ -81,6 +81,15 @@ def test_the_run_is_drawn(shown):
     assert not list(shown[0].glob("*.part"))
 
 
+def test_a_picture_that_cannot_be_drawn_ends_nothing(trained, tmp_path, caplog):
+    (tmp_path / "training.png").mkdir()
+    with Reporter(tmp_path, trained[0], None) as reporter:
+        reporter.report(trained[1][0])
+        reporter.flush()
+        reporter._draw_run()
+    assert caplog.text.count("training.png cannot be drawn (") == 1
+
+
 @pytest.mark.parametrize("noticed_by", ["report", "flush"])
 def test_what_cannot_be_written_is_an_error(trained, tmp_path, noticed_by):
     trainer, events = trained
