@@ -9,7 +9,6 @@ Every coordinate of the optimizee is one row of a batch that shares the network;
     Δθ       = scale (h2 W + b)                   # [N, 1], linear: nothing bounds it
 """
 
-import numbers
 from collections.abc import Sequence
 
 import keras
@@ -43,7 +42,8 @@ class DMCell(keras.layers.Layer):
         seed: seed of the initialisation; default None, random.
 
     Raises:
-        ValueError: for an unknown preprocessing or initializer, or hidden sizes that are not positive.
+        ValueError: for an unknown preprocessing or initializer, or sizes, a k or a scale that are not positive, or
+            huge.
     """
 
     def __init__(
@@ -61,8 +61,7 @@ class DMCell(keras.layers.Layer):
             raise ValueError(f"Received preprocess={preprocess!r}, expected one of {list(preprocessing.PREPROCESS)}.")
         if initializer not in ("default", "zeros"):
             raise ValueError(f"Received initializer={initializer!r}, expected 'default' or 'zeros'.")
-        if not isinstance(k, numbers.Real) or not isinstance(scale, numbers.Real):
-            raise ValueError(f"Received k={k!r} and scale={scale!r}, expected numbers.")
+        lstm.check_numbers(k=k, scale=scale)
         lstm.check_layers(layers)
         self.layers = tuple(layers)
         self.preprocess = preprocess

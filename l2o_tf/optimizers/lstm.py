@@ -6,11 +6,14 @@ gradient, hands them to `stack`, and makes an update of what comes out. Function
 that have to be fast.
 """
 
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
+
+from l2o_tf.quoting import short
 
 AXIS = 1
 """The axis of features and units; the other one is that of coordinates."""
@@ -41,6 +44,21 @@ def check_layers(layers: Sequence[int]) -> None:
         raise ValueError(f"Received {len(layers):,} layers, expected at most {MOST_LAYERS}.")
     if any(units < 1 for units in layers):
         raise ValueError(f"Received layers={layers!r}, expected positive hidden sizes.")
+
+
+MOST = 1e6
+"""Limit for the numbers of an architecture: beyond it, float32 overflows soon."""
+
+
+def check_numbers(**values: float) -> None:
+    """Refuses what is no positive number, or a huge one, by name.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    for name, value in values.items():
+        if not isinstance(value, numbers.Real) or not 0.0 < value <= MOST:
+            raise ValueError(f"Received {name}={short(value)}, expected a positive number, at most {MOST:,.0f}.")
 
 
 def stack_weights(features: int, layers: Sequence[int]) -> dict[str, Weight]:

@@ -86,7 +86,8 @@ class RNNpropCell(keras.layers.Layer):
         seed: seed of the initialisation; default None, random.
 
     Raises:
-        ValueError: for an unknown order, a decay that is not in [0, 1), or sizes or an epsilon that are not positive.
+        ValueError: for an unknown order, a decay that is not in [0, 1), or sizes, an epsilon, a scale or a standard
+            deviation that are not positive, or huge.
     """
 
     def __init__(
@@ -107,13 +108,9 @@ class RNNpropCell(keras.layers.Layer):
         for name, decay in {"beta_1": beta_1, "beta_2": beta_2}.items():
             if not 0.0 <= decay < 1.0:
                 raise ValueError(f"Received {name}={decay}, expected a number in [0, 1).")
-        for name, value in {
-            "projection": projection,
-            "epsilon": epsilon,
-            "projection_stddev": projection_stddev,
-        }.items():
-            if value is not None and not value > 0:
-                raise ValueError(f"Received {name}={value}, expected a positive number.")
+        lstm.check_numbers(projection=projection, epsilon=epsilon, scale=scale)
+        if projection_stddev is not None:
+            lstm.check_numbers(projection_stddev=projection_stddev)
         if feature_order not in ("mg", "gm"):
             raise ValueError(f"Received feature_order={feature_order!r}, expected 'mg' or 'gm'.")
         self.layers = tuple(layers)

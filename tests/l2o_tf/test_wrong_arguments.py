@@ -56,7 +56,7 @@ def of_keras(loss="mse", **options):
             made("L2O-DM", {"layers": 3}),
             "'L2O-DM' with {'layers': 3}: TypeError: object of type 'int' has no len(), exp",
         ),
-        (made("L2O-DM", {"scale": "1"}), "Received k=5.0 and scale='1', expected numbers"),
+        (made("L2O-DM", {"scale": "1"}), "Received scale='1', expected a positive number"),
         (made("assigned"), "'assigned' with {}, expected {'assignments': [[pattern, kind, architecture], ...]}"),
         (made("assigned", {"assignments": [3]}), "TypeError: cannot unpack non-iterable int object, expected {'assig"),
         (lambda: Assigned([("*", "adam")]), "Received assignments [('*', 'adam')], expected pairs"),

@@ -193,6 +193,9 @@ class TestWeights:
     [
         ({"preprocess": "log"}, r"Received preprocess='log', expected one of \['identity', 'Clamp', 'LogAndSign'\]"),
         ({"initializer": "ones"}, "Received initializer='ones', expected 'default' or 'zeros'"),
+        ({"scale": float("nan")}, "Received scale=nan, expected a positive number"),
+        ({"k": 0}, "Received k=0, expected a positive number"),
+        ({"k": 1e308}, r"Received k=1e\+308, expected a positive number, at most 1,000,000"),
         ({"layers": (20, 0)}, r"Received layers=\(20, 0\), expected positive hidden sizes"),
     ],
 )

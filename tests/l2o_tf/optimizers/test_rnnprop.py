@@ -285,6 +285,7 @@ class TestMetaGradient:
         ({"beta_2": -0.1}, r"Received beta_2=-0.1, expected a number in \[0, 1\)"),
         ({"epsilon": 0.0}, "Received epsilon=0.0, expected a positive number"),
         ({"projection": 0}, "Received projection=0, expected a positive number"),
+        ({"scale": float("inf")}, "Received scale=inf, expected a positive number"),
         ({"projection_stddev": 0.0}, "Received projection_stddev=0.0, expected a positive number"),
         ({"layers": (20, 0)}, r"Received layers=\(20, 0\), expected positive hidden sizes"),
     ],
