@@ -68,7 +68,7 @@ def _require_architecture(name: str) -> None:
     """Raises a ValueError for the name of an optimizer that is none which could be trained."""
     if name in CELLS or is_file(name):
         return
-    if name in trained.pretrained_names():
+    if name in names.pretrained_names():
         kind = trained.load(name).kind
         told = f"trained weights of {kind}. To train them further: --initial_weights={name}"
     elif trained.is_analytic(name):

@@ -10,7 +10,7 @@ from absl import logging
 from l2o_tf import architectures, checkpoint, names
 from l2o_tf.checkpoint import CARD, WEIGHTS, tensorflow1
 from l2o_tf.config import FIELDS
-from l2o_tf.names import PRETRAINED, pretrained_names
+from l2o_tf.names import pretrained_names
 from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, Outline, make_optimizer, outline
 from l2o_tf.quoting import cut, few, reason, short
 from problems import python_files
@@ -219,8 +219,8 @@ def _from_rule(name: str, learning_rate: float | None) -> tuple[Optimizer, dict[
 def _found(name: str, *, analytic: bool) -> tuple[dict[str, Any], checkpoint.weights.Weights, str]:
     """Card, weights and name of an optimizer that is no analytic one. Nothing is made or run."""
     path = Path(name)
-    if os.path.isfile(PRETRAINED / name / WEIGHTS):
-        return _in_folder(PRETRAINED / name, name)
+    if os.path.isfile(names.PRETRAINED / name / WEIGHTS):
+        return _in_folder(names.PRETRAINED / name, name)
     if os.path.isdir(name):
         return _in_folder(path, name)
     if path.name in (WEIGHTS, CARD) and os.path.isfile(path.parent / CARD):

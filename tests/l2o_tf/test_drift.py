@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from l2o_tf import cards, drift, trained
+from l2o_tf import cards, drift, names, trained
 from l2o_tf.optimizers import Analytic, make_optimizer
 
 
@@ -28,7 +28,7 @@ def test_what_a_gradient_has_set_off_is_seen():
     assert drift.measure(latch) == (drift.Quiet(0.0, 0.0), drift.Quiet(250.0, 0.25))
 
 
-@pytest.mark.parametrize("name", trained.pretrained_names())
+@pytest.mark.parametrize("name", names.pretrained_names())
 def test_what_ships_does_as_its_card_says(name):
     """And the L2O-DM of meta-training with a curriculum come to rest from wherever gradients have left them."""
     card, found = cards.read(name)[0]["drift"], drift.measure(trained.load(name))

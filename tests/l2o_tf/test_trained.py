@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import checkpoint, trained
+from l2o_tf import checkpoint, names, trained
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.trained import kinds, load_optimizer
 
@@ -97,17 +97,17 @@ class TestRun:
         assert kinds({"optimizer": "L2O-DM", "imported_from": "dm.npz"}) == ["L2O-DM"]
 
     def test_a_name_that_ships(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(trained, "PRETRAINED", tmp_path)
+        monkeypatch.setattr(names, "PRETRAINED", tmp_path)
         original = save(tmp_path / "L2O-XX")
         optimizer, _ = load_optimizer("L2O-XX")
         assert optimizer.name == "L2O-XX"
         assert_alike(optimizer, original)
-        assert trained.pretrained_names() == ["L2O-XX"]
+        assert names.pretrained_names() == ["L2O-XX"]
         with pytest.raises(ValueError, match="Did you mean L2O-XX"):
             load_optimizer("L2O-X")
 
     def test_everything_that_ships_loads(self):
-        for name in trained.pretrained_names():
+        for name in names.pretrained_names():
             optimizer, card = load_optimizer(name)
             assert card["optimizer"] == optimizer.kind
             assert np.isfinite(updates(optimizer)["conv"]).all()
