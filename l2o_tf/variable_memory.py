@@ -3,14 +3,14 @@
 A saved model may be loaded with other layers frozen, under other names, or in another process. Each variable gets the
 memory of the variable before that has the same shape and
 
-1. the same place, if all shapes agree place by place, and all values do, or none does to any, since they were trained
-   on, unless the same paths are in both;
-2. else the same value, which the file holds for the model, too. Variables with values of their own tell which layer is
-   which; of several with equal values (biases of zero), the one of the same layer is taken, else the next;
+1. the same place in the list, if shapes agree place by place, paths do not, and either all values agree or none is in
+   both lists (the model was trained further in between);
+2. else the same value: a file holds the values of the model, too. A value that occurs once tells which layer is which.
+   Of several equal values (biases of zero), the one of the same layer is taken, else the next;
 3. else the same path; or the same end of it (`dense/lora_kernel_a`), if there is one such.
 
-Paths alone would not do: names that Keras makes (`dense_3`) count up in a process. So once a layer is found under
-another name, the paths of the layers that are not found count for nothing.
+Paths alone are not enough: the names that Keras makes (`dense_3`) count up in a process. So once a layer is found under
+another name, the paths of layers that are not found are ignored.
 """
 
 import hashlib
