@@ -26,7 +26,7 @@ import tensorflow as tf
 
 from l2o_tf.optimizers import analytic
 from l2o_tf.optimizers.base import Params, State
-from l2o_tf.optimizers.preprocess import bounded
+from l2o_tf.optimizers.preprocess import LARGEST
 
 NEVER = -1
 LEARNED, RACE, FROM_START, FROM_BEST = range(4)
@@ -220,7 +220,7 @@ def _where(condition: tf.Tensor, yes: Params, no: Params) -> Params:
 
 def _digestible(grad: tf.Tensor) -> tf.Tensor:
     """The gradient for Adam: not finite counts as 0; so large that Adam cannot square it, as the largest it can."""
-    return bounded(tf.where(tf.math.is_finite(grad), grad, tf.zeros_like(grad)))
+    return tf.clip_by_value(tf.where(tf.math.is_finite(grad), grad, tf.zeros_like(grad)), -LARGEST, LARGEST)
 
 
 def _finite_or(new: Any, old: Any) -> Any:
