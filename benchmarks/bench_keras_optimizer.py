@@ -16,8 +16,8 @@ import keras
 import tensorflow as tf
 from absl import app, flags
 
-from l2o_tf import console
-from l2o_tf.keras_optimizer import LearnedOptimizer
+from l2o_tf.cli import console
+from l2o_tf.keras_optimizer.optimizer import LearnedOptimizer
 
 _FLAGS = flags.FLAGS
 

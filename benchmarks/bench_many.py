@@ -15,10 +15,11 @@ import keras
 import tensorflow as tf
 from absl import app, flags
 
-from l2o_tf import console, objectives
-from l2o_tf.meta_epoch import compile_meta_epoch
+from l2o_tf.cli import console
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.techniques.lesson import mean_of, own_trajectory
+from l2o_tf.training.lessons.lesson import mean_of, own_trajectory
+from l2o_tf.training.meta_epoch import compile_meta_epoch
+from l2o_tf.unrolling import objectives
 from problems import make_problem
 from problems.base import make_seed
 

@@ -28,8 +28,8 @@ from benchmarks import history
 from benchmarks.bowl import PREFIX
 from benchmarks.measure import Worker
 from benchmarks.plan import Case, Settings
-from l2o_tf import console
-from l2o_tf.checkpoint import provenance
+from l2o_tf.cli import console
+from l2o_tf.saving import provenance
 
 HERE = Path(__file__).parent
 METHODS = ("ours-xla", "plain")

@@ -20,9 +20,10 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks import twins
-from l2o_tf import console, unroll
+from l2o_tf.cli import console
 from l2o_tf.optimizers import Optimizer
-from l2o_tf.trained import load_optimizer
+from l2o_tf.saving.loading import load_optimizer
+from l2o_tf.unrolling import unroll
 from problems import Problem, make_problem
 from problems.base import make_seed
 

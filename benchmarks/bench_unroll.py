@@ -27,7 +27,7 @@ from absl import app, flags
 from benchmarks import history, plan
 from benchmarks.floor import CELLS
 from benchmarks.measure import measure
-from l2o_tf.checkpoint import provenance
+from l2o_tf.saving import provenance
 
 HISTORY = Path(__file__).with_name("history.jsonl")
 QUICK = {"num_steps": 4, "unroll_length": 2, "repetitions": 2, "data": "embedded", "history": ""}

@@ -13,10 +13,12 @@ import tensorflow as tf
 from benchmarks import floor, plain
 from benchmarks.bowl import PREFIX, bowl
 from benchmarks.plan import FLOOR, Case, Settings
-from l2o_tf import evaluation, nest, objectives
-from l2o_tf.meta_epoch import compile_meta_epoch
+from l2o_tf.common import nest
+from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, make_optimizer
-from l2o_tf.techniques.lesson import own_trajectory
+from l2o_tf.training.lessons.lesson import own_trajectory
+from l2o_tf.training.meta_epoch import compile_meta_epoch
+from l2o_tf.unrolling import objectives
 from problems import make_problem
 from problems.base import Problem, make_seed
 
@@ -95,8 +97,8 @@ def _training(method: str, problem: Problem, student: Optimizer, settings: Setti
 
 def _rollout(problem: Problem, optimizer: Optimizer, num_steps: int, jit_compile: bool = False) -> Repetition:
     """One run of one window, by the compiled calls of evaluate.py."""
-    compiled = evaluation.rollouts(problem, optimizer, window=num_steps, jit_compile=jit_compile)
-    seeds = evaluation.run_seeds(make_seed(0), 1)
+    compiled = rollouts.rollouts(problem, optimizer, window=num_steps, jit_compile=jit_compile)
+    seeds = rollouts.run_seeds(make_seed(0), 1)
     first, steps = tf.constant(0), tf.constant(num_steps)
     return lambda: float(compiled.advance(compiled.start(seeds), seeds, first, steps)[1].numpy()[0, 0, -1])
 

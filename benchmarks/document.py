@@ -10,7 +10,7 @@ from typing import Any
 from absl import app, flags
 
 from benchmarks import history, memory_plot
-from l2o_tf import console
+from l2o_tf.cli import console
 
 ROOT = Path(__file__).resolve().parents[1]
 Run = dict[str, Any]

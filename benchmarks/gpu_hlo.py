@@ -22,10 +22,12 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks.plan import PERCEPTRONS
-from l2o_tf import console, nest, objectives, unroll
-from l2o_tf.checkpoint import provenance
+from l2o_tf.cli import console
+from l2o_tf.common import nest
 from l2o_tf.optimizers import Optimizer, make_optimizer
-from l2o_tf.techniques.lesson import Optimizees, compile_window
+from l2o_tf.saving import provenance
+from l2o_tf.training.lessons.lesson import Optimizees, compile_window
+from l2o_tf.unrolling import objectives, unroll
 from problems import Problem, make_problem
 from problems.base import make_seed, shapes_of
 

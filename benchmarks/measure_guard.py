@@ -20,10 +20,10 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks import twins
-from l2o_tf import console
-from l2o_tf.checkpoint import provenance, write_atomically
-from l2o_tf.guard import Guard
-from l2o_tf.keras_optimizer import LearnedOptimizer
+from l2o_tf.cli import console
+from l2o_tf.keras_optimizer.guard import Guard
+from l2o_tf.keras_optimizer.optimizer import LearnedOptimizer
+from l2o_tf.saving import provenance, write_atomically
 from problems import Problem, make_problem
 from problems.base import fold, make_seed
 

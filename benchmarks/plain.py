@@ -1,7 +1,7 @@
 """The baseline: meta-training as one would write it down, with nothing but automatic differentiation.
 
 A tape over the whole unroll, around a tape for each gradient; the gradients are held constant and the true losses are
-summed. It computes the same meta-gradient as `l2o_tf.unroll` and back-propagates the optimizee twice: once for the
+summed. It computes the same meta-gradient as `unroll` and back-propagates the optimizee twice: once for the
 update, once for the meta-loss. It is a loop of its own on purpose: a yardstick must not shrink with what it measures.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from l2o_tf.optimizers import Optimizer
-from l2o_tf.techniques.lesson import Lesson, Outcome
+from l2o_tf.training.lessons.lesson import Lesson, Outcome
 from problems.base import Problem, Seed
 
 
@@ -50,7 +50,7 @@ def run(loss_fn: Callable, optimizer: Optimizer, params: dict, memory: Any, batc
 
 
 def own_trajectory(problem: Problem, student: Optimizer, *, jit_compile: bool = False) -> Lesson:
-    """The plain counterpart of `l2o_tf.techniques.lesson.own_trajectory`; its objective is the sum of the losses."""
+    """The plain counterpart of `own_trajectory`; its objective is the sum of the losses."""
 
     def start(seed, meta_epoch):
         del meta_epoch

@@ -23,10 +23,10 @@ from absl import app, flags
 
 from benchmarks import gpu_hlo, history
 from benchmarks.hlo_text import Instruction, instructions
-from l2o_tf import console
-from l2o_tf.checkpoint import provenance
+from l2o_tf.cli import console
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.techniques.lesson import Optimizees
+from l2o_tf.saving import provenance
+from l2o_tf.training.lessons.lesson import Optimizees
 from problems import make_problem
 
 _FLAGS = flags.FLAGS

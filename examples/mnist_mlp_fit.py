@@ -9,7 +9,7 @@ Without MNIST the embedded digits take its place, and the picture says so.
 
 import argparse
 
-from l2o_tf import console
+from l2o_tf.cli import console
 
 console.import_tensorflow()  # without its start-up lines; before Keras, which would import it with them
 

@@ -10,7 +10,7 @@ folder of the run shows both.
 
 import argparse
 
-from l2o_tf import console
+from l2o_tf.cli import console
 
 console.import_tensorflow()  # without its start-up lines; before Keras, which would import it with them
 
@@ -18,8 +18,8 @@ import keras
 from matplotlib.figure import Figure
 
 import l2o_tf
-from l2o_tf import config
-from meta_train import meta_train
+from l2o_tf.cli import config
+from l2o_tf.cli.meta_train import meta_train
 from problems import DataOptions
 from problems.datasets import load
 

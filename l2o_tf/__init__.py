@@ -8,7 +8,7 @@ Importing this package loads nothing heavy; these names load what they need when
 models that were saved with a learned optimizer.
 """
 
-from l2o_tf import keras_registration
+from l2o_tf.keras_optimizer import registration
 from problems.lazy import exports
 
 __version__ = "0.1.0"
@@ -16,10 +16,10 @@ __version__ = "0.1.0"
 __getattr__, __dir__ = exports(
     __name__,
     {
-        "list_pretrained": "l2o_tf.names:pretrained_names",
-        "load": "l2o_tf.trained:load",
-        "LearnedOptimizer": "l2o_tf.keras_optimizer:LearnedOptimizer",
+        "list_pretrained": "l2o_tf.common.names:pretrained_names",
+        "load": "l2o_tf.saving.loading:load",
+        "LearnedOptimizer": "l2o_tf.keras_optimizer.optimizer:LearnedOptimizer",
     },
 )
 
-keras_registration.register()
+registration.register()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from l2o_tf import xla_cache
+from l2o_tf.common import xla_cache
 
 BESIDE = Path(__file__).resolve().parents[2] / "shared"
 """Files that may lie beside the checkout. They are never needed: a test that wants them is skipped without them."""

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import nest, unroll
+from l2o_tf.common import nest
 from l2o_tf.optimizers.base import Optimizer
+from l2o_tf.unrolling import unroll
 from problems.base import Problem, make_seed
 from problems.side_by_side import each, side_by_side, split
 

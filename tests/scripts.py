@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from l2o_tf import console
+from l2o_tf.cli import console
 from problems import quiet
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import evaluate
-import meta_train
-from l2o_tf import unroll
+from l2o_tf.cli import evaluate, meta_train
+from l2o_tf.unrolling import unroll
 from problems import make_problem
 from problems.base import make_seed
 from tests import contracts, scripts
@@ -84,7 +83,9 @@ class TestCommands:
     def test_a_changed_file_is_warned_of(self, folder, monkeypatch):
         """With the same options the run goes on; with another pattern that takes nothing, it does not begin."""
         given = []
-        monkeypatch.setattr("l2o_tf.run_directory.logging.warning", lambda form, *values: given.append(form % values))
+        monkeypatch.setattr(
+            "l2o_tf.training.run_folder.logging.warning", lambda form, *values: given.append(form % values)
+        )
         monkeypatch.chdir(folder[0])
         command = "".join(blocks("sh")).splitlines()[0].split()[2:]
         assert scripts.call(meta_train, *command).code == 0

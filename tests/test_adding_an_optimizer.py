@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-import evaluate
-import meta_train
+from l2o_tf.cli import evaluate, meta_train
 from tests import scripts
 
 PAGE = (scripts.ROOT / "docs" / "adding-an-optimizer.md").read_text()

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import l2o_tf
 import problems
-from l2o_tf.names import pretrained_names
+from l2o_tf.common.names import pretrained_names
 from l2o_tf.optimizers import (
     ANALYTIC,
     CELLS,
@@ -25,8 +25,8 @@ from l2o_tf.optimizers import (
     make_optimizer,
 )
 from l2o_tf.optimizers.blocks import Blocked
-from l2o_tf.techniques.self_improving import Mixture
-from l2o_tf.trained import load
+from l2o_tf.saving.loading import load
+from l2o_tf.training.lessons.self_improving import Mixture
 from problems import PROBLEMS, Problem, make_problem
 from tests import contracts
 

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-import evaluate
-import meta_train
-from l2o_tf import console
+from l2o_tf.cli import console, evaluate, meta_train
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "experiments").glob("*.md")])
@@ -32,7 +30,7 @@ def headings(text: str) -> set[str]:
 
 
 def defined_flags(source: str) -> set[str]:
-    """Names given to `flags.DEFINE_*` or `add_argument`, and options of `l2o_tf.config.Config`, which become flags."""
+    """Names given to `flags.DEFINE_*` or `add_argument`, and options of `Config`, which become flags."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and re.search("DEFINE_|add_argument", ast.unparse(node.func)) and node.args:

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import evaluate
-from l2o_tf import checkpoint, comparison, names
+from l2o_tf import saving
+from l2o_tf.cli import evaluate
+from l2o_tf.common import names
+from l2o_tf.evaluating import comparison
 from l2o_tf.optimizers import make_optimizer
 from problems import make_problem
 from problems.base import fold, make_seed
@@ -19,7 +21,7 @@ def save_run(folder, kind="L2O-DM", architecture=None):
     """A folder as a meta-training leaves it."""
     optimizer = make_optimizer(kind, architecture or {"layers": [2], "seed": 1})
     card = {"optimizer": kind, "architecture": optimizer.architecture, "meta_epochs": 7}
-    checkpoint.save_weights(folder, checkpoint.named_weights(optimizer), card)
+    saving.save_weights(folder, saving.named_weights(optimizer), card)
     return folder
 
 
@@ -176,7 +178,7 @@ class TestOptions:
         optimizer = make_optimizer("L2O-DM", {"layers": [2]})
         validation = [{"epoch": epoch, "stage": 0, "cost": cost} for epoch, cost in costs]
         card = {"optimizer": "L2O-DM", "architecture": optimizer.architecture, "validation": validation}
-        checkpoint.save_weights(tmp_path, checkpoint.named_weights(optimizer), card)
+        saving.save_weights(tmp_path, saving.named_weights(optimizer), card)
         assert comparison.contender(str(tmp_path))[0].name == f"{tmp_path}{ending}"
         assert ("the weights that its meta-training began with" in caplog.text) == bool(ending)
 
@@ -184,7 +186,7 @@ class TestOptions:
         """Files of the original program are all called alike; both curves are kept."""
         for name in ("a", "b"):
             (tmp_path / name).mkdir()
-            np.savez(tmp_path / name / "dm.npz", **checkpoint.named_weights(make_optimizer("L2O-DM", {"seed": 1})))
+            np.savez(tmp_path / name / "dm.npz", **saving.named_weights(make_optimizer("L2O-DM", {"seed": 1})))
         values = scripts.flags.FlagValues()
         evaluate.define_flags(values)
         values(["", f"--optimizer={tmp_path}/a/dm.npz,{tmp_path}/b/dm.npz,Adam"])
@@ -199,7 +201,7 @@ def untraced(monkeypatch):
     def rollouts(*args, **kwargs):
         raise AssertionError("an evaluation was begun")
 
-    monkeypatch.setattr("l2o_tf.evaluation.rollouts", rollouts)
+    monkeypatch.setattr("l2o_tf.evaluating.rollouts.rollouts", rollouts)
 
 
 @pytest.mark.usefixtures("untraced")
@@ -272,14 +274,14 @@ class TestBadInput:
         assert name in answer and "damaged" in answer
 
     def test_nan_in_a_weight_file(self, tmp_path):
-        weights = checkpoint.named_weights(make_optimizer("L2O-DM"))
+        weights = saving.named_weights(make_optimizer("L2O-DM"))
         weights["lstm_2/b_gates"][3] = np.nan
         np.savez(tmp_path / "dm.npz", **weights)
         answer = scripts.refused(evaluate, f"--optimizer={tmp_path / 'dm.npz'}", f"--output_dir={tmp_path}")
         assert "1 of 80 values that are NaN or infinite as lstm_2/b_gates" in answer
 
     def test_a_weight_file_of_another_architecture(self, tmp_path):
-        np.savez(tmp_path / "dm.npz", **checkpoint.named_weights(make_optimizer("L2O-DM", {"layers": [7]})))
+        np.savez(tmp_path / "dm.npz", **saving.named_weights(make_optimizer("L2O-DM", {"layers": [7]})))
         answer = scripts.refused(evaluate, f"--optimizer={tmp_path / 'dm.npz'}", f"--output_dir={tmp_path}")
         assert "fit none of the architectures" in answer
 

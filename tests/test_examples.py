@@ -12,12 +12,11 @@ import pytest
 import tensorflow as tf
 from nbclient import NotebookClient
 
-import evaluate
-import meta_train
 from examples import other_networks
-from l2o_tf import nest
+from l2o_tf.cli import evaluate, meta_train
+from l2o_tf.common import nest
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.unroll import value_and_grad
+from l2o_tf.unrolling.unroll import value_and_grad
 from problems import DataOptions
 from problems.base import make_seed
 from tests import scripts

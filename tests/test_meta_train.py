@@ -13,9 +13,9 @@ import time
 import numpy as np
 import pytest
 
-import meta_train
-from l2o_tf import console, xla_cache
-from l2o_tf.records import RECORDS, read_records, without_wall_times
+from l2o_tf.cli import console, meta_train
+from l2o_tf.common import xla_cache
+from l2o_tf.recording.records import RECORDS, read_records, without_wall_times
 from tests import scripts
 
 TINY = ("--problem=simple", "--layers=2", "--unroll_length=4", "--num_steps=8", "--num_epochs=2")
@@ -41,7 +41,7 @@ def untraced(monkeypatch):
     def advance(self):
         raise AssertionError("a meta-epoch was begun")
 
-    monkeypatch.setattr("l2o_tf.meta_trainer.MetaTrainer.advance", advance)
+    monkeypatch.setattr("l2o_tf.training.trainer.MetaTrainer.advance", advance)
 
 
 def test_help_and_refusals_need_no_tensorflow():

@@ -2,9 +2,9 @@
 
 from types import SimpleNamespace
 
-import meta_train
-from l2o_tf.standing import Standing
-from l2o_tf.techniques import curriculum
+from l2o_tf.cli import meta_train
+from l2o_tf.training import curriculum
+from l2o_tf.training.standing import Standing
 
 
 def test_how_it_ended():

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import reproduce
-from l2o_tf import checkpoint, console
+from l2o_tf import saving
+from l2o_tf.cli import console, reproduce
 from l2o_tf.optimizers import make_optimizer
 from tests import scripts
 
@@ -74,7 +74,9 @@ def test_what_is_recorded_is_called_so():
 @pytest.fixture
 def unevaluated(monkeypatch):
     """Nothing may be evaluated, and problems are nothing but names."""
-    monkeypatch.setattr("l2o_tf.comparison.evaluate_all", lambda pairs, *args, **options: iter(map(fail, pairs)))
+    monkeypatch.setattr(
+        "l2o_tf.evaluating.comparison.evaluate_all", lambda pairs, *args, **options: iter(map(fail, pairs))
+    )
     monkeypatch.setattr("problems.make_problem", lambda name, **options: SimpleNamespace(name=name, data="mnist/test"))
 
 
@@ -158,7 +160,7 @@ class TestTheCommand:
         paths = [tmp_path / folder / "dm.npz" for folder in ("a", "b")]
         for path in paths:
             path.parent.mkdir()
-            np.savez(path, **checkpoint.named_weights(make_optimizer("L2O-DM")))
+            np.savez(path, **saving.named_weights(make_optimizer("L2O-DM")))
         optimizers = ",".join(map(str, paths))
         answer = scripts.refused(reproduce, f"--optimizer={optimizers}", f"--results={tmp_path}")
         assert "'dm (original)'" in answer and "two would share a result file" in answer

@@ -1,6 +1,6 @@
 """L2O-DM on a perceptron as a JAX programmer would write it by hand: one `lax.scan`, one `jax.grad`.
 
-The same mathematics as `l2o_tf.unroll` with the cell of `l2o_tf.optimizers.dm`: first-order meta-gradient over a window
+The same mathematics as `l2o_tf.unrolling` with the cell of L2O-DM: first-order meta-gradient over a window
 of T steps, and plain steps for evaluation. The gradients g_t count as constants; the loss enters the meta-loss through
 `linearised`, whose derivative is the known g_t, so that the optimizee is differentiated once per step.
 

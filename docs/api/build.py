@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pdoc
 
-from l2o_tf import console
+from l2o_tf.cli import console
 
 HERE = Path(__file__).parent
 PACKAGES = ("l2o_tf", "problems")

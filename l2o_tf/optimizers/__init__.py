@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 
 import keras
 
-from l2o_tf import keras_backend, names
+from l2o_tf.common import keras_backend, names
+from l2o_tf.common.quoting import short
 from l2o_tf.optimizers import from_file
 from l2o_tf.optimizers.analytic import ANALYTIC
-from l2o_tf.optimizers.assigned import FROZEN, Assigned
 from l2o_tf.optimizers.base import Analytic, HierarchicalOptimizer, LearnedOptimizer, Optimizer
-from l2o_tf.optimizers.dm import DMCell
-from l2o_tf.optimizers.rnnprop import RNNpropCell
-from l2o_tf.optimizers.scale import ScaleCell
-from l2o_tf.quoting import short
+from l2o_tf.optimizers.combined import FROZEN, Assigned
+from l2o_tf.optimizers.lstm.dm import DMCell
+from l2o_tf.optimizers.lstm.rnnprop import RNNpropCell
+from l2o_tf.optimizers.scale.cell import ScaleCell
 from problems.base import require_name
 from problems.python_files import is_file
 from problems.user_errors import describe

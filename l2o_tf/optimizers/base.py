@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from l2o_tf import nest
+from l2o_tf.common import nest
 from l2o_tf.optimizers import contract
 from problems.base import Seed
 

@@ -7,7 +7,7 @@ layout in which loops use it, and a step goes through them one after the other.
 
 import tensorflow as tf
 
-from l2o_tf import nest
+from l2o_tf.common import nest
 from l2o_tf.optimizers.base import Blocks, Loop, Optimizer, Params, State
 from problems.base import Seed
 

@@ -4,7 +4,7 @@ Every function takes plain arrays or records and returns a `matplotlib.figure.Fi
 `pyplot` is touched, and the Agg canvas needs no display. `save` writes a figure.
 
 Losses are drawn as natural logarithms, as in the paper's figures, and as the same statistic that the tables print
-(`l2o_tf.summary`): the logarithm is taken of a trailing mean for every run, then runs are averaged. Lines are labelled
+(`summary`): the logarithm is taken of a trailing mean for every run, then runs are averaged. Lines are labelled
 where they end instead of in a legend. The colours are those of Okabe and Ito, which stay distinct for colour-blind
 readers; line styles repeat the distinction once the colours are used up.
 """

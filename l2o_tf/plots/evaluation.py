@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from l2o_tf import summary
-from l2o_tf.names import ends, shortened
+from l2o_tf.common import summary
+from l2o_tf.common.names import ends, shortened
 from l2o_tf.plots import style
 
 QUANTITY = f"ln of the mean of the\nlast {summary.WINDOW} losses"
@@ -49,7 +49,7 @@ def evaluation_figure(
 ) -> Figure:
     """Loss against step: mean over runs of the ln of the trailing mean loss, with a band of one standard deviation.
 
-    Every point is the statistic of `l2o_tf.summary`, so that a line ends at the number of the table. A diverged run
+    Every point is the statistic of `summary`, so that a line ends at the number of the table. A diverged run
     counts up to the step where it diverged; the label says how many did, and a line all of whose runs have diverged
     ends in a cross. An optimizer has the same colour in every panel. Long names are shortened.
 

@@ -21,7 +21,7 @@ def training_figure(
     """Training and validation loss, imitation loss and meta-gradient against the meta-epoch, stages marked.
 
     Args:
-        records: as `l2o_tf.records.read_records` returns them: dicts with `meta_epoch` and any of `train/final_loss`,
+        records: as `read_records` returns them: dicts with `meta_epoch` and any of `train/final_loss`,
             `validation/loss`, `validation/baseline`, `imitation/<teacher>`, `meta_gradient/norm`,
             `meta_gradient/skipped` (counted so far), `curriculum/stage`, `curriculum/horizon`. Panels without records
             are left out; None stands for a value that was not finite.

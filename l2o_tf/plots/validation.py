@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from l2o_tf import summary
+from l2o_tf.common import summary
 from l2o_tf.plots import style
 
 

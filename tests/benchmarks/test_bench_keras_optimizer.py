@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
 from benchmarks import bench_keras_optimizer
-from l2o_tf import console
+from l2o_tf.cli import console
 from tests import scripts
 
 SOURCES = sorted((scripts.ROOT / "benchmarks").glob("*.py"))

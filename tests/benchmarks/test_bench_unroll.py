@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks import cases, history, measure, plain, plan
-from l2o_tf import objectives
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.techniques.lesson import own_trajectory
+from l2o_tf.training.lessons.lesson import own_trajectory
+from l2o_tf.unrolling import objectives
 from problems import make_problem
 from problems.base import make_seed
 

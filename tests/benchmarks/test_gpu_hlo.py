@@ -14,9 +14,9 @@ import tensorflow as tf
 from benchmarks import floor, gpu_hlo, peers
 from benchmarks.measure import Worker
 from benchmarks.plan import Case, Settings
-from l2o_tf import pull_back
 from l2o_tf.optimizers import blocks, make_optimizer
-from l2o_tf.techniques.lesson import Optimizees
+from l2o_tf.training.lessons.lesson import Optimizees
+from l2o_tf.unrolling.meta_gradients import pull_back
 from problems import make_problem
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,7 +1,7 @@
 import json
 
 from benchmarks import measure_guard
-from l2o_tf.keras_optimizer import LearnedOptimizer
+from l2o_tf.keras_optimizer.optimizer import LearnedOptimizer
 from problems import make_problem
 from problems.base import make_seed
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from l2o_tf.averaging import RunningAverage
+from l2o_tf.training.averaging import RunningAverage
 from tests.l2o_tf import training
 
 

@@ -7,9 +7,10 @@ import pytest
 from absl import flags
 
 import l2o_tf
-import meta_train
-from l2o_tf import cards
-from l2o_tf.names import pretrained_names
+import l2o_tf.cli.meta_train
+from l2o_tf.cli import meta_train
+from l2o_tf.common.names import pretrained_names
+from l2o_tf.saving import cards
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,7 +103,7 @@ def test_what_was_adjusted_is_said():
     assert "validation cost 0.396 before they were adjusted." in text
     assert "1 being what was measured, and 2 the length of its training." in text
     assert "1 being what was measured.\n" in cards.page("RNNprop", card, {})
-    assert "    python -m l2o_tf.checkpoint adjust runs/one --factor=0.5 --no_drift --output=ADJUSTED\n" in text
+    assert "    python -m l2o_tf.saving adjust runs/one --factor=0.5 --no_drift --output=ADJUSTED\n" in text
     rates = {
         "factor": 1.0,
         "no_drift": False,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.run_directory import Checkpoints
+from l2o_tf.training.run_folder import Checkpoints
 from tests.l2o_tf import training
 
 

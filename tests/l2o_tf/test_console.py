@@ -9,8 +9,7 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-import meta_train
-from l2o_tf import config, console
+from l2o_tf.cli import config, console, meta_train
 
 ROOT = Path(__file__).resolve().parents[2]
 

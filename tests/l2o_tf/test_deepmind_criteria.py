@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.meta_epoch import compile_meta_epoch
-from l2o_tf.objectives import total
 from l2o_tf.optimizers.base import LearnedOptimizer
-from l2o_tf.optimizers.dm import DMCell
-from l2o_tf.techniques.lesson import own_trajectory
+from l2o_tf.optimizers.lstm.dm import DMCell
+from l2o_tf.training.lessons.lesson import own_trajectory
+from l2o_tf.training.meta_epoch import compile_meta_epoch
+from l2o_tf.unrolling.objectives import total
 from problems.analytic import simple
 from problems.base import fold, make_seed
 

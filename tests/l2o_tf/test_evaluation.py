@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import devices, evaluation, nest
-from l2o_tf.evaluation import evaluate, recorded_losses, rollouts, run_seeds
+from l2o_tf.common import devices, nest
+from l2o_tf.evaluating import rollouts
+from l2o_tf.evaluating.rollouts import evaluate, recorded_losses, run_seeds
 from l2o_tf.optimizers.analytic import adam, sgd
 from problems import contract
 from problems.analytic import simple
@@ -155,7 +156,7 @@ def test_divergence_is_kept():
 
 
 def test_one_trace_serves_every_call():
-    compiled = rollouts(tiny.perceptron(4), adam(), window=WINDOW)
+    compiled = rollouts.rollouts(tiny.perceptron(4), adam(), window=WINDOW)
     seeds = run_seeds(SEED, 2)
     carry = compiled.start(seeds)
     whole = compiled.advance(carry, seeds, tf.constant(0), tf.constant(4 * WINDOW))[1]
@@ -174,7 +175,7 @@ def test_xla_agrees():
     student, _ = tiny.random_student(3, layers=(3,))
     seeds, results = run_seeds(SEED, 2), []
     for jit_compile in (False, True):
-        compiled = rollouts(tiny.perceptron(4), student, window=WINDOW, jit_compile=jit_compile)
+        compiled = rollouts.rollouts(tiny.perceptron(4), student, window=WINDOW, jit_compile=jit_compile)
         results.append(compiled.advance(compiled.start(seeds), seeds, tf.constant(0), tf.constant(3 * WINDOW))[1])
     np.testing.assert_allclose(results[1], results[0], rtol=1e-5)
 
@@ -225,7 +226,8 @@ def test_no_step_is_taken_that_was_not_asked_for(monkeypatch):
 def test_the_same_problem_and_optimizer_are_compiled_once(monkeypatch):
     """With other numbers of runs and steps, too; weights are those of the moment."""
     made = []
-    monkeypatch.setattr(evaluation, "rollouts", lambda *args, **options: made.append(0) or rollouts(*args, **options))
+    really = rollouts.rollouts
+    monkeypatch.setattr(rollouts, "rollouts", lambda *args, **options: made.append(0) or really(*args, **options))
     problem, (student, _), (other, _) = tiny.perceptron(4), *(tiny.random_student(k, layers=(3,)) for k in (3, 4))
     first = evaluate(problem, student, SEED, **OPTIONS).losses
     for variable, value in zip(student.trainable_variables, other.trainable_variables, strict=True):
@@ -238,7 +240,7 @@ def test_the_same_problem_and_optimizer_are_compiled_once(monkeypatch):
 
 
 def test_many_runs_are_begun_by_a_small_program():
-    compiled = rollouts(tiny.perceptron(4), adam(), window=WINDOW)
+    compiled = rollouts.rollouts(tiny.perceptron(4), adam(), window=WINDOW)
     few, many = (compiled.start.get_concrete_function(tf.TensorSpec([n, 2], tf.int32)).graph for n in (2, 1000))
     assert len(many.get_operations()) == len(few.get_operations())
 

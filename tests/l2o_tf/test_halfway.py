@@ -5,9 +5,9 @@ import os
 
 import numpy as np
 
-import evaluate
-from l2o_tf import comparison, evaluation, halfway
-from l2o_tf.halfway import Keeper
+from l2o_tf.cli import evaluate
+from l2o_tf.evaluating import comparison, halfway, rollouts
+from l2o_tf.evaluating.halfway import Keeper
 from l2o_tf.optimizers import make_optimizer
 from problems import make_problem
 from problems.base import make_seed
@@ -29,7 +29,7 @@ def run(optimizer, path, *, cut_after=None, of="this", problem="quadratic", **op
     keeper = ALWAYS(path, {"of": of})
     problem = make_problem(problem)
     try:
-        found = evaluation.evaluate(
+        found = rollouts.evaluate(
             problem, optimizer, make_seed(3), on_progress=on_progress, keeper=keeper, **STEPS | options
         )
     except KeyboardInterrupt:
@@ -107,7 +107,7 @@ def test_it_is_written_now_and_then(tmp_path, monkeypatch):
 
 def test_the_command_goes_on_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(comparison, "Keeper", ALWAYS)
-    really, told = evaluation.evaluate, []
+    really, told = rollouts.evaluate, []
 
     def cut(*args, on_progress, **options):
         def on_progress_(done, loss):
@@ -118,7 +118,7 @@ def test_the_command_goes_on_and_leaves_nothing(tmp_path, monkeypatch):
 
         return really(*args, on_progress=on_progress_, **options)
 
-    monkeypatch.setattr(evaluation, "evaluate", cut)
+    monkeypatch.setattr(rollouts, "evaluate", cut)
     command = ("--optimizer=Adam", "--problem=simple", "--num_steps=1000", "--num_runs=2", f"--output_dir={tmp_path}")
     assert scripts.call(evaluate, *command).code == 130
     assert [path.name for path in tmp_path.iterdir()] == ["simple--Adam.halfway.npz"]

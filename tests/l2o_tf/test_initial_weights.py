@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from absl import flags
 
-import meta_train
-from l2o_tf import checkpoint
-from l2o_tf.assembly import make_student
-from l2o_tf.config import resolve
+from l2o_tf import saving
+from l2o_tf.cli import meta_train
+from l2o_tf.cli.assembly import make_student
+from l2o_tf.cli.config import resolve
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.reporting import _scalars
-from l2o_tf.run_directory import Checkpoints
-from l2o_tf.trained import begin_with, load
+from l2o_tf.saving.loading import begin_with, load
+from l2o_tf.training.reporting import _scalars
+from l2o_tf.training.run_folder import Checkpoints
 from tests.l2o_tf import training
 
 CURRICULUM = {"curriculum": True, "curriculum_steps": "4,8,12", "min_periods": 1, "evaluation_period": 1}
@@ -19,7 +19,7 @@ CURRICULUM = {"curriculum": True, "curriculum_steps": "4,8,12", "min_periods": 1
 
 def save(folder, optimizer):
     card = {"optimizer": optimizer.kind, "architecture": optimizer.architecture}
-    checkpoint.save_weights(folder, checkpoint.named_weights(optimizer), card)
+    saving.save_weights(folder, saving.named_weights(optimizer), card)
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +27,14 @@ def folder(tmp_path_factory):
     """A trained optimizer of the tests' architecture, with weights that no seed gives."""
     folder = tmp_path_factory.mktemp("trained")
     optimizer = training.trainer().student
-    checkpoint.assign_weights(
-        optimizer, {name: value + 0.25 for name, value in checkpoint.named_weights(optimizer).items()}
-    )
+    saving.assign_weights(optimizer, {name: value + 0.25 for name, value in saving.named_weights(optimizer).items()})
     save(folder, optimizer)
     return folder
 
 
 @pytest.fixture(scope="module")
 def before(folder):
-    return checkpoint.load_weights(folder)[1]
+    return saving.load_weights(folder)[1]
 
 
 def trainer(folder, **options):
@@ -167,4 +165,4 @@ def test_other_arguments_are_said(folder, caplog):
     other = make_optimizer("L2O-DM", {"layers": [2], "scale": 0.5})
     begin_with(other, str(folder))
     assert "(there, here): {'scale': (0.01, 0.5)}" in caplog.text
-    assert np.all(other.named_variables["linear/b"].numpy() == checkpoint.load_weights(folder)[1]["linear/b"])
+    assert np.all(other.named_variables["linear/b"].numpy() == saving.load_weights(folder)[1]["linear/b"])

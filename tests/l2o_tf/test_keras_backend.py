@@ -8,7 +8,8 @@ import keras
 import pytest
 import tensorflow as tf
 
-from l2o_tf import console, keras_backend
+from l2o_tf.cli import console
+from l2o_tf.common import keras_backend
 from l2o_tf.optimizers import CELLS, make_optimizer
 from problems.base import make_seed
 from tests import scripts

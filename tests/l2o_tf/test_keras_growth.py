@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.keras_optimizer import LearnedOptimizer
+from l2o_tf.keras_optimizer.optimizer import LearnedOptimizer
 from tests.l2o_tf import test_keras_optimizer as fit
 
 

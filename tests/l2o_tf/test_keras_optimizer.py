@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import checkpoint, unroll
-from l2o_tf.keras_optimizer import LearnedOptimizer
-from l2o_tf.names import PRETRAINED, pretrained_names
+from l2o_tf import saving
+from l2o_tf.common.names import PRETRAINED, pretrained_names
+from l2o_tf.keras_optimizer.optimizer import LearnedOptimizer
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.trained import load_optimizer
+from l2o_tf.saving.loading import load_optimizer
+from l2o_tf.unrolling import unroll
 from problems.base import make_seed
 
 NAMES = ["L2O-DM-CL-IL", "RNNprop-CL-IL", "L2O-Scale"]
@@ -219,7 +220,7 @@ def test_bad_sources(tmp_path):
     for pattern in ("*", "w*"):
         assigned = make_optimizer("assigned", {"assignments": [[pattern, "L2O-DM", {"layers": [2]}]]})
         card = {"optimizer": "assigned", "architecture": assigned.architecture}
-        checkpoint.save_weights(tmp_path / pattern[0], checkpoint.named_weights(assigned), card)
+        saving.save_weights(tmp_path / pattern[0], saving.named_weights(assigned), card)
     assert LearnedOptimizer(tmp_path / "*").learned.kind == "assigned"
     with pytest.raises(ValueError, match=r"assigns optimizers to the parameters \['w\*'\] .* layer.trainable = False"):
         LearnedOptimizer(tmp_path / "w")

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 import l2o_tf
-from l2o_tf.keras_optimizer import LearnedOptimizer
+from l2o_tf.keras_optimizer.optimizer import LearnedOptimizer
 
 ADAM = "Adam"
 NAMES = [ADAM, *l2o_tf.list_pretrained()]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.keras_optimizer import LearnedOptimizer
+from l2o_tf.keras_optimizer.optimizer import LearnedOptimizer
 
 NAMES = ["L2O-DM", "RNNprop-CL-IL", "L2O-Scale-Meta"]
 

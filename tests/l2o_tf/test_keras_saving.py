@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from keras.src.saving import serialization_lib
 
-from l2o_tf import keras_optimizer, keras_registration, trained, variable_memory
-from l2o_tf.keras_optimizer import LearnedOptimizer
-from l2o_tf.names import pretrained_names
+from l2o_tf.common.names import pretrained_names
+from l2o_tf.keras_optimizer import optimizer, registration, variable_memory
+from l2o_tf.keras_optimizer.optimizer import LearnedOptimizer
 from l2o_tf.optimizers import make_optimizer
+from l2o_tf.saving import loading
 from tests import scripts
 
 X = np.random.default_rng(0).normal(size=[32, 4]).astype(np.float32)
@@ -296,16 +297,16 @@ print(*keras.saving.objects)
 def test_the_package_is_all_that_has_to_be_imported(tmp_path, monkeypatch):
     """After Keras, and before it: in a process with a Keras that takes no time."""
     model, _ = made(steps=1)
-    monkeypatch.delitem(keras.saving.get_custom_objects(), keras_registration.NAME)
-    keras_registration.register()
-    assert isinstance(keras.saving.get_custom_objects()[keras_registration.NAME], keras_registration.StandIn)
+    monkeypatch.delitem(keras.saving.get_custom_objects(), registration.NAME)
+    registration.register()
+    assert isinstance(keras.saving.get_custom_objects()[registration.NAME], registration.StandIn)
     assert isinstance(saved(model, tmp_path).optimizer, LearnedOptimizer)
     (tmp_path / "keras.py").write_text(KERAS)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", LATER], cwd=scripts.ROOT, env=environment, capture_output=True, text=True, timeout=60
     )
-    assert done.stdout.split() == [keras_registration.NAME, *pretrained_names()], done.stderr
+    assert done.stdout.split() == [registration.NAME, *pretrained_names()], done.stderr
 
 
 def test_messages_show_no_weights(tmp_path):
@@ -317,7 +318,7 @@ def test_messages_show_no_weights(tmp_path):
             keras.saving.deserialize_keras_object(
                 {
                     "class_name": "LearnedOptimizer",
-                    "registered_name": keras_registration.NAME,
+                    "registered_name": registration.NAME,
                     "config": {**config, **wrong},
                 }
             )
@@ -328,7 +329,7 @@ def test_a_description_of_another_size_makes_nothing(monkeypatch):
     """A file may ask for more memory than there is."""
     packed = LearnedOptimizer("L2O-DM").get_config()["source"]
     packed["architecture"] = {**packed["architecture"], "layers": [10**6]}
-    monkeypatch.setattr(trained, "make_optimizer", None)
+    monkeypatch.setattr(loading, "make_optimizer", None)
     with pytest.raises(ValueError, match="another architecture than L2O-DM: .*expected .1000002, 4000000"):
         LearnedOptimizer(packed)
 
@@ -355,13 +356,13 @@ def test_code_of_strangers_is_not_run(assigned, tmp_path, monkeypatch):
     if assigned:
         learned = make_optimizer("assigned", {"assignments": [["*", kind, learned.architecture]]})
     model, _ = made(steps=0)
-    model.compile(LearnedOptimizer(keras_optimizer._packed(learned)), "mse", run_eagerly=True)
+    model.compile(LearnedOptimizer(optimizer._packed(learned)), "mse", run_eagerly=True)
     losses(model, 1)
     again = keras.optimizers.deserialize(keras.optimizers.serialize(model.optimizer))  # what runs, runs already
     assert again.learned.kind == learned.kind
     assert isinstance(copy.deepcopy(model).optimizer, LearnedOptimizer)
     assert saved(model, tmp_path, safe_mode=False).optimizer.learned.kind == learned.kind
-    monkeypatch.setattr(trained, "make_optimizer", None)
+    monkeypatch.setattr(loading, "make_optimizer", None)
     with pytest.raises(ValueError, match=r"would run the Python code .*own.py:Plain, .*safe_mode=False"):
         saved(model, tmp_path)
 
@@ -369,11 +370,13 @@ def test_code_of_strangers_is_not_run(assigned, tmp_path, monkeypatch):
 @pytest.mark.parametrize("safe", [True, False])
 def test_a_configuration_cannot_allow_code(safe, monkeypatch):
     """Safe mode decides: for a description, for a folder, and for a shipped name with options."""
-    allowed, learned = [], trained.load("L2O-DM")
+    allowed, learned = [], loading.load("L2O-DM")
     config = {**LearnedOptimizer("L2O-DM").get_config(), "allow_code": True}
-    monkeypatch.setattr(keras_optimizer, "_found", lambda source, allow_code: allowed.append(allow_code) or learned)
+    monkeypatch.setattr(
+        "l2o_tf.keras_optimizer.optimizer._found", lambda source, allow_code: allowed.append(allow_code) or learned
+    )
     with serialization_lib.SafeModeScope(safe):
         LearnedOptimizer.from_config(config)
         LearnedOptimizer.from_config({**config, "source": "runs/mine"})
-        keras_registration.StandIn("L2O-DM").from_config({"allow_code": True})
+        registration.StandIn("L2O-DM").from_config({"allow_code": True})
     assert allowed == [not safe] * 3

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf.meta_epoch import compile_meta_epoch
-from l2o_tf.objectives import total
-from l2o_tf.techniques.lesson import Lesson, Outcome, own_trajectory
+from l2o_tf.training.lessons.lesson import Lesson, Outcome, own_trajectory
+from l2o_tf.training.meta_epoch import compile_meta_epoch
+from l2o_tf.unrolling.objectives import total
 from problems.base import fold, make_seed
 from tests.l2o_tf import numpy_reference as reference
 from tests.l2o_tf import tiny

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import unroll
-from l2o_tf.objectives import total
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.techniques.imitation import half_mean_squared_error
+from l2o_tf.training.lessons.imitation import half_mean_squared_error
+from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling.objectives import total
 from problems.base import make_seed
 from tests.l2o_tf import tiny
 

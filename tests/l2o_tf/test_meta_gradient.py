@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import nest, unroll
-from l2o_tf.objectives import OBJECTIVES, total
+from l2o_tf.common import nest
 from l2o_tf.optimizers.analytic import sgd
-from l2o_tf.techniques.imitation import half_mean_squared_error
+from l2o_tf.training.lessons.imitation import half_mean_squared_error
+from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling.objectives import OBJECTIVES, total
 from problems.base import make_seed
 from tests.l2o_tf import numpy_reference as reference
 from tests.l2o_tf import tiny

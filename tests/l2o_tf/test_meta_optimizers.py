@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf.meta_optimizers import META_OPTIMIZERS, RMSprop1
+from l2o_tf.training.meta_optimizers import META_OPTIMIZERS, RMSprop1
 
 RNG = np.random.default_rng(2)
 STEPS = [RNG.normal(size=[3, 2]).astype(np.float32) * 10.0**power for power in (-6, -3, 0, 3)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.techniques import curriculum as cl
+from l2o_tf.training import curriculum as cl
 from problems.base import fold, make_seed
 from tests.l2o_tf import training
 

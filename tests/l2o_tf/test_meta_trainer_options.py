@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from l2o_tf.assembly import make_optimizees, make_student
-from l2o_tf.meta_trainer import MetaTrainer
+from l2o_tf.cli.assembly import make_optimizees, make_student
+from l2o_tf.training.trainer import MetaTrainer
 from problems.base import make_seed
 from tests.l2o_tf import training
 

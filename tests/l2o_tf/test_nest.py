@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import nest
+from l2o_tf.common import nest
 
 PARAMS = {
     "z": tf.reshape(tf.range(6.0), [2, 3]),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.objectives import OBJECTIVES
+from l2o_tf.unrolling.objectives import OBJECTIVES
 
 WEIGHTS = {
     "sum": [1.0, 1.0, 1.0, 1.0],

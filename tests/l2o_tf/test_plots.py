@@ -6,7 +6,8 @@ import matplotlib
 import numpy as np
 import pytest
 
-from l2o_tf import plots, summary
+from l2o_tf import plots
+from l2o_tf.common import summary
 from l2o_tf.plots import style
 from l2o_tf.plots.evaluation import band_of
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.assembly import make_lessons, make_optimizees, make_student
-from l2o_tf.config import FIELDS, resolve
+from l2o_tf.cli.assembly import make_lessons, make_optimizees, make_student
+from l2o_tf.cli.config import FIELDS, resolve
+from l2o_tf.cli.presets import OF_OPTIMIZER, PRESETS
 from l2o_tf.optimizers import CELLS
-from l2o_tf.presets import OF_OPTIMIZER, PRESETS
 from problems.base import make_seed
 from problems.convex_term import KEY
 

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import devices, pull_back, unroll
-from l2o_tf.objectives import total
+from l2o_tf.common import devices
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.blocks import Blocked
-from l2o_tf.techniques.imitation import half_mean_squared_error
+from l2o_tf.training.lessons.imitation import half_mean_squared_error
+from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling.meta_gradients import pull_back
+from l2o_tf.unrolling.objectives import total
 from problems.base import make_seed
 from tests.l2o_tf import tiny
 from tests.l2o_tf.test_meta_gradient import STEPS, Run

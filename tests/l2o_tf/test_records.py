@@ -13,9 +13,9 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-from l2o_tf import records
-from l2o_tf.event_file import EventFile
-from l2o_tf.progress import Progress
+from l2o_tf.recording import records
+from l2o_tf.recording.event_file import EventFile
+from l2o_tf.recording.progress import Progress
 
 
 def run(folder, first, last):

@@ -7,9 +7,9 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
-from l2o_tf.config import FIELDS
-from l2o_tf.records import read_records
-from l2o_tf.reporting import Reporter
+from l2o_tf.cli.config import FIELDS
+from l2o_tf.recording.records import read_records
+from l2o_tf.training.reporting import Reporter
 from tests.l2o_tf import training
 
 

@@ -7,10 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
-import evaluate
-from l2o_tf import checkpoint, comparison, evaluation, results
+from l2o_tf import saving
+from l2o_tf.cli import evaluate
+from l2o_tf.evaluating import comparison, results, rollouts
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.trained import load_optimizer
+from l2o_tf.saving.loading import load_optimizer
 from problems import make_problem
 from tests import scripts
 
@@ -27,7 +28,7 @@ def whole(tmp_path_factory):
 
 def noted(patch, cut_at=None):
     """A list of what is evaluated from now on; Ctrl-C when it is so long."""
-    begun, really = [], evaluation.evaluate
+    begun, really = [], rollouts.evaluate
 
     def evaluate_(problem, optimizer, *args, **options):
         begun.append(f"{problem.name}/{optimizer.name}")
@@ -35,7 +36,7 @@ def noted(patch, cut_at=None):
             raise KeyboardInterrupt
         return really(problem, optimizer, *args, **options)
 
-    patch.setattr(evaluation, "evaluate", evaluate_)
+    patch.setattr(rollouts, "evaluate", evaluate_)
     return begun
 
 
@@ -129,13 +130,13 @@ def test_an_optimizer_is_its_weights(tmp_path):
     def identity(seed, **card):
         optimizer = make_optimizer("L2O-DM", {"layers": [2], "seed": seed})
         described = {"optimizer": "L2O-DM", "architecture": {"layers": [2]}, **card}
-        checkpoint.save_weights(tmp_path / "run", checkpoint.named_weights(optimizer), described)
+        saving.save_weights(tmp_path / "run", saving.named_weights(optimizer), described)
         return comparison.Pair(problem, *load_optimizer(str(tmp_path / "run"))).identity
 
     assert identity(1) == identity(1, meta_epochs=7) != identity(2)
 
     def imported(seed):
-        np.savez(tmp_path / "dm.npz", **checkpoint.named_weights(make_optimizer("L2O-DM", {"seed": seed})))
+        np.savez(tmp_path / "dm.npz", **saving.named_weights(make_optimizer("L2O-DM", {"seed": seed})))
         return comparison.Pair(problem, *load_optimizer(str(tmp_path / "dm.npz"))).identity
 
     assert imported(1) == imported(1) != imported(2)
@@ -264,6 +265,6 @@ def test_file_names_have_a_bounded_length(tmp_path):
     names = [results.file_name(f"{'ä' * 200}/p.py:f", f"runs/{'x' * 300}{end}", ".halfway.npz") for end in "ab"]
     assert names[0] != names[1]
     for name in names:
-        checkpoint.write_atomically(tmp_path / name, b"")
+        saving.write_atomically(tmp_path / name, b"")
         assert len(os.fsencode(name)) < 200
     assert results.file_name("some/file.py:model", "runs/a b", ".json") == "some_file.py:model--runs_a_b.json"

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import checkpoint, console
-from l2o_tf.records import read_records
-from l2o_tf.reporting import Reporter
-from l2o_tf.run_directory import Checkpoints, export, open_run
-from l2o_tf.standing import Standing
-from l2o_tf.techniques import curriculum as cl
+from l2o_tf import saving
+from l2o_tf.cli import console
+from l2o_tf.recording.records import read_records
+from l2o_tf.training import curriculum as cl
+from l2o_tf.training.reporting import Reporter
+from l2o_tf.training.run_folder import Checkpoints, export, open_run
+from l2o_tf.training.standing import Standing
 from problems.base import DataInfo
 from tests.l2o_tf import training
 
@@ -177,7 +178,7 @@ class TestResume:
 class TestOutput:
     def test_card(self, uninterrupted):
         options, folder, events, states = uninterrupted
-        card, weights = checkpoint.load_weights(folder)
+        card, weights = saving.load_weights(folder)
         standing = Standing.from_json(states[-1][0])
         assert (card["optimizer"], card["architecture"]["layers"]) == ("L2O-DM", [2])
         assert card["config"] == training.config(**options).to_dict()
@@ -193,7 +194,7 @@ class TestOutput:
     def test_weights_that_no_validation_has_seen(self, tmp_path, uninterrupted):
         trainer = training.trainer(training.sometimes_nan(0.35), **uninterrupted[0])
         export(tmp_path, trainer, DATA)
-        assert checkpoint.load_weights(tmp_path)[0]["untrained"]
+        assert saving.load_weights(tmp_path)[0]["untrained"]
 
     def test_records(self, uninterrupted):
         """One line per meta-epoch, with its lesson's loss; the validations and what happened beside."""

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import nest, unroll
-from l2o_tf.objectives import mean_log_ratio_original
+from l2o_tf.common import nest
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.techniques.imitation import half_mean_squared_error
+from l2o_tf.training.lessons.imitation import half_mean_squared_error
+from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling.objectives import mean_log_ratio_original
 from problems import make_problem
 from problems.base import make_seed
 from tests.l2o_tf import numpy_scale as reference

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from l2o_tf import summary
+from l2o_tf.common import summary
 
 
 def test_statistic_is_ln_of_the_mean_of_the_last_50_losses():

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import checkpoint, names, trained
+from l2o_tf import saving
+from l2o_tf.common import names
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.trained import kinds, load_optimizer
+from l2o_tf.saving.loading import kinds, load_optimizer
 
 POLICY = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}, "registered_name": None}
 PARAMS = {"conv": tf.constant([1.0, -2.0]), "fc": tf.constant([0.5])}
@@ -21,10 +22,10 @@ PARAMS = {"conv": tf.constant([1.0, -2.0]), "fc": tf.constant([0.5])}
 def save(folder, kind="L2O-DM", architecture=None):
     """A folder as a run writes it, with weights that no seed gives."""
     optimizer = make_optimizer(kind, architecture or {"layers": [3], "preprocess": "Clamp", "scale": 0.1})
-    weights = {name: value + 0.25 for name, value in checkpoint.named_weights(optimizer).items()}
-    checkpoint.assign_weights(optimizer, weights)
+    weights = {name: value + 0.25 for name, value in saving.named_weights(optimizer).items()}
+    saving.assign_weights(optimizer, weights)
     card = {"optimizer": optimizer.kind, "architecture": optimizer.architecture, "meta_epochs": 7}
-    checkpoint.save_weights(folder, weights, card)
+    saving.save_weights(folder, weights, card)
     return optimizer
 
 
@@ -141,7 +142,7 @@ class TestRun:
     def test_weights_of_another_architecture(self, tmp_path, units, monkeypatch):
         """Which is not made."""
         save(tmp_path)
-        monkeypatch.setattr(trained, "make_optimizer", None)
+        monkeypatch.setattr("l2o_tf.saving.loading.make_optimizer", None)
         card = json.loads((tmp_path / "optimizer.json").read_text())
         card["architecture"]["layers"] = [units]
         (tmp_path / "optimizer.json").write_text(json.dumps(card))
@@ -176,7 +177,7 @@ class TestRun:
 class TestOriginal:
     def test_a_weight_file(self, tmp_path):
         original = make_optimizer("L2O-DM", {"seed": 5})
-        np.savez(tmp_path / "dm_cl.npz", **checkpoint.named_weights(original))
+        np.savez(tmp_path / "dm_cl.npz", **saving.named_weights(original))
         optimizer, card = load_optimizer(str(tmp_path / "dm_cl.npz"))
         assert optimizer.name == "dm_cl (original)"
         assert card == {"optimizer": "L2O-DM", "imported_from": "dm_cl.npz"}
@@ -184,7 +185,7 @@ class TestOriginal:
 
     def test_a_file_named_like_all_others(self, tmp_path):
         """The original program calls every file `cw.l2l-0`; the folder tells them apart."""
-        np.savez(tmp_path / "cw.npz", **checkpoint.named_weights(make_optimizer("L2O-DM")))
+        np.savez(tmp_path / "cw.npz", **saving.named_weights(make_optimizer("L2O-DM")))
         (tmp_path / "dm_cl").mkdir()
         shutil.move(tmp_path / "cw.npz", tmp_path / "dm_cl" / "cw.l2l-0")
         assert load_optimizer(str(tmp_path / "dm_cl" / "cw.l2l-0"))[0].name == "dm_cl (original)"

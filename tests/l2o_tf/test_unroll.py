@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import unroll
 from l2o_tf.optimizers.analytic import adam, sgd
+from l2o_tf.unrolling import unroll
 from problems.base import make_seed
 from tests.l2o_tf import numpy_reference as reference
 from tests.l2o_tf import tiny

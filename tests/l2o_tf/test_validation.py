@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from l2o_tf import evaluation
+from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers.analytic import sgd
-from l2o_tf.validation import Validator
+from l2o_tf.training.validation import Validator
 from problems.base import make_seed
 from problems.transforms import rescale
 from tests.l2o_tf import tiny
@@ -21,8 +21,8 @@ def test_one_problem_is_evaluated_like_any_other():
     problem = tiny.perceptron(4)
     validation = validator([problem])
     losses = validation.run(SEED, 3, 8)
-    expected = evaluation.evaluate(problem, sgd(0.5), SEED, num_runs=3, num_steps=8, window=4).losses
-    np.testing.assert_allclose(evaluation.recorded_losses(losses), expected, rtol=1e-6)
+    expected = rollouts.evaluate(problem, sgd(0.5), SEED, num_runs=3, num_steps=8, window=4).losses
+    np.testing.assert_allclose(rollouts.recorded_losses(losses), expected, rtol=1e-6)
     assert validation.cost(losses, 1) == pytest.approx(expected[:, -1].mean(), rel=1e-6)
     assert validation.cost(losses, 3) == pytest.approx(expected[:, -3:].mean(), rel=1e-6)
 
@@ -31,13 +31,13 @@ def test_a_set_has_its_share_of_each_problem_and_costs_its_progress():
     problems = [tiny.perceptron(), rescale(tiny.perceptron(), 10.0)]
     validation = validator(problems)
     losses = validation.run(SEED, 3, 8)
-    seeds = evaluation.run_seeds(SEED, 3)
+    seeds = rollouts.run_seeds(SEED, 3)
     for problem, runs in zip(problems, ([0, 1], [2]), strict=True):
-        rollouts = evaluation.rollouts(problem, sgd(0.5), window=4)
+        compiled = rollouts.rollouts(problem, sgd(0.5), window=4)
         for run in runs:
-            _, own = rollouts.advance(rollouts.start(seeds[run : run + 1]), seeds[run : run + 1], 0, 8)
+            _, own = compiled.advance(compiled.start(seeds[run : run + 1]), seeds[run : run + 1], 0, 8)
             np.testing.assert_allclose(losses[run], own[0], rtol=1e-6)
-    curves = evaluation.recorded_losses(losses)
+    curves = rollouts.recorded_losses(losses)
     expected = np.mean(np.log(curves[:, -1] / losses[:, 0, 0]))
     assert validation.cost(losses, 1) == pytest.approx(expected, rel=1e-4)
     assert validation.cost(losses, 1) < 0

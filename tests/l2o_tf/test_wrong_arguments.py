@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from l2o_tf.evaluation import evaluate
+from l2o_tf.evaluating.rollouts import evaluate
 from l2o_tf.optimizers import Assigned, HierarchicalOptimizer, make_optimizer
-from l2o_tf.trained import load_optimizer
+from l2o_tf.saving.loading import load_optimizer
 from problems import ensemble, from_keras, make_problem
 from problems.base import make_seed
 from problems.transforms import random_scaling

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from l2o_tf import xla_cache
+from l2o_tf.common import xla_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_tf.optimizers.base import LearnedOptimizer
-from l2o_tf.optimizers.dm import DMCell
-from l2o_tf.optimizers.rnnprop import RNNpropCell
+from l2o_tf.optimizers.lstm.dm import DMCell
+from l2o_tf.optimizers.lstm.rnnprop import RNNpropCell
 from problems.base import Problem, fold, no_batches
 from tests.l2o_tf import numpy_reference as reference
 

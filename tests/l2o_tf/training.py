@@ -5,10 +5,10 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf.assembly import make_student
-from l2o_tf.config import Config, resolve
-from l2o_tf.meta_trainer import MetaTrainer, Validation
-from l2o_tf.standing import Standing
+from l2o_tf.cli.assembly import make_student
+from l2o_tf.cli.config import Config, resolve
+from l2o_tf.training.standing import Standing
+from l2o_tf.training.trainer import MetaTrainer, Validation
 from problems import make_problem
 from problems.base import Problem, fold
 

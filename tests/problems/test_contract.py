@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.evaluation import evaluate
+from l2o_tf.evaluating.rollouts import evaluate
 from l2o_tf.optimizers import make_optimizer
 from problems import Problem
 from problems.base import make_seed, no_batches

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks import twins
-from l2o_tf.optimizers.assigned import FROZEN, Assigned
+from l2o_tf.optimizers.combined import FROZEN, Assigned
 from problems import DataOptions, make_problem
 from problems.base import make_seed
 from problems.datasets import load

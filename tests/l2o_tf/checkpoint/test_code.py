@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-import evaluate
-import meta_train
-from l2o_tf import architectures, checkpoint, trained
-from l2o_tf.checkpoint.__main__ import main
-from l2o_tf.checkpoint.interpolation import interpolate
-from l2o_tf.optimizers import make_optimizer
+from l2o_tf import saving
+from l2o_tf.cli import evaluate, meta_train
+from l2o_tf.optimizers import descriptions, make_optimizer
+from l2o_tf.saving import loading
+from l2o_tf.saving.__main__ import main
+from l2o_tf.saving.interpolation import interpolate
 from problems import python_files
 from tests import scripts
 
@@ -62,7 +62,7 @@ def folder(tmp_path, marker, monkeypatch):
 def save(folder, kind, architecture=None):
     learned = make_optimizer(kind, architecture)
     card = {"optimizer": learned.kind, "architecture": learned.architecture}
-    checkpoint.save_weights(folder, checkpoint.named_weights(learned), card)
+    saving.save_weights(folder, saving.named_weights(learned), card)
 
 
 def edit(folder, change):
@@ -85,7 +85,7 @@ def test_without_a_word_nothing_runs(folder, marker, tmp_path):
     copy = copy_in(folder)
     told = f"{copy.name} .SHA-256 {json.loads((folder / 'optimizer.json').read_text())['sources'][copy.name]}.*"
     with pytest.raises(ValueError, match=f"Python code beside its weights.*{told}--allow_code .*allow_code=True"):
-        trained.load(str(folder))
+        loading.load(str(folder))
     assert "allow_code" in scripts.refused(evaluate, f"--optimizer={folder}", f"--output_dir={tmp_path / 'out'}")
     given = (f"--initial_weights={folder}", f"--output_dir={tmp_path / 'out'}", "--problem=quadratic")
     assert "allow_code" in scripts.refused(meta_train, *given)
@@ -96,22 +96,22 @@ def test_without_a_word_nothing_runs(folder, marker, tmp_path):
 
 
 def test_with_it_a_folder_is_complete(folder, marker, tmp_path):
-    assert trained.load(str(folder), allow_code=True).cell.scale == 0.5
+    assert loading.load(str(folder), allow_code=True).cell.scale == 0.5
     assert marker.exists()
     assert str(folder) not in sys.path  # files beside it are nobody's word
     assert main(["adjust", str(folder), "--factor=2", "--allow_code", f"--output={tmp_path / 'again'}"]) == 0
     assert copy_in(tmp_path / "again").name == copy_in(folder).name
-    assert trained.load(str(tmp_path / "again"), allow_code=True).cell.scale == 1.0
+    assert loading.load(str(tmp_path / "again"), allow_code=True).cell.scale == 1.0
 
 
 def test_one_trains_further_with_a_file_of_ones_own(folder, marker, tmp_path):
     """Without a word for the folder's."""
     (tmp_path / "mine.py").write_text(CELL.format(ran=str(tmp_path / "mine")))
     kind = f"{tmp_path / 'mine.py'}:Scaled"
-    trained.begin_with(make_optimizer(kind), str(folder))
-    assert trained.options(str(folder), allow_code=True) == {"optimizer": f"{copy_in(folder)}:Scaled"}
+    loading.begin_with(make_optimizer(kind), str(folder))
+    assert loading.options(str(folder), allow_code=True) == {"optimizer": f"{copy_in(folder)}:Scaled"}
     with pytest.raises(ValueError, match="of the architecture .*Scaled, for L2O-DM"):
-        trained.begin_with(make_optimizer("L2O-DM", {"layers": []}), str(folder))
+        loading.begin_with(make_optimizer("L2O-DM", {"layers": []}), str(folder))
     assert not marker.exists()
 
 
@@ -142,7 +142,7 @@ def test_another_file_does_not_run(folder, marker, tmp_path, change, says):
     file.write_text(content)
     edit(folder, lambda card: change(card, file))
     with pytest.raises(ValueError, match=says):
-        trained.load(str(folder), allow_code=says != "allow_code")
+        loading.load(str(folder), allow_code=says != "allow_code")
     assert not marker.exists()
 
 
@@ -155,7 +155,7 @@ def test_where_a_copy_lies_is_no_way_around(folder, marker, tmp_path):
     copy.symlink_to(tmp_path / "x.py")
     for hostile in (there, folder):
         with pytest.raises(ValueError, match="no copy"):
-            trained.load(str(hostile), allow_code=True)
+            loading.load(str(hostile), allow_code=True)
     assert not marker.exists()
 
 
@@ -163,7 +163,7 @@ def test_changed_code_does_not_run(folder, marker):
     copy = copy_in(folder)
     copy.write_text(copy.read_text() + "\n")
     with pytest.raises(ValueError, match="SHA-256 .* not that of the code that these weights were trained with"):
-        trained.load(str(folder), allow_code=True)
+        loading.load(str(folder), allow_code=True)
     with pytest.raises(ValueError, match="a copy that was changed"):
         make_optimizer(f"{copy}:Scaled")
     assert not marker.exists()
@@ -174,7 +174,7 @@ def test_compiled_code_beside_it_does_not_run(folder, tmp_path):
     evil.write_text(CELL.format(ran=str(tmp_path / "evil")))
     there = folder / "__pycache__" / f"{copy.stem}.{sys.implementation.cache_tag}.pyc"
     py_compile.compile(str(evil), str(there), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-    trained.load(str(folder), allow_code=True)
+    loading.load(str(folder), allow_code=True)
     assert not (tmp_path / "evil").exists()
 
 
@@ -186,7 +186,7 @@ def test_what_ran_is_kept_though_the_file_has_changed(tmp_path, marker, monkeypa
     learned = make_optimizer(f"{file}:Scaled")
     file.write_text("changed while it was at work")
     card = {"optimizer": learned.kind, "architecture": learned.architecture}
-    checkpoint.save_weights(tmp_path / "run", checkpoint.named_weights(learned), card)
+    saving.save_weights(tmp_path / "run", saving.named_weights(learned), card)
     assert copy_in(tmp_path / "run").read_bytes() == ran == python_files.source(file)
 
 
@@ -200,7 +200,7 @@ def test_what_ran_is_kept_though_the_file_has_changed(tmp_path, marker, monkeypa
     ],
 )
 def test_the_files_of_a_description(kind, architecture, files):
-    assert architectures.files(kind, architecture) == files
+    assert descriptions.files(kind, architecture) == files
 
 
 @pytest.mark.parametrize(
@@ -214,4 +214,4 @@ def test_the_files_of_a_description(kind, architecture, files):
 )
 def test_what_describes_nothing(kind, architecture):
     with pytest.raises(ValueError, match="^Received"):
-        architectures.files(kind, architecture)
+        descriptions.files(kind, architecture)

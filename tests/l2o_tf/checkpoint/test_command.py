@@ -6,24 +6,25 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from tests.l2o_tf.saving.samples import assert_equal, original_tree, some_weights
 
-from l2o_tf import checkpoint, drift, trained
-from l2o_tf.checkpoint.__main__ import main
+from l2o_tf import saving
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.optimizers.scale_weights import STEP_SIZE
+from l2o_tf.optimizers.scale.weights import STEP_SIZE
+from l2o_tf.saving import drift, loading
+from l2o_tf.saving.__main__ import main
 from problems.base import make_seed
-from tests.l2o_tf.checkpoint.samples import assert_equal, original_tree, some_weights
 
 
 class TestCommand:
     def test_import(self, tmp_path, capsys):
-        weights = checkpoint.named_weights(make_optimizer("L2O-DM"))
+        weights = saving.named_weights(make_optimizer("L2O-DM"))
         (tmp_path / "dm").mkdir()
         source = tmp_path / "dm" / "cw.l2l-0"
         source.write_bytes(pickle.dumps(original_tree(weights), 4))
         assert main(["import", str(source), "--optimizer=L2O-DM", f"--output={tmp_path / 'out'}"]) == 0
         assert "6 variables" in capsys.readouterr().out
-        card, imported = checkpoint.load_weights(tmp_path / "out")
+        card, imported = saving.load_weights(tmp_path / "out")
         assert_equal(imported, weights)
         assert card["optimizer"] == "L2O-DM"
         assert card["architecture"]["layers"] == [20, 20]
@@ -40,7 +41,7 @@ class TestCommand:
         optimizer = "L2O-DN" if case == "unknown_optimizer" else "L2O-DM"
         assert main(["import", str(source), f"--optimizer={optimizer}", f"--output={tmp_path / 'out'}"]) == 2
         captured = capsys.readouterr()
-        assert captured.err.startswith("l2o_tf.checkpoint: ")
+        assert captured.err.startswith("l2o_tf.saving: ")
         assert captured.err.count("\n") == 1
         assert not (tmp_path / "out").exists()
 
@@ -71,12 +72,12 @@ def made(tmp_path_factory):
             "no_rates": {"dynamic_learning_rates": False, "relative_learning_rate": "none"},
         }
         learned = make_optimizer(architecture, options.get(name, {}))
-        weights = {key: np.full_like(x, value) for key, x in checkpoint.named_weights(learned).items()}
+        weights = {key: np.full_like(x, value) for key, x in saving.named_weights(learned).items()}
         card = {"optimizer": architecture, "architecture": learned.architecture, "meta_epochs": int(value)}
         card["provenance"] = TRAINED
         if name == "adjusted":
             card["adjusted"] = {"factor": 4.0, "no_drift": True, "from": {"name": "runs/this"}}
-        checkpoint.save_weights(folder / name, weights, card)
+        saving.save_weights(folder / name, weights, card)
     return folder
 
 
@@ -86,14 +87,14 @@ class TestInterpolate:
         first, second, out = (str(folders / name) for name in ("first", "second", "out"))
         assert main(["interpolate", first, second, f"--share={share}", f"--output={out}"]) == 0
         assert f"{share:.0%} of the way" in capsys.readouterr().out
-        card, weights = checkpoint.load_weights(out)
+        card, weights = saving.load_weights(out)
         assert main(["interpolate", first, second, f"--output={out}"]) == 2
         assert "out, which holds weights already" in capsys.readouterr().err
         assert {float(x) for value in weights.values() for x in np.unique(value)} == {4 * share}
         assert {value.dtype for value in weights.values()} == {np.dtype("float32")}
         assert (card["meta_epochs"], card["interpolated"]["share"], card["provenance"]) == (4, share, TRAINED)
-        assert card["interpolated"]["provenance"].keys() == checkpoint.provenance().keys()
-        sources = [checkpoint.load_weights(name)[0]["weights"]["sha256"] for name in (first, second)]
+        assert card["interpolated"]["provenance"].keys() == saving.provenance().keys()
+        sources = [saving.load_weights(name)[0]["weights"]["sha256"] for name in (first, second)]
         assert [end["sha256"] for end in card["interpolated"]["between"]] == sources
 
     @pytest.mark.parametrize(
@@ -130,10 +131,10 @@ class TestAdjust:
         out = folders / "out"
         assert adjust(folders / folder, "--factor=0.25", f"--output={out}") == 0
         assert "with updates times 0.25, in" in capsys.readouterr().out
-        card, weights = checkpoint.load_weights(out)
-        before, same = checkpoint.load_weights(folders / folder)
+        card, weights = saving.load_weights(out)
+        before, same = saving.load_weights(folders / folder)
         source = {"name": str(folders / folder), "sha256": before["weights"]["sha256"]}
-        assert card["adjusted"].pop("provenance").keys() == checkpoint.provenance().keys()
+        assert card["adjusted"].pop("provenance").keys() == saving.provenance().keys()
         assert card["adjusted"] == {"factor": 0.25, "no_drift": False, "from": source}
         assert (card["meta_epochs"], card["provenance"]) == (before["meta_epochs"], TRAINED)
         changed = [name for name in same if not (weights[name] == same[name]).all()]
@@ -142,7 +143,7 @@ class TestAdjust:
         params = {"x": tf.constant([0.5, -2.0])}
         steps = []
         for name in (folders / folder, out):
-            optimizer = trained.load(str(name))
+            optimizer = loading.load(str(name))
             assert optimizer.kind == architecture
             steps.append(optimizer.update(params, optimizer.initial_state(params, tf.constant([0, 1])), params)[0]["x"])
         assert np.abs(steps[0]).min() > 1e-7
@@ -154,9 +155,9 @@ class TestAdjust:
         learned = make_optimizer(architecture, {"seed": 3})
         learned.named_variables["linear/b"].assign([0.5])
         card = {"optimizer": architecture, "architecture": learned.architecture}
-        checkpoint.save_weights(tmp_path / "run", checkpoint.named_weights(learned), card)
+        saving.save_weights(tmp_path / "run", saving.named_weights(learned), card)
         assert adjust(tmp_path / "run", "--no_drift", "--factor=0.5", f"--output={tmp_path / 'out'}") == 0
-        before, after = (trained.load(str(tmp_path / name)) for name in ("run", "out"))
+        before, after = (loading.load(str(tmp_path / name)) for name in ("run", "out"))
         taken = drift.updates(before)[0][-1, 0]
         assert abs(taken) > 1e-3
         assert f"without a drift of {taken:.1e} a step, in" in capsys.readouterr().out
@@ -170,7 +171,7 @@ class TestAdjust:
             for optimizer, cell in ((before, before.cell), (after, after.cell))
         )
         np.testing.assert_allclose(np.subtract(old, new), before.cell.last_layer(taken), rtol=1e-5)
-        assert trained.load_optimizer(str(tmp_path / "out"))[1]["adjusted"]["no_drift"] is True
+        assert loading.load_optimizer(str(tmp_path / "out"))[1]["adjusted"]["no_drift"] is True
 
     def test_what_remains_where_gradients_have_been_is_said(self, tmp_path, capsys):
         """L2O-DM comes to rest at several points, of which one bias serves one."""
@@ -209,19 +210,18 @@ class TestAdjust:
         rates = "--initial_learning_rates=0.02,0.03"
         assert adjust(folders / "levels", rates, f"--output={folders / 'out'}") == 0
         assert "first learning rates 0.02 to 0.03, in" in capsys.readouterr().out
-        optimizer, card = trained.load_optimizer(str(folders / "out"))
+        optimizer, card = loading.load_optimizer(str(folders / "out"))
         assert (card["adjusted"]["factor"], card["adjusted"]["initial_learning_rates"]) == (1.0, [0.02, 0.03])
         state = optimizer.initial_state({f"x{i}": tf.zeros([2]) for i in range(20)}, make_seed(0))
         drawn = np.exp(np.unique(state.log_learning_rate))
         assert (len(drawn), *np.round([drawn.min(), drawn.max()], 2)) == (40, 0.02, 0.03)
         assert (
-            checkpoint.load_weights(folders / "out")[0]["weights"]
-            == checkpoint.load_weights(folders / "levels")[0]["weights"]
+            saving.load_weights(folders / "out")[0]["weights"] == saving.load_weights(folders / "levels")[0]["weights"]
         )
 
     def test_factors_are_multiplied(self, folders):
         assert adjust(folders / "adjusted", "--factor=0.5", f"--output={folders / 'out'}") == 0
-        card = checkpoint.load_weights(folders / "out")[0]
+        card = saving.load_weights(folders / "out")[0]
         del card["adjusted"]["provenance"]
         assert card["adjusted"] == {"factor": 2.0, "no_drift": True, "from": {"name": "runs/this"}}
         assert card["architecture"]["scale"] == 0.005

@@ -9,9 +9,9 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from tests.l2o_tf.saving.samples import Call, assert_equal, original_tree, some_weights
 
-from l2o_tf import checkpoint
-from tests.l2o_tf.checkpoint.samples import Call, assert_equal, original_tree, some_weights
+from l2o_tf import saving
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
@@ -35,7 +35,7 @@ class TestImport:
     def test_pickle(self, tmp_path, protocol, dtype):
         weights = some_weights(dtype)
         (tmp_path / "cw.l2l-0").write_bytes(pickle.dumps(original_tree(weights), protocol))
-        imported = checkpoint.import_original(tmp_path / "cw.l2l-0")
+        imported = saving.import_original(tmp_path / "cw.l2l-0")
         assert_equal(imported, {name: value.astype(np.float32) for name, value in weights.items()})
 
     def test_plain_dicts_scalars_and_names_of_numpy_1(self, tmp_path):
@@ -43,7 +43,7 @@ class TestImport:
         assert b"numpy._core." in data
         (tmp_path / "w").write_bytes(data.replace(b"numpy._core.", b"numpy.core."))
         expected = {"a/w": np.ones([2, 2], np.float32), "a/b": np.float32(0.5)}
-        assert_equal(checkpoint.import_original(tmp_path / "w"), expected)
+        assert_equal(saving.import_original(tmp_path / "w"), expected)
 
     @pytest.mark.parametrize("old_module_name", [False, True])
     @pytest.mark.parametrize("by_attribute", [False, True])
@@ -56,11 +56,11 @@ class TestImport:
         tree = {"linear": Call(dict, {"w": array}), "empty": Call(defaultdict, Call(fake_dill._load_type, "DictType"))}
         data = pickle.dumps(tree, 2)
         (tmp_path / "cw.l2l-0").write_bytes(data.replace(b"dill._dill", b"dill.dill") if old_module_name else data)
-        assert_equal(checkpoint.import_original(tmp_path / "cw.l2l-0"), {"linear/w": value})
+        assert_equal(saving.import_original(tmp_path / "cw.l2l-0"), {"linear/w": value})
 
     def test_npz(self, tmp_path):
         np.savez(tmp_path / "dm.npz", **some_weights(np.float64))
-        assert_equal(checkpoint.import_original(tmp_path / "dm.npz"), some_weights())
+        assert_equal(saving.import_original(tmp_path / "dm.npz"), some_weights())
 
     @pytest.mark.parametrize("suffix", ["", ".npz"])
     def test_cut_in_half(self, tmp_path, suffix):
@@ -68,7 +68,7 @@ class TestImport:
         np.savez(path, **some_weights()) if suffix else path.write_bytes(pickle.dumps(original_tree(some_weights())))
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         with pytest.raises(ValueError, match="Received .*cw"):
-            checkpoint.import_original(path)
+            saving.import_original(path)
 
     @pytest.mark.parametrize(
         "content",
@@ -88,7 +88,7 @@ class TestImport:
     def test_content_that_is_no_weights(self, tmp_path, content):
         (tmp_path / "w").write_bytes(pickle.dumps(content))
         with pytest.raises(ValueError, match="Received"):
-            checkpoint.import_original(tmp_path / "w")
+            saving.import_original(tmp_path / "w")
 
 
 class TestHostilePickle:
@@ -99,7 +99,7 @@ class TestHostilePickle:
         tree["evil"]["w"] = Call(os.system, f"touch {marker}")
         path.write_bytes(pickle.dumps(tree, protocol))
         with pytest.raises(ValueError, match=r"asks for (posix|nt).system, which .* was not run"):
-            checkpoint.import_original(path)
+            saving.import_original(path)
         assert not marker.exists()
 
     @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ class TestHostilePickle:
     def test_other_functions_are_unknown(self, tmp_path, function):
         (tmp_path / "w").write_bytes(pickle.dumps({"a": {"w": Call(function, "print")}}))
         with pytest.raises(ValueError, match="was not run"):
-            checkpoint.import_original(tmp_path / "w")
+            saving.import_original(tmp_path / "w")
 
     def test_dill_gives_no_way_around(self, tmp_path, fake_dill):
         marker = tmp_path / "ran"
@@ -122,7 +122,7 @@ class TestHostilePickle:
         ):
             (tmp_path / "w").write_bytes(pickle.dumps({"a": {"w": evil}}))
             with pytest.raises(ValueError, match="asks for"):
-                checkpoint.import_original(tmp_path / "w")
+                saving.import_original(tmp_path / "w")
         assert not marker.exists()
 
     @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ class TestHostilePickle:
         # Opcodes: push the global, push a dict (or a pair of None and a dict) as its state, BUILD, STOP.
         (tmp_path / "evil").write_bytes(f"c{name}\n{state}b.".encode())
         with pytest.raises(ValueError, match="cannot be read as weights"):
-            checkpoint.import_original(tmp_path / "evil")
+            saving.import_original(tmp_path / "evil")
         (tmp_path / "good").write_bytes(pickle.dumps(original_tree(some_weights()), 2))
-        assert_equal(checkpoint.import_original(tmp_path / "good"), some_weights())
+        assert_equal(saving.import_original(tmp_path / "good"), some_weights())
 
 
 def laughs(depth):
@@ -164,7 +164,7 @@ def test_a_small_file_takes_little(tmp_path, content, says):
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match=f"cannot be read as weights of .*{says}") as caught:
-            checkpoint.import_original(tmp_path / "w")
+            saving.import_original(tmp_path / "w")
         assert tracemalloc.get_traced_memory()[1] < 20e6 + 10 * len(content)
     finally:
         tracemalloc.stop()

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from l2o_tf import checkpoint
-from l2o_tf.checkpoint.provenance import RUNNING, program_in, sources
+from l2o_tf import saving
+from l2o_tf.saving.provenance import RUNNING, program_in, sources
 
 COMMIT = "-c user.name=n -c user.email=e@x commit -q -m m"
 
@@ -28,7 +28,7 @@ class TestProvenance:
         return tmp_path
 
     def test_clean_checkout(self, checkout):
-        record = checkpoint.provenance(program_in(checkout))
+        record = saving.provenance(program_in(checkout))
         assert len(record["commit"]) == 40
         assert record["dirty"] is False
         assert record["date"].endswith("+00:00")
@@ -38,21 +38,21 @@ class TestProvenance:
 
     def test_results_do_not_make_it_dirty_but_program_files_do(self, checkout):
         (checkout / "result.json").touch()
-        assert checkpoint.provenance(program_in(checkout))["dirty"] is False
+        assert saving.provenance(program_in(checkout))["dirty"] is False
         (checkout / "new.py").touch()
-        assert checkpoint.provenance(program_in(checkout))["dirty"] is True
+        assert saving.provenance(program_in(checkout))["dirty"] is True
         (checkout / "new.py").unlink()
         (checkout / "program.py").write_text("x = 2\n")
-        assert checkpoint.provenance(program_in(checkout))["dirty"] is True
+        assert saving.provenance(program_in(checkout))["dirty"] is True
 
     def test_no_commit_of_somebody_elses_checkout(self, checkout):
         (checkout / "site-packages").mkdir()
-        record = checkpoint.provenance(program_in(checkout / "site-packages"))
+        record = saving.provenance(program_in(checkout / "site-packages"))
         assert (record["commit"], record["dirty"]) == (None, None)
 
     def test_without_git(self, checkout, monkeypatch):
         monkeypatch.setenv("PATH", "")
-        assert checkpoint.provenance(program_in(checkout))["commit"] is None
+        assert saving.provenance(program_in(checkout))["commit"] is None
 
     def test_before_the_first_commit(self, tmp_path):
         git(tmp_path, "init -q")
@@ -61,7 +61,7 @@ class TestProvenance:
     def test_it_is_of_the_program_that_runs_whatever_is_committed_meanwhile(self, checkout):
         module = checkout / "l2o_tf" / "checkpoint" / "provenance.py"
         module.parent.mkdir(parents=True)
-        shutil.copy(Path(checkpoint.__file__).parent / "provenance.py", module)
+        shutil.copy(Path(saving.__file__).parent / "provenance.py", module)
         git(checkout, "add .", COMMIT)
         before = program_in(checkout)
         spec = importlib.util.spec_from_file_location("started", module)
@@ -94,5 +94,5 @@ class TestProvenance:
         sources.cache_clear()
 
     def test_by_default_it_is_of_this_program(self):
-        record = checkpoint.provenance()
+        record = saving.provenance()
         assert (record["commit"], record["dirty"]) == RUNNING

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import checkpoint
-from l2o_tf.checkpoint import tensorflow1
-from l2o_tf.checkpoint.__main__ import main
-from l2o_tf.trained import load_optimizer
+from l2o_tf import saving
+from l2o_tf.saving import tensorflow1
+from l2o_tf.saving.__main__ import main
+from l2o_tf.saving.loading import load_optimizer
 from tests.l2o_tf import numpy_scale as reference
 
 
@@ -43,19 +43,19 @@ def test_checkpoint(tmp_path, variables, capsys):
     for path in tmp_path.glob("model.ckpt-0.*"):
         path.rename(tmp_path / "[a-z]" / path.name.replace("model", "[m]"))
     source = str(tmp_path / "[a-z]" / "[m].ckpt-0")
-    assert_weights(checkpoint.import_original(source), variables)
+    assert_weights(saving.import_original(source), variables)
     assert main(["import", source, "--optimizer=L2O-Scale", f"--output={tmp_path / 'out'}"]) == 0
     assert "31 variables of L2O-Scale" in capsys.readouterr().out
     for name in (str(tmp_path / "out"), source):
         optimizer, card = load_optimizer(name)
         assert card["optimizer"] == optimizer.kind == "L2O-Scale"
-        assert_weights(checkpoint.named_weights(optimizer), variables)
+        assert_weights(saving.named_weights(optimizer), variables)
 
 
 @pytest.mark.parametrize("separator", ["/", "__"])
 def test_npz(tmp_path, variables, separator):
     np.savez(tmp_path / "w.npz", **{name.replace("/", separator): value for name, value in variables.items()})
-    assert_weights(checkpoint.import_original(tmp_path / "w.npz"), variables)
+    assert_weights(saving.import_original(tmp_path / "w.npz"), variables)
 
 
 def test_a_damaged_checkpoint(tmp_path, variables):
@@ -63,17 +63,17 @@ def test_a_damaged_checkpoint(tmp_path, variables):
     for path in tmp_path.glob("model.ckpt-0.data-*"):
         path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="which is damaged or incomplete"):
-        checkpoint.import_original(source)
+        saving.import_original(source)
 
 
 def test_too_large_a_checkpoint(tmp_path, variables, monkeypatch):
     source = save_as_tensorflow_1(tmp_path, variables)
     monkeypatch.setattr(tensorflow1, "MOST_BYTES", 1000)
     with pytest.raises(ValueError, match="weights and slots of more than 3,000 bytes"):
-        checkpoint.import_original(source)
+        saving.import_original(source)
 
 
 def test_released_checkpoint(shared_dir):
-    weights = checkpoint.import_original(shared_dir / "l2o_scale_ckpt.npz")
+    weights = saving.import_original(shared_dir / "l2o_scale_ckpt.npz")
     assert {name: value.shape for name, value in weights.items()} == reference.shapes()
     np.testing.assert_allclose(weights["inp_decay_bias"], [2.2])

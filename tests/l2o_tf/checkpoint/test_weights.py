@@ -11,36 +11,36 @@ import zipfile
 
 import numpy as np
 import pytest
+from tests.l2o_tf.saving.samples import assert_equal, some_weights
 
-from l2o_tf import checkpoint
+from l2o_tf import saving
 from l2o_tf.optimizers import make_optimizer
-from tests.l2o_tf.checkpoint.samples import assert_equal, some_weights
 
 
 @pytest.fixture
 def saved(tmp_path):
-    checkpoint.save_weights(tmp_path / "dm", some_weights(), {"optimizer": "L2O-DM", "history": [2.5, math.nan]})
+    saving.save_weights(tmp_path / "dm", some_weights(), {"optimizer": "L2O-DM", "history": [2.5, math.nan]})
     return tmp_path / "dm"
 
 
 class TestFolder:
     @pytest.mark.parametrize("part", ["", "weights.npz", "optimizer.json"])
     def test_round_trip(self, saved, part):
-        card, weights = checkpoint.load_weights(saved / part)
+        card, weights = saving.load_weights(saved / part)
         assert_equal(weights, some_weights())
         assert card["optimizer"] == "L2O-DM"
         assert card["history"] == [2.5, None]
         assert sorted(os.listdir(saved)) == ["optimizer.json", "weights.npz"]
 
     def test_same_weights_give_the_same_bytes(self, saved, tmp_path):
-        card, weights = checkpoint.load_weights(saved)
-        checkpoint.save_weights(tmp_path / "again", weights, card)
+        card, weights = saving.load_weights(saved)
+        saving.save_weights(tmp_path / "again", weights, card)
         for name in ("weights.npz", "optimizer.json"):
             assert (tmp_path / "again" / name).read_bytes() == (saved / name).read_bytes()
 
     def test_card_holds_numpy_numbers(self, tmp_path):
-        checkpoint.save_weights(tmp_path, some_weights(), {"cost": np.float32(0.5), "steps": (np.int64(3), math.inf)})
-        card, _ = checkpoint.load_weights(tmp_path)
+        saving.save_weights(tmp_path, some_weights(), {"cost": np.float32(0.5), "steps": (np.int64(3), math.inf)})
+        card, _ = saving.load_weights(tmp_path)
         assert card["cost"] == 0.5
         assert card["steps"] == [3, None]
 
@@ -50,25 +50,25 @@ class TestFolder:
         data = (saved / name).read_bytes()
         (saved / name).write_bytes(data[: int(share * len(data))])
         with pytest.raises(ValueError, match=f"{name}.*(damaged|does not describe)"):
-            checkpoint.load_weights(saved)
+            saving.load_weights(saved)
 
     @pytest.mark.parametrize("name", ["weights.npz", "optimizer.json"])
     def test_file_missing(self, saved, name):
         (saved / name).unlink()
         with pytest.raises(ValueError, match=f"has no {name}, expected a folder"):
-            checkpoint.load_weights(saved)
+            saving.load_weights(saved)
 
     def test_one_changed_number_is_noticed(self, saved):
         weights = some_weights()
         weights["linear/b"][0] += 1e-6
         np.savez(saved / "weights.npz", **weights)
         with pytest.raises(ValueError, match="SHA-256 is not the one"):
-            checkpoint.load_weights(saved)
+            saving.load_weights(saved)
 
     def test_weights_of_another_architecture_than_the_card(self, saved):
         np.savez(saved / "weights.npz", **{"linear/w": np.ones([20, 1], np.float32)})
         with pytest.raises(ValueError, match=r"linear/w float32\[20, 1\], expected .*linear/w float32\[2, 1\]"):
-            checkpoint.load_weights(saved)
+            saving.load_weights(saved)
 
     def test_nan_in_the_file(self, saved):
         weights = some_weights()
@@ -78,12 +78,12 @@ class TestFolder:
         card["weights"]["sha256"] = hashlib.sha256((saved / "weights.npz").read_bytes()).hexdigest()
         (saved / "optimizer.json").write_text(json.dumps(card))
         with pytest.raises(ValueError, match="1 of 2 values that are NaN or infinite as linear/w"):
-            checkpoint.load_weights(saved)
+            saving.load_weights(saved)
 
     def test_objects_in_the_npz_are_not_unpickled(self, saved):
         np.savez(saved / "weights.npz", **{"linear/w": np.array([None])})
         with pytest.raises(ValueError, match="no .npz file of plain arrays"):
-            checkpoint.load_weights(saved)
+            saving.load_weights(saved)
 
     @pytest.mark.parametrize(
         "text",
@@ -100,24 +100,24 @@ class TestFolder:
     def test_card_that_describes_nothing(self, saved, text):
         (saved / "optimizer.json").write_text(text, encoding="latin1")
         with pytest.raises(ValueError, match="optimizer.json, which (is damaged|does not describe)") as caught:
-            checkpoint.load_weights(saved)
+            saving.load_weights(saved)
         assert ("does not describe" in str(caught.value)) == (len(text) < 100 and text != "\xff")
 
     def test_card_of_another_format(self, saved):
         text = (saved / "optimizer.json").read_text().replace('"format": 1', '"format": 2')
         (saved / "optimizer.json").write_text(text)
         with pytest.raises(ValueError, match="format 2, expected 1"):
-            checkpoint.load_weights(saved)
+            saving.load_weights(saved)
 
     @pytest.mark.parametrize("bad", [np.array([np.inf]), np.array([1e300]), np.array([1]), np.array([None])])
     def test_unusable_weights_are_not_saved(self, tmp_path, bad):
         with pytest.raises(ValueError, match="Received .* as linear/b"):
-            checkpoint.save_weights(tmp_path, {"linear/b": bad}, {})
+            saving.save_weights(tmp_path, {"linear/b": bad}, {})
         assert not os.listdir(tmp_path)
 
     def test_card_that_json_cannot_hold(self, tmp_path):
         with pytest.raises(ValueError, match="card .* JSON cannot hold"):
-            checkpoint.save_weights(tmp_path, some_weights(), {"optimizer": object()})
+            saving.save_weights(tmp_path, some_weights(), {"optimizer": object()})
         assert not os.listdir(tmp_path)
 
 
@@ -182,7 +182,7 @@ def test_a_hostile_file_takes_little(saved, content, says):
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match=f"Received .*weights.npz.*{says}") as caught:
-            checkpoint.load_weights(saved)
+            saving.load_weights(saved)
         assert tracemalloc.get_traced_memory()[1] < 5e6
     finally:
         tracemalloc.stop()
@@ -194,7 +194,7 @@ def test_what_is_read_is_quoted_in_short(saved):
     card["weights"]["variables"] = {1000 * str(i): 10**4 * "x" for i in range(1000)}
     (saved / "optimizer.json").write_text(json.dumps(card))
     with pytest.raises(ValueError, match="does not describe.*and 994 more") as caught:
-        checkpoint.load_weights(saved)
+        saving.load_weights(saved)
     assert len(str(caught.value)) < 3000
 
 
@@ -210,15 +210,15 @@ class TestAtomicity:
 
         monkeypatch.setattr(os, "fsync", fsync)
         with pytest.raises(OSError, match="No space left on device. Nothing was written") as caught:
-            checkpoint.save_weights(saved, {"linear/b": np.zeros([1], np.float32)}, {})
+            saving.save_weights(saved, {"linear/b": np.zeros([1], np.float32)}, {})
         assert caught.value.errno == errno.ENOSPC
         assert sorted(os.listdir(saved)) == ["optimizer.json", "weights.npz"]
-        assert_equal(checkpoint.load_weights(saved)[1], some_weights())
+        assert_equal(saving.load_weights(saved)[1], some_weights())
 
     def test_folder_that_cannot_be_made(self, tmp_path):
         (tmp_path / "file").touch()
         with pytest.raises(OSError, match="Nothing was written"):
-            checkpoint.save_weights(tmp_path / "file" / "dm", some_weights(), {})
+            saving.save_weights(tmp_path / "file" / "dm", some_weights(), {})
 
     def test_read_only_disk(self, tmp_path, monkeypatch):
         def mkdir(*args, **options):
@@ -226,12 +226,12 @@ class TestAtomicity:
 
         monkeypatch.setattr("pathlib.Path.mkdir", mkdir)
         with pytest.raises(OSError, match="Read-only file system. Nothing was written"):
-            checkpoint.write_atomically(tmp_path / "config.json", b"{}")
+            saving.write_atomically(tmp_path / "config.json", b"{}")
 
     def test_one_file(self, tmp_path):
         path = tmp_path / "new" / "config.json"
         for data in (b"first", b"second"):
-            checkpoint.write_atomically(path, data)
+            saving.write_atomically(path, data)
             assert path.read_bytes() == data
 
 
@@ -242,17 +242,17 @@ def optimizer():
 
 class TestVariables:
     def test_round_trip(self, optimizer):
-        weights = {name: value + 1.0 for name, value in checkpoint.named_weights(optimizer).items()}
+        weights = {name: value + 1.0 for name, value in saving.named_weights(optimizer).items()}
         assert weights["lstm_1/w_gates"].shape == (22, 80)
-        checkpoint.assign_weights(optimizer, weights)
-        assert_equal(checkpoint.named_weights(optimizer), weights)
+        saving.assign_weights(optimizer, weights)
+        assert_equal(saving.named_weights(optimizer), weights)
 
     def test_names_and_shapes_of_another_architecture(self, optimizer):
-        before = checkpoint.named_weights(optimizer)
+        before = saving.named_weights(optimizer)
         weights = {**before, "lstm_1/w_gates": np.zeros([21, 80]), "input_projection/b": np.zeros([20])}
         del weights["linear/b"]
         with pytest.raises(ValueError, match="another architecture than L2O-DM") as caught:
-            checkpoint.assign_weights(optimizer, weights)
+            saving.assign_weights(optimizer, weights)
         for clause in (
             "lstm_1/w_gates: expected (22, 80), received (21, 80)",
             "linear/b: expected (1,), received nothing",
@@ -260,10 +260,10 @@ class TestVariables:
         ):
             assert clause in str(caught.value)
         assert "linear/w" not in str(caught.value)
-        assert_equal(checkpoint.named_weights(optimizer), before)
+        assert_equal(saving.named_weights(optimizer), before)
 
     def test_nan_is_not_assigned(self, optimizer):
-        before = checkpoint.named_weights(optimizer)
+        before = saving.named_weights(optimizer)
         with pytest.raises(ValueError, match="NaN or infinite as linear/b"):
-            checkpoint.assign_weights(optimizer, {**before, "linear/b": np.array([np.nan])})
-        assert_equal(checkpoint.named_weights(optimizer), before)
+            saving.assign_weights(optimizer, {**before, "linear/b": np.array([np.nan])})
+        assert_equal(saving.named_weights(optimizer), before)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import unroll
-from l2o_tf.objectives import total
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.analytic import adam, sgd
-from l2o_tf.optimizers.assigned import FROZEN, Assigned
+from l2o_tf.optimizers.combined import FROZEN, Assigned
+from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling.objectives import total
 from problems.base import make_seed
 from tests.l2o_tf import tiny
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import unroll
 from l2o_tf.optimizers import blocks, make_optimizer
-from l2o_tf.techniques import imitation, lesson
-from l2o_tf.techniques.lesson import Optimizees
+from l2o_tf.training.lessons import imitation, lesson
+from l2o_tf.training.lessons.lesson import Optimizees
+from l2o_tf.unrolling import unroll
 from problems.base import make_seed
 from tests.l2o_tf import tiny, training
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.optimizers import columns, lstm, make_optimizer
+from l2o_tf.optimizers import make_optimizer
+from l2o_tf.optimizers.lstm import columns, rows
 from problems.base import make_seed
 from tests.l2o_tf import tiny
 
@@ -31,9 +32,9 @@ def test_a_step_and_its_gradient():
             results = function(*arguments)
         return results, tape.gradient(results, arguments, ends)
 
-    rows, row_gradients = both(lstm.step, [inputs, h, c, w, b], ends)
+    ours_by_row, row_gradients = both(rows.step, [inputs, h, c, w, b], ends)
     found, gradients = both(columns.step, [*transposed([inputs, h, c]), w, b], transposed(ends))
-    for ours, theirs in zip(transposed(found), rows, strict=True):
+    for ours, theirs in zip(transposed(found), ours_by_row, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
     for ours, theirs in zip([*transposed(gradients[:3]), *gradients[3:]], row_gradients, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-13)

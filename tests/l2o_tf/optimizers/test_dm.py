@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf.optimizers.base import LearnedOptimizer
-from l2o_tf.optimizers.dm import DMCell
+from l2o_tf.optimizers.lstm.dm import DMCell
 from problems.base import make_seed
 from tests.l2o_tf import numpy_reference as reference
 from tests.l2o_tf import tiny

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import unroll
-from l2o_tf.objectives import total
 from l2o_tf.optimizers.base import LearnedOptimizer
-from l2o_tf.optimizers.rnnprop import RNNpropCell
-from l2o_tf.trained import load_optimizer
+from l2o_tf.optimizers.lstm.rnnprop import RNNpropCell
+from l2o_tf.saving.loading import load_optimizer
+from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling.objectives import total
 from problems.base import make_seed
 from tests.l2o_tf import numpy_reference as reference
 from tests.l2o_tf import tiny

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import nest, unroll
+from l2o_tf.common import nest
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.base import HierarchicalOptimizer
-from l2o_tf.optimizers.scale import ScaleCell
-from l2o_tf.optimizers.scale_equations import initial_log_learning_rates, straight_through_clip
-from l2o_tf.optimizers.scale_step import ScaleState
+from l2o_tf.optimizers.scale.cell import ScaleCell
+from l2o_tf.optimizers.scale.equations import initial_log_learning_rates, straight_through_clip
+from l2o_tf.optimizers.scale.step import ScaleState
+from l2o_tf.unrolling import unroll
 from problems.base import make_seed
 from tests.l2o_tf import numpy_scale as reference
 

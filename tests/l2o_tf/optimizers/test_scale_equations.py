@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf.optimizers.scale_equations import decays
+from l2o_tf.optimizers.scale.equations import decays
 
 
 def test_no_memory_at_all_has_a_slope():

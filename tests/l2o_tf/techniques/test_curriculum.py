@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from l2o_tf.techniques.curriculum import (
+from l2o_tf.training.curriculum import (
     Action,
     Curriculum,
     CurriculumState,

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import nest
+from l2o_tf.common import nest
 from l2o_tf.optimizers.analytic import adam, sgd
 from l2o_tf.optimizers.base import Optimizer
-from l2o_tf.techniques.imitation import DISTANCES, half_mean_squared_error, imitation, squared_error
+from l2o_tf.training.lessons.imitation import DISTANCES, half_mean_squared_error, imitation, squared_error
 from problems.base import make_seed
 from tests.l2o_tf import numpy_reference as reference
 from tests.l2o_tf import tiny

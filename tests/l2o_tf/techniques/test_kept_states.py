@@ -5,14 +5,14 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf.assembly import make_optimizees, make_student
-from l2o_tf.meta_trainer import MetaTrainer
-from l2o_tf.objectives import total
+from l2o_tf.cli.assembly import make_optimizees, make_student
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.analytic import adam
-from l2o_tf.techniques.imitation import imitation
-from l2o_tf.techniques.kept_states import KeptStates
-from l2o_tf.techniques.lesson import own_trajectory
+from l2o_tf.training.lessons.imitation import imitation
+from l2o_tf.training.lessons.kept_states import KeptStates
+from l2o_tf.training.lessons.lesson import own_trajectory
+from l2o_tf.training.trainer import MetaTrainer
+from l2o_tf.unrolling.objectives import total
 from problems.base import make_seed
 from tests.l2o_tf import tiny, training
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.objectives import final, total
-from l2o_tf.techniques.lesson import own_trajectory
+from l2o_tf.training.lessons.lesson import own_trajectory
+from l2o_tf.unrolling.objectives import final, total
 from problems.base import make_seed
 from tests.l2o_tf import numpy_reference as reference
 from tests.l2o_tf import tiny

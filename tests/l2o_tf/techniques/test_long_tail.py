@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from l2o_tf.techniques.long_tail import LongTail, window_lengths
+from l2o_tf.training.lessons.long_tail import LongTail, window_lengths
 
 
 def rng():

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import evaluation
-from l2o_tf.objectives import total
+from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.analytic import adam
-from l2o_tf.techniques.imitation import imitation
-from l2o_tf.techniques.lesson import own_trajectory
-from l2o_tf.techniques.self_improving import self_improving
+from l2o_tf.training.lessons.imitation import imitation
+from l2o_tf.training.lessons.lesson import own_trajectory
+from l2o_tf.training.lessons.self_improving import self_improving
+from l2o_tf.unrolling.objectives import total
 from problems.base import make_seed
 from tests.l2o_tf import tiny
 
@@ -50,8 +50,8 @@ def test_windows(name):
 def test_evaluations_are_paired():
     """Runs with the same seed begin with the same learning rates, and two of one evaluation with different ones."""
     first, again, other = (
-        evaluation.rollouts(tiny.perceptron(4), make_optimizer("L2O-Scale"), window=2)
-        .start(evaluation.run_seeds(make_seed(seed), 2))[0]
+        rollouts.rollouts(tiny.perceptron(4), make_optimizer("L2O-Scale"), window=2)
+        .start(rollouts.run_seeds(make_seed(seed), 2))[0]
         .optimizer.log_learning_rate.numpy()
         for seed in (5, 5, 6)
     )

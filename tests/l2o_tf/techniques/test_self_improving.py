@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import unroll
-from l2o_tf.objectives import total
 from l2o_tf.optimizers.analytic import adam, sgd
-from l2o_tf.techniques.lesson import own_trajectory
-from l2o_tf.techniques.self_improving import Mixture, draw_turns, probabilities, self_improving, with_turns
+from l2o_tf.training.lessons.lesson import own_trajectory
+from l2o_tf.training.lessons.self_improving import Mixture, draw_turns, probabilities, self_improving, with_turns
+from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling.objectives import total
 from problems.base import make_seed
 from tests.l2o_tf import numpy_reference as reference
 from tests.l2o_tf import tiny

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import assembly, devices
-from l2o_tf import config as configuration
-from l2o_tf.evaluation import evaluate
-from l2o_tf.objectives import OBJECTIVES
+from l2o_tf.cli import assembly
+from l2o_tf.cli import config as configuration
+from l2o_tf.common import devices
+from l2o_tf.evaluating.rollouts import evaluate
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.analytic import adam
-from l2o_tf.techniques.imitation import DISTANCES, imitation
-from l2o_tf.techniques.lesson import mean_of, own_trajectory
-from l2o_tf.techniques.self_improving import self_improving
+from l2o_tf.training.lessons.imitation import DISTANCES, imitation
+from l2o_tf.training.lessons.lesson import mean_of, own_trajectory
+from l2o_tf.training.lessons.self_improving import self_improving
+from l2o_tf.unrolling.objectives import OBJECTIVES
 from problems import make_problem
 from problems.base import fold, make_seed
 from problems.side_by_side import fold_each, side_by_side, split

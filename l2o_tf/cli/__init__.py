@@ -1,0 +1,1 @@
+"""The command line: flags become objects, and objects do the work."""

@@ -1,0 +1,253 @@
+"""What the scripts have in common on a terminal: flags in, one clear line for an error, exit codes, a quiet start.
+
+Exit codes:
+
+- 0: done; also after `--help`.
+- 2: the user's error: a flag, a name, a file, a full disk, what TensorFlow cannot run. One message on stderr;
+  `--verbosity=1` adds where in the program it arose.
+- 128 + n: ended by signal n: 130 after Ctrl-C.
+
+Nothing here imports TensorFlow before it is needed, so that `--help` and a mistyped flag answer at once.
+"""
+
+import contextlib
+import fcntl
+import logging as python_logging
+import os
+import re
+import shutil
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from absl import app, flags, logging
+
+from l2o_tf.common import keras_backend, xla_cache
+from problems import closed_pipe, quiet
+
+_WHERE = (
+    "Graph execution error",
+    "Detected at node",
+    "File ",
+    "[[",
+    "<stack traces",
+    "Stack trace",
+    "tf2xla conversion",
+)
+
+
+def run(
+    define_flags: Callable[[flags.FlagValues], None],
+    action: Callable[[flags.FlagValues], int],
+    headings: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Entry point of a script: parses the flags of the command line, does the action, ends the process.
+
+    Args:
+        define_flags: defines the script's flags.
+        action: takes the flags, returns the exit code. A `ValueError` or `OSError` counts as the user's error.
+        headings: flag -> the heading that `--help` shows before it.
+    """
+    closed_pipe.install()
+    define_flags(flags.FLAGS)
+    app.run(
+        lambda rest: guarded(lambda: without_cache_if_it_fails(lambda: action(flags.FLAGS)), rest),
+        flags_parser=lambda argv: parse(argv, flags.FLAGS, action.__module__, headings),
+    )
+
+
+def parse(
+    argv: list[str], values: flags.FlagValues, module: str, headings: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
+    """Parses flags; what is wrong with them is an exit with code 2, `--help` one with code 0.
+
+    Args:
+        argv: the command line.
+        values: the flags.
+        module: whose docstring and flags `--help` shows.
+        headings: as in `run`.
+
+    Returns:
+        The program's name, and what is no flag.
+    """
+    if {"-h", "-help", "--h", "--help"} & set(argv[1:]):
+        print(f"{(sys.modules[module].__doc__ or '').strip()}\n")
+        print(options(values.get_flags_for_module(sys.argv[0] if module == "__main__" else module), headings))
+        sys.exit(0)
+    try:
+        rest = values([_with_recipe(argument) for argument in argv])
+    except (flags.Error, ValueError) as error:  # the latter for --noflag=value
+        _say(f"{error}. See --help.")
+        sys.exit(2)
+    if "verbosity" in values and values["verbosity"].using_default_value:
+        values.verbosity = logging.WARNING  # absl's choice would be INFO, where libraries tell everything
+    return rest
+
+
+def _with_recipe(argument: str) -> str:
+    """`recipes/NAME.flags`, alone or after `--flagfile=`; the package's, if the present folder has no such file."""
+    flag, name = re.fullmatch(r"(--?flagfile=)?(.*)", argument, re.DOTALL).groups("")
+    if not re.fullmatch(r"recipes/\w+\.flags", name) or os.path.exists(name):
+        return argument
+    package = Path(__file__).parents[1]
+    shipped = [folder / name for folder in (package, package.parent) if (folder / name).is_file()]  # installed, a clone
+    return flag + str(shipped[0]) if shipped else argument
+
+
+def options(found: Iterable[flags.Flag], headings: Mapping[str, str], width: int | None = None) -> str:
+    """The flags in the order of their definition, with their defaults, under their headings; `width` in characters."""
+    width = width or min(shutil.get_terminal_size().columns, 120)
+    gap = " " * 34
+    lines = [] if headings else ["Options and their defaults"]
+    for flag in found:
+        if flag.name in headings:
+            lines += ["", headings[flag.name]]
+        left = f"  --[no]{flag.name}" if flag.boolean else f"  {flag.serialize() or f'--{flag.name}='}"
+        text = f"{flag.help} Default: on." if flag.boolean and flag.default else flag.help
+        told = textwrap.wrap(text, width, initial_indent=gap, subsequent_indent=gap)
+        if len(left) < len(gap) - 1:
+            told[0] = left.ljust(len(gap)) + told[0].lstrip()
+            left = None
+        lines += [*([left] if left else []), *told]
+    return "\n".join(lines).strip()
+
+
+def guarded(action: Callable[[], int | None], rest: list[str]) -> int | None:
+    """Does the action; returns its exit code (None: all is well), or that of the user's error."""
+    try:
+        if len(rest) > 1:
+            raise ValueError(f"Received {' '.join(rest[1:])!r}, which is no flag. Flags begin with --, see --help.")
+        return action()
+    except (ValueError, OSError) as error:
+        return _refuse(str(error))
+    except _tensorflow_errors() as error:
+        return _refuse(f"TensorFlow: {_reason(error)} (--verbosity=1 says where){_advice(error.message)}")
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 130
+
+
+def without_cache_if_it_fails(action: Callable[[], int]) -> int:
+    """Does the action; if XLA's cache fails, as on a full disk, the process starts again without a cache.
+
+    TensorFlow cannot go on after such a failure, and it reads its settings only once. The action continues from its
+    files, as after a kill.
+    """
+    try:
+        return action()
+    except _tensorflow_errors() as error:
+        folder = xla_cache.folder_of()
+        if not folder or folder not in error.message:
+            raise
+        reason = _reason(error).rpartition("; ")[2]
+        _say(f"XLA's cache in {folder} cannot be used ({reason}); starting again without it.")
+        sys.stdout.flush()
+        os.execve(sys.executable, sys.orig_argv, xla_cache.without())
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without its start-up lines (`problems.quiet`), with XLA's cache, and Keras in float32.
+
+    TensorFlow's warning of frequent retracing is left out: it counts by the line of the source, and takes the functions
+    of many optimizees, of which each is traced once, for one that is traced many times.
+
+    Raises:
+        ValueError: if Keras cannot be imported, or has another backend.
+    """
+    python_logging.getLogger("tensorflow").addFilter(_is_not_about_retracing)
+    if "tensorflow" not in sys.modules:
+        xla_cache.enable()
+    with keras_backend.explained():
+        quiet.import_tensorflow()
+    keras_backend.use_float32()
+
+
+def make_folder(path: str, flag: str = "output_dir") -> Path:
+    """The folder for results.
+
+    Raises:
+        ValueError: if its name is not UTF-8, which the files in it could not tell.
+        OSError: if it cannot be made or written; now, and not after an hour of work.
+    """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"Received --{flag}={path!a}, expected a name in UTF-8. Use another folder.") from None
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"Received --{flag}={path}, where no folder can be made ({error.strerror}).") from error
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"Received --{flag}={folder}, which cannot be written. Choose another folder.")
+    return folder
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, flag: str = "output_dir") -> Iterator[None]:
+    """Holds a folder for this process; the lock ends with the process, however that ends, and leaves no file.
+
+    Half-written files of earlier processes are removed.
+
+    Raises:
+        ValueError: if another process holds it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    from l2o_tf.saving import remove_parts
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove_parts(folder)
+    except BlockingIOError:
+        os.close(handle)
+        raise ValueError(
+            f"Received --{flag}={folder}, where another process is at work. Wait for it, or use another folder."
+        ) from None
+    except OSError:  # a file system without locks: then nobody is kept out
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _tensorflow_errors() -> tuple[type[Exception], ...]:
+    """What TensorFlow raises while it runs, if it was imported: for want of memory or disk, for lack of a kernel."""
+    tensorflow = sys.modules.get("tensorflow")
+    return (tensorflow.errors.OpError,) if tensorflow else ()
+
+
+def _reason(error: Exception) -> str:
+    """What TensorFlow complains of, without where it noticed it."""
+    lines = [" ".join(line.split()) for line in error.message.splitlines()]
+    said = [line for line in lines if line and not line.startswith(_WHERE)]
+    return (said or [repr(error)])[0][:300]
+
+
+def _advice(message: str) -> str:
+    """What to do about it, where we know."""
+    if "unsupported operations" not in message:
+        return ""
+    return (
+        ". XLA cannot compile an operation of the model: let the function return `from_keras(..., xla=False)`, see "
+        "docs/adding-a-problem.md."
+    )
+
+
+def _refuse(message: str) -> int:
+    """Tells the user; returns the exit code. To be called while an error is handled."""
+    if logging.level_debug():
+        traceback.print_exc()
+    _say(message)
+    return 2
+
+
+def _is_not_about_retracing(record: python_logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()
+
+
+def _say(message: str) -> None:
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)

@@ -1,0 +1,174 @@
+"""Evaluates optimizers, learned and hand-designed, on optimizees they may never have seen.
+
+    python evaluate.py --optimizer=L2O-DM-CL-IL
+    python evaluate.py --optimizer=L2O-DM-CL-IL,Adam,runs/my-run --problem=mnist,mnist_relu --num_runs=10
+    python evaluate.py --optimizer=Adam:0.001,Adam:0.003,Adam:0.01 --split=train --num_steps=2000
+    python evaluate.py --plot_only --x_scale=log
+
+Every optimizer starts run r from the same parameters and sees the same minibatches. It prints a table, and writes
+`curves.npz`, `summary.json` and `curves.png` in --output_dir; `evaluating/results.py` describes them. Results that the
+folder has are kept, and drawn with the new ones; a command that does not fit them is refused. So several commands can
+fill one folder. The same command continues an interrupted evaluation from its state about a minute before; if
+its states are more than 1 GiB, after the last optimizer and problem that were done.
+"""
+
+import math
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from l2o_tf.cli import console
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """The flags of this script."""
+    text = "Shipped names, analytic ones (Adam, SGD:0.1, ...), run folders, weight files."
+    flags.DEFINE_list("optimizer", ["L2O-DM-CL-IL"], text, flag_values=values)
+    text = "Run Python code in the weights folders of --optimizer. Without this flag, an error names the file."
+    flags.DEFINE_boolean("allow_code", False, text, flag_values=values)
+    text = "Optimizees: names of `python -m problems --list`, or path/to/file.py:function."
+    flags.DEFINE_list("problem", ["mnist"], text, flag_values=values)
+    text = "Learning rate of the analytic optimizers that are given without; default: 0.01."
+    flags.DEFINE_float("learning_rate", None, text, flag_values=values)
+    flags.DEFINE_integer("num_steps", 10_000, "Steps per run.", lower_bound=1, flag_values=values)
+    text = "Runs per optimizer and problem, from different starting points."
+    flags.DEFINE_integer("num_runs", 10, text, lower_bound=1, flag_values=values)
+    text = "Decides starting points and minibatches."
+    flags.DEFINE_integer("seed", 0, text, lower_bound=0, upper_bound=2**31 - 1, flag_values=values)
+    text = "Loss after each update on a fresh minibatch, or before it."
+    flags.DEFINE_enum("record", "after", ["after", "before"], text, flag_values=values)
+    text = "Loss and accuracy over the whole data set every so many steps, a multiple of 100; 0: never."
+    flags.DEFINE_integer("full_period", 0, text, lower_bound=0, flag_values=values)
+    text = "Runs that take their steps together, a divisor of --num_runs; for GPUs. Not for L2O-Scale."
+    flags.DEFINE_integer("side_by_side", 1, text, lower_bound=1, flag_values=values)
+    text = "Where images come from: 'auto', 'tfds', 'embedded'."
+    flags.DEFINE_enum("data", "auto", ["auto", "tfds", "embedded"], text, flag_values=values)
+    text = "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default."
+    flags.DEFINE_string("data_dir", None, text, flag_values=values)
+    text = "'original' (the test images, as the original program), 'train', 'test', or 'held_out' (to choose by)."
+    flags.DEFINE_enum("split", "original", ["original", "train", "test", "held_out"], text, flag_values=values)
+    flags.DEFINE_string("output_dir", "results", "Folder of curves.npz, summary.json, curves.png.", flag_values=values)
+    flags.DEFINE_enum("x_scale", "linear", ["linear", "log"], "Step axis of the plot.", flag_values=values)
+    text = "Evaluate nothing; draw the results in --output_dir again. Use it with that flag and --x_scale only."
+    flags.DEFINE_boolean("plot_only", False, text, flag_values=values)
+
+
+def asked_for(values: flags.FlagValues) -> list:
+    """The `comparison.Pair`s of every problem and every optimizer."""
+    from l2o_tf.evaluating import comparison
+
+    optimizers = _optimizers(values)
+    return [comparison.Pair(problem, *optimizer) for problem in _problems(values) for optimizer in optimizers]
+
+
+def evaluate_all(values: flags.FlagValues, pairs: list, folder: Path):
+    """Evaluates what is missing in the folder, and writes it there; returns the folder's `results.Results`."""
+    from l2o_tf.evaluating import comparison, results
+
+    options = {name: values[name].value for name in ("seed", "num_runs", "num_steps", "record", "full_period")}
+    found = results.read(folder) or results.Results(options, [])
+    there = results.fitting(folder, found, options, {pair.names: pair.identity for pair in pairs})
+    missing = [pair for pair in pairs if pair.names not in there]
+    comparison.forget(folder, there)
+    if there:
+        told = f"Results that {folder} has: {len(there)}. Evaluations to do: {len(missing)} of {len(pairs)}."
+        print(told, file=sys.stderr)
+    for result in comparison.evaluate_all(missing, folder, side_by_side=values.side_by_side, **options):
+        found = found._replace(all=[*found.all, result])
+        results.write(folder, found)
+    results.write_summary(folder, found)
+    return found
+
+
+def _optimizers(values: flags.FlagValues) -> list:
+    """`[(optimizer, card)]`; no two have the same name."""
+    from l2o_tf.evaluating.comparison import contender
+    from l2o_tf.saving.loading import wants_learning_rate
+
+    names = list(dict.fromkeys(values.optimizer))
+    if values.learning_rate is not None and not any(map(wants_learning_rate, names)):
+        raise ValueError(f"Received --learning_rate with {names}, none of which takes it. Add Adam, say, or drop it.")
+    optimizers = {name: contender(name, values.learning_rate, allow_code=values.allow_code) for name in names}
+    shown = [optimizer.name for optimizer, _ in optimizers.values()]
+    for name, (optimizer, _) in optimizers.items():
+        optimizer.name = name if shown.count(optimizer.name) > 1 else optimizer.name
+    return list(optimizers.values())
+
+
+def _problems(values: flags.FlagValues) -> list:
+    from problems import make_problem
+
+    names = dict.fromkeys(values.problem)
+    options = {"data": values.data, "data_dir": values.data_dir, "split": values.split}
+    problems = [make_problem(name, mode="test", **options) for name in names]
+    with_data = [problem.data.name for problem in problems if problem.data]
+    images = [name for name in with_data if name != "digits"]  # which are always embedded
+    embedded = values.data == "embedded"
+    taken = {"data": with_data if embedded else images, "data_dir": images and not embedded, "split": with_data}
+    for name, value in options.items():
+        if value != values[name].default and not taken[name]:
+            raise ValueError(
+                f"Received --{name}={value} with --data={values.data} and --problem={','.join(names)}, which have no "
+                f"use for it. Drop --{name}."
+            )
+    return problems
+
+
+def present(found, folder: Path, x_scale: str) -> None:
+    """Prints the table, draws the picture, and says where the files are."""
+    from l2o_tf import plots
+    from l2o_tf.common import summary
+    from l2o_tf.evaluating import results
+
+    panels = {}
+    for result in found.all:
+        guess = math.log(10) if result.data and not result.identity["problem"]["file"] else None
+        panel = panels.setdefault(result.problem, plots.Panel(result.problem, {}, result.data, guess))
+        panel.curves[result.optimizer] = result.losses
+    print(summary.format_table([summary.Row(*result[:2], result.summary, result.data) for result in found.all]))
+    plots.save(plots.evaluation_figure(list(panels.values()), x_scale=x_scale), folder / results.PICTURE)
+    files = {"Curves": results.CURVES, "Summary": results.SUMMARY, "Picture": results.PICTURE}
+    print("", *(f"{what}: {folder / name}" for what, name in files.items() if (folder / name).exists()), sep="\n")
+
+
+def plot(values: flags.FlagValues) -> None:
+    """Draws what is in a folder."""
+    from l2o_tf.evaluating import results
+
+    others = [f"--{flag.name}" for flag in values.get_flags_for_module(__name__) if flag.present]
+    if told := [name for name in others if name not in ("--plot_only", "--output_dir", "--x_scale")]:
+        raise ValueError(f"Received --plot_only with {', '.join(told)}, which it has no use for. Drop them.")
+    folder = Path(values.output_dir)
+    found = results.read(folder)
+    if not found:
+        raise ValueError(f"Received --plot_only with --output_dir={folder}, expected a folder with {results.CURVES}.")
+    present(found, folder, values.x_scale)
+
+
+def main(values: flags.FlagValues) -> int:
+    """Turns flags into evaluations, and those into files and a table."""
+    if values.plot_only:
+        plot(values)
+        return 0
+    for name in ("optimizer", "problem"):
+        if not values[name].value:
+            raise ValueError(f"Received no --{name}, expected at least one.")
+        if bad := [each for each in values[name].value if not each.isprintable()]:
+            raise ValueError(f"Received --{name}={bad[0][:80]!r}, which cannot be printed. Rename that file or folder.")
+    console.import_tensorflow()
+    pairs = asked_for(values)
+    folder = console.make_folder(values.output_dir)
+    with console.alone_in(folder):
+        try:
+            found = evaluate_all(values, pairs, folder)
+        except KeyboardInterrupt:
+            print("The same command continues.", file=sys.stderr)
+            raise
+        present(found, folder, values.x_scale)
+    return 0
+
+
+def run():
+    """Entry point of the installed command."""
+    console.run(define_flags, main)

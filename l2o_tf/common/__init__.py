@@ -1,0 +1,1 @@
+"""Small helpers for every other package: names, files, devices, tensors as one vector."""

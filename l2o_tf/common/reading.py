@@ -1,0 +1,158 @@
+"""Reads files that anybody may have written. It checks what they claim to hold before it takes memory for that.
+
+Only regular files up to a size are read. JSON has a limited depth. Of an `.npz` file the headers of all arrays are read
+first, some hundred bytes each. By these the caller decides whether the arrays are read.
+"""
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from l2o_tf.common.quoting import reason, short
+
+MOST_BYTES = 2**26
+"""Limit for the weights of an optimizer, in the file and in memory; those that ship have up to 2^18 bytes."""
+
+LIMITS_OF_RESULTS = {"most": 2**33, "most_arrays": 100_000}
+"""Arguments of `read_npz` for the curves of evaluations."""
+
+MOST_JSON_BYTES = 2**24
+MOST_JSON_NESTS = 500_000
+MOST_JSON_DEPTH = 100
+MOST_ARRAYS = 2000
+MOST_HEADER_BYTES = 10_000
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        ValueError: if it is no regular file, or longer than `most` bytes.
+        OSError: if it cannot be read.
+    """
+    if not path.is_file():
+        raise ValueError(f"Received {path}, expected a regular file.")
+    size = path.stat().st_size
+    if size > most:
+        raise ValueError(f"Received {path} of {size:,} bytes, expected at most {most:,}.")
+    return path.read_bytes()
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        ValueError: if it is no JSON, too long, too full or too deep. The message does not name the file.
+        OSError: if it cannot be read.
+    """
+    return parse_json(read_bytes(path, MOST_JSON_BYTES))
+
+
+def parse_json(data: bytes) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError: if it is no JSON, too full or too deep.
+    """
+    if data.count(b"[") + data.count(b"{") > MOST_JSON_NESTS:  # 3 bytes each, in memory a hundred
+        raise ValueError(f"it has more than {MOST_JSON_NESTS:,} lists")
+    try:
+        found = json.loads(data)
+    except RecursionError:
+        raise ValueError(f"it is deeper than {MOST_JSON_DEPTH} levels") from None
+    _check_depth(found)
+    return found
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MOST_JSON_DEPTH):
+        nests = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [each for nest in nests for each in nest]
+    if level:
+        raise ValueError(f"it is deeper than {MOST_JSON_DEPTH} levels")
+
+
+class Header(NamedTuple):
+    """What an `.npz` file says about an array.
+
+    Attributes:
+        dtype, shape: of the array.
+        order: `"C"` or `"F"`.
+        size: bytes of the header itself.
+    """
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    order: str
+    size: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
+
+def read_npz(
+    data: bytes,
+    source: str | Path,
+    refuse: Callable[[dict[str, Header]], str | None] = lambda headers: None,
+    most: int = MOST_BYTES,
+    most_arrays: int = MOST_ARRAYS,
+) -> dict[str, np.ndarray]:
+    """Arrays by name.
+
+    Args:
+        data: the file's content.
+        source: what errors call it.
+        refuse: gets the headers before an array is read; returns an error message, or None to read the arrays.
+        most, most_arrays: limits for the bytes of all arrays and for their number.
+
+    Raises:
+        ValueError: if the bytes are not a complete `.npz` file, hold Python objects, are encrypted, or would be more
+            than `most` in memory; or with the message of `refuse`.
+    """
+    try:
+        if data.count(zipfile.stringCentralDir) > most_arrays:  # `zipfile` would keep a record of each
+            raise ValueError(f"it has more than {most_arrays:,} members")
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            if len(members) != len(archive.infolist()):
+                raise ValueError("it has two arrays of a name")
+            headers = {name: _header(archive, info) for name, info in members.items()}
+            if sum(header.nbytes for header in headers.values()) > most:
+                raise ValueError(f"its arrays are of more than {most:,} bytes")
+            complaint = refuse(headers)
+            found = {} if complaint else {name: _array(archive, members[name], headers[name]) for name in members}
+    except Exception as error:  # Whatever a damaged or hostile file leads to, it is the file's fault.
+        raise ValueError(
+            f"Received {source}, {len(data):,} bytes, which is damaged, cut short or no .npz file of plain arrays "
+            f"({reason(error)}). Copy or save it again."
+        ) from error
+    if complaint:
+        raise ValueError(complaint)
+    return found
+
+
+def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Header:
+    """The header of a member; reads no more of it."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack more than is asked for
+        raise ValueError(f"{short(info.filename)} is compressed in another way than NumPy's")
+    with archive.open(info) as member:
+        start = io.BytesIO(member.read(MOST_HEADER_BYTES))
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, column_major, dtype = readers[np.lib.format.read_magic(start)](start)
+    header = Header(dtype, shape, "F" if column_major else "C", start.tell())
+    if dtype.hasobject or min(shape, default=0) < 0 or info.file_size != header.size + header.nbytes:
+        raise ValueError(f"{short(info.filename)} holds Python objects, or is not as long as it says")
+    return header
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: Header) -> np.ndarray:
+    return np.ndarray(header.shape, header.dtype, archive.read(info), header.size, order=header.order).copy("K")

@@ -1,0 +1,1 @@
+"""How good an optimizer is: runs, comparisons, results."""

@@ -1,0 +1,361 @@
+"""How good is an optimizer? Many runs, long horizons, the same call for Adam and for a learned optimizer.
+
+Run r starts from the same parameters and sees the same minibatches whatever optimizer is evaluated, since both are
+derived from the run's seed alone: comparisons are paired. All runs of an optimizer advance in one compiled call, as
+many at the same time as there are cores; long horizons are cut into calls of some hundred steps each, so that progress
+can be shown. States stay on the device between calls.
+
+A run is recorded window by window: `losses[r, w, t]` is the loss before update t of window w, and the last of a window
+is that of the parameters after it. `recorded_losses` turns them into one curve per run:
+
+* `"after"` (as the original program records): entry i is the loss after update i+1, on a fresh minibatch that had no
+  part in that update;
+* `"before"`: entry i is the loss before update i+1, on the minibatch that this update uses.
+"""
+
+import functools
+import itertools
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from l2o_tf.common import devices
+from l2o_tf.evaluating.halfway import Halfway, Keeper
+from l2o_tf.optimizers.base import Optimizer
+from l2o_tf.training.lessons.lesson import Optimizees
+from l2o_tf.unrolling import unroll
+from problems import contract
+from problems.base import Problem, Seed, fold, make_seed, require_positive
+from problems.side_by_side import fold_each
+
+_INIT, _WINDOW = 0, 1
+
+
+class Rollouts(NamedTuple):
+    """The compiled runs of one optimizer on one problem.
+
+    Attributes:
+        start: `seeds [R, 2] -> carry`: parameters, constants and optimizer states of R runs.
+        advance: `(carry, seeds, first_window, num_steps) -> (carry, losses [R, W, T+1])`: so many steps from the
+            beginning of a window, `W = ⌈num_steps / T⌉`. If the last window ends early, the rest of its losses are 0.
+            The two numbers are int32 scalars: one compiled program serves all values.
+        measure: `carry -> {"loss": [R], "accuracy": [R]}` over the whole data set, or None. An accuracy that the
+            problem does not have is NaN.
+        window: T.
+    """
+
+    start: Callable[[tf.Tensor], Any]
+    advance: Callable[[Any, tf.Tensor, tf.Tensor, tf.Tensor], tuple[Any, tf.Tensor]]
+    measure: Callable[[Any], dict[str, tf.Tensor]] | None
+    window: int
+
+
+def run_seeds(seed: Seed, num_runs: int) -> tf.Tensor:
+    """`[R, 2]`: the seed of each run, derived from the root seed and the run's index alone."""
+    return tf.stack([fold(seed, run) for run in range(num_runs)])
+
+
+def rollouts(
+    problem: Problem, optimizer: Optimizer, *, window: int = 100, jit_compile: bool = True, side_by_side: int = 1
+) -> Rollouts:
+    """Compiles the runs of `optimizer` on `problem`.
+
+    Args:
+        problem: what is optimized.
+        optimizer: what optimizes it.
+        window: T, steps per window; every window costs one loss more than steps. Default 100.
+        jit_compile: whether XLA compiles a window (default), or the optimizer's part of it where the problem says so.
+        side_by_side: K, runs that take their steps together; the number of runs must be a multiple of it. Default 1:
+            one run after the other, so that the states of one fit a CPU's cache. A GPU wants many.
+
+    Raises:
+        ValueError: if the optimizer cannot run several optimizees side by side.
+    """
+    optimizees = Optimizees.of(problem, side_by_side, optimizer)
+    problem, group = optimizees.problem, _Group(optimizees.count)
+    optimizer = optimizees.in_blocks_if_large(optimizer)
+    advance_run = _windows(problem, optimizer, window, jit_compile, group)
+
+    @tf.function(autograph=False)
+    def start_run(seed):
+        seed = group.fold(seed, _INIT)
+        params, constants = problem.init(seed)
+        return unroll.initial_state(optimizer, params, group.first(seed)), constants
+
+    @tf.function(autograph=False)
+    def start(seeds):
+        seeds = group.split(seeds)
+        found = start_run.get_concrete_function(tf.TensorSpec(seeds.shape[1:], seeds.dtype)).structured_outputs
+        one_run = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), found)
+        return tf.map_fn(start_run, seeds, fn_output_signature=one_run, parallel_iterations=1)
+
+    @tf.function(autograph=False)
+    def advance(carry, seeds, first_window, num_steps):
+        one_run = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape[1:], tensor.dtype), carry)
+        carry, losses = _each_run(
+            lambda run: advance_run(*run, first_window, num_steps),
+            (carry, group.split(seeds)),
+            (one_run, tf.TensorSpec([None, window + 1, *group.shape], tf.float32)),
+        )
+        return carry, group.join(losses)
+
+    @tf.function(autograph=False)
+    def measure(carry):
+        scalar = tf.TensorSpec(group.shape, tf.float32)
+        nowhere = tf.fill(group.shape, math.nan)
+
+        def measure_run(run):
+            found = problem.evaluate(run[0].params, run[1])
+            return {name: nowhere if value is None else value for name, value in found.items()}
+
+        found = _each_run(measure_run, carry, {"loss": scalar, "accuracy": scalar})
+        return {name: tf.reshape(values, [-1]) for name, values in found.items()}
+
+    return Rollouts(start, advance, measure if problem.evaluate else None, window)
+
+
+def _windows(problem: Problem, optimizer: Optimizer, window: int, jit_compile: bool, group: "_Group"):
+    """`(carry, seed, first_window, num_steps) -> (carry, losses [W, T+1])` of one run, or of a group."""
+
+    xla = unroll.xla_part(problem, jit_compile)
+
+    @tf.function(autograph=False)
+    def run_window(state, constants, batches, num_steps):
+        return unroll.unroll(
+            lambda params, batch: problem.loss(params, constants, batch),
+            optimizer,
+            state,
+            batches,
+            xla=xla,
+            side_by_side=group.count,
+            num_steps=num_steps,
+        )
+
+    def advance(carry, seed, first_window, num_steps):
+        state, constants = carry
+        num_windows = -(-num_steps // window)
+        losses = tf.TensorArray(tf.float32, num_windows, element_shape=[window + 1, *group.shape])
+
+        def body(w, state, losses):
+            batches = problem.sample(group.fold(seed, _WINDOW, first_window + w), window + 1)
+            state, trajectory = run_window(state, constants, batches, tf.minimum(num_steps - w * window, window))
+            return w + 1, state, losses.write(w, tf.cast(trajectory.losses, tf.float32))
+
+        _, state, losses = tf.while_loop(lambda w, *_: w < num_windows, body, (0, state, losses))
+        return (state, constants), losses.stack()
+
+    return advance
+
+
+class _Group(NamedTuple):
+    """Runs side by side: R of them are R/K groups of K; with `count` None each is by itself."""
+
+    count: int | None
+
+    @property
+    def shape(self) -> list[int]:
+        return [] if self.count is None else [self.count]
+
+    def fold(self, seed: Seed, *values) -> Seed:
+        return fold(seed, *values) if self.count is None else fold_each(seed, *values)
+
+    def first(self, seed: Seed) -> Seed:
+        return seed if self.count is None else seed[0]
+
+    def split(self, seeds: tf.Tensor) -> tf.Tensor:
+        """`[R, 2] -> [R/K, K, 2]`."""
+        return seeds if self.count is None else tf.reshape(seeds, [-1, self.count, 2])
+
+    def join(self, losses: tf.Tensor) -> tf.Tensor:
+        """`[R/K, W, T+1, K] -> [R, W, T+1]`."""
+        if self.count is None:
+            return losses
+        losses = tf.transpose(losses, [0, 3, 1, 2])
+        return tf.reshape(losses, tf.concat([[-1], tf.shape(losses)[2:]], axis=0))
+
+
+def _each_run(function, inputs, signature):
+    """`tf.map_fn` over the leading axis of R runs, at the same time one on each core, on a GPU one after the other.
+
+    More at a time would not fit the caches. What a run gives does not depend on it.
+    """
+
+    @tf.function(autograph=False)
+    def one_by_one(inputs):
+        return tf.map_fn(function, inputs, fn_output_signature=signature, parallel_iterations=1)
+
+    num_runs = tf.nest.flatten(inputs)[0].shape[0]
+    streams = 1 if devices.has_gpu() else min(num_runs, devices.cores())
+    ends = [num_runs * k // streams for k in range(streams + 1)]
+    found = [one_by_one(tf.nest.map_structure(lambda x, a=a, b=b: x[a:b], inputs)) for a, b in itertools.pairwise(ends)]
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *found)
+
+
+def recorded_losses(losses: np.ndarray, record: str = "after") -> np.ndarray:
+    """`[R, W, T+1] -> [R, W T]`: one curve per run, see the module's docstring.
+
+    Raises:
+        ValueError: if `record` is neither `"after"` nor `"before"`.
+    """
+    slices = {"after": slice(1, None), "before": slice(None, -1)}
+    if record not in slices:
+        raise ValueError(f"Received record={record!r}, expected 'after' or 'before'.")
+    return losses[:, :, slices[record]].reshape(len(losses), -1)
+
+
+class Evaluation(NamedTuple):
+    """The runs of one optimizer on one problem.
+
+    Attributes:
+        losses: `[R, num_steps]`, as `recorded_losses` defines them.
+        seconds: wall time of all runs together, which share the cores, without compilation.
+        full: `{"step": [M], "loss": [R, M], "accuracy": [R, M]}` over the whole data set; None unless asked for. The
+            last step is `num_steps`.
+    """
+
+    losses: np.ndarray
+    seconds: float
+    full: dict[str, np.ndarray] | None = None
+
+
+def check(
+    problem: Problem,
+    optimizer: Optimizer,
+    *,
+    num_runs: int = 1,
+    full_period: int = 0,
+    window: int = 100,
+    side_by_side: int = 1,
+) -> None:
+    """Refuses what `evaluate` cannot do, before anything is compiled.
+
+    Raises:
+        ValueError: if a number is not positive, or an argument has another type; if `full_period` is no multiple of
+            `window`; if the problem breaks its contract, or cannot be measured on all its data; if the optimizer does
+            not fit the problem's parameters, or cannot run several optimizees side by side; if `side_by_side` does not
+            divide `num_runs`.
+    """
+    for name, value in {"num_runs": num_runs, "window": window, "side_by_side": side_by_side}.items():
+        require_positive(name, value)
+    if full_period:
+        require_positive("full_period", full_period)
+    if not isinstance(optimizer, Optimizer):
+        kind = type(optimizer).__name__
+        raise ValueError(f"Received a {kind} as optimizer, expected what l2o_tf.optimizers.make_optimizer makes.")
+    contract.check(problem)
+    if num_runs % side_by_side:
+        raise ValueError(f"Received side_by_side={side_by_side}, expected a divisor of num_runs={num_runs}.")
+    Optimizees.of(problem, side_by_side, optimizer)
+    if full_period and (full_period % window or problem.evaluate is None):
+        reason = f"a multiple of {window}"
+        if problem.evaluate is None:
+            reason = f"0: {problem.name} does not say how to measure loss and accuracy on all its data"
+        raise ValueError(f"Received full_period={full_period}, expected {reason}.")
+    seed = make_seed(0)
+    unroll.initial_state(optimizer, problem.init(seed)[0], seed)
+
+
+def evaluate(
+    problem: Problem,
+    optimizer: Optimizer,
+    seed: Seed,
+    *,
+    num_runs: int = 10,
+    num_steps: int = 10_000,
+    record: str = "after",
+    full_period: int = 0,
+    window: int = 100,
+    side_by_side: int = 1,
+    on_progress: Callable[[int, float], None] = lambda steps, loss: None,
+    keeper: Keeper | None = None,
+) -> Evaluation:
+    """Runs `optimizer` on `problem` from `num_runs` starting points.
+
+    Compiled programs of the last few pairs are kept: the same problem and optimizer are compiled once. Before the runs
+    begin, one step of all of them compiles the program; it is discarded and not timed.
+
+    Args:
+        problem: what is optimized.
+        optimizer: what optimizes it, learned or not.
+        seed: root seed; decides starting points and minibatches whatever the optimizer.
+        num_runs: R. Default 10, as in the paper.
+        num_steps: steps per run. Default 10,000, as in the paper.
+        record: `"after"` (default, as the original program) or `"before"`.
+        full_period: measure loss and accuracy over the whole data set every so many steps, a multiple of `window`; 0:
+            never.
+        window: steps per window.
+        side_by_side: runs that take their steps together, see `rollouts`; divides `num_runs`.
+        on_progress: called as `(steps done, mean loss)` several times a run.
+        keeper: keeps the state of the evaluation in a file, and finds that of an interrupted one.
+
+    Raises:
+        ValueError: as `check` does.
+    """
+    require_positive("num_steps", num_steps)
+    if np.shape(seed) != (2,):
+        raise ValueError(f"Received seed={seed!r}, expected one of shape [2]; problems.base.make_seed(0) is one.")
+    check(problem, optimizer, num_runs=num_runs, full_period=full_period, window=window, side_by_side=side_by_side)
+    compiled = _compiled(_Key(problem), optimizer, window, side_by_side)
+    seeds = run_seeds(seed, num_runs)
+    state = Halfway(0, compiled.start(seeds), [], {}, 0.0)
+    compiled.advance(state.carry, seeds, tf.constant(0), tf.constant(1))  # pure, so nothing has happened
+    state = keeper.load(state) if keeper else state
+    chunk = full_period or 5 * window
+    while (first := state.done * window) < num_steps:
+        last = min(first + chunk, num_steps)
+        state = _go_on(compiled, seeds, state, last, measured=full_period > 0)
+        if keeper and last < num_steps:
+            keeper.save(state)
+        on_progress(last, float(recorded_losses(state.losses[-1])[:, last - first - 1].mean()))
+    full = {name: np.stack(values, axis=-1) for name, values in state.full.items()}
+    return Evaluation(_curves(state.losses, record, num_steps), state.seconds, full or None)
+
+
+class _Key:
+    """A problem that can be looked up: by what it is equal to, or by identity where a part is not hashable."""
+
+    def __init__(self, problem: Problem):
+        self.problem = problem
+        try:
+            hash(problem)
+            self._parts: tuple = problem
+        except TypeError:
+            self._parts = tuple(map(id, problem))
+
+    def __hash__(self) -> int:
+        return hash(self._parts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self._parts == other._parts
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(key: _Key, optimizer: Optimizer, window: int, side_by_side: int) -> Rollouts:
+    """`rollouts`, cached: TensorFlow never frees what XLA has compiled, some 10 MB each time."""
+    return rollouts(key.problem, optimizer, window=window, side_by_side=side_by_side)
+
+
+def _go_on(compiled: Rollouts, seeds: tf.Tensor, state: Halfway, last: int, *, measured: bool) -> Halfway:
+    """The steps up to `last`, and a measurement over the whole data set after them."""
+    started, full, steps = time.perf_counter(), state.full, last - state.done * compiled.window
+    carry, losses = compiled.advance(state.carry, seeds, tf.constant(state.done), tf.constant(steps))
+    pieces = [*state.losses, losses.numpy()]
+    seconds = state.seconds + time.perf_counter() - started
+    if measured:
+        entry = {"step": np.array(last)} | {k: x.numpy() for k, x in compiled.measure(carry).items()}
+        full = {name: [*full.get(name, []), value] for name, value in entry.items()}
+    return Halfway(-(-last // compiled.window), carry, pieces, full, seconds)
+
+
+def _curves(pieces: list[np.ndarray], record: str, num_steps: int) -> np.ndarray:
+    """`[R, num_steps]` of pieces `[R, w, T+1]`, without a second copy of them all."""
+    curves, first = np.empty([len(pieces[0]), num_steps], np.float32), 0
+    for piece in pieces:
+        found = recorded_losses(piece, record)[:, : num_steps - first]
+        curves[:, first : first + found.shape[1]] = found
+        first += found.shape[1]
+    return curves

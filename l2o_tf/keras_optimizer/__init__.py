@@ -1,0 +1,1 @@
+"""A trained optimizer for `model.compile`."""

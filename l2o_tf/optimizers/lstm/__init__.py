@@ -1,0 +1,1 @@
+"""Coordinate-wise recurrent networks: L2O-DM and RNNprop."""

@@ -1,0 +1,1 @@
+"""L2O-Scale, the hierarchical recurrent network."""

@@ -1,0 +1,120 @@
+"""Adjusts a trained optimizer to long runs: shorter updates, no drift, or other first learning rates.
+
+Meta-training sees windows of runs of some hundred steps, and learns what is best there. In runs of ten thousand steps
+two things hurt: updates that are too long, and an output that is not quite zero without a gradient, which adds up to a
+drift. Each depends on one number, which can be set without training::
+
+    Δθ' = s Δθ                                        # the output scale, or of L2O-Scale o' = o + ln s
+    b'  = b - z,    z the last layer's output at rest      # so that g = 0, 0, ... leads to Δθ = 0
+
+z is measured where there never was a gradient. After gradients, a network may come to rest at another z. One bias
+cannot remove both. `adjust` measures what remains (`l2o_tf.saving.drift`) and returns it.
+
+L2O-Scale draws a first learning rate for every coordinate, from 1e-6 to 1e-2 as in the original program; the upper end
+of that range hurts long runs. The range is an argument of its architecture.
+
+The card keeps the provenance of the training; that of the change is beside it, in `adjusted`.
+
+docs/data.md says how factors and ranges are chosen, and on which data.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from l2o_tf import saving
+from l2o_tf.optimizers import Optimizer, make_optimizer
+from l2o_tf.optimizers.scale.weights import STEP_SIZE
+from l2o_tf.saving import drift, loading
+from l2o_tf.saving.weights import Weights
+
+OUTPUT_BIAS = "linear/b"
+
+
+def adjust(
+    name: str,
+    output: str,
+    *,
+    factor: float = 1.0,
+    no_drift: bool = False,
+    initial_learning_rates: Sequence[float] | None = None,
+    allow_code: bool = False,
+) -> tuple[float, float] | None:
+    """Writes the same optimizer with what is asked for changed.
+
+    Args:
+        name: as in `trained.load_optimizer`, of an optimizer that has weights.
+        output: folder for `weights.npz` and `optimizer.json`. The card names the source; for one that was adjusted
+            before, it has the product of the factors.
+        factor: s, positive; default 1.
+        no_drift: whether coordinates that never had a gradient come to rest. Default False.
+        initial_learning_rates: range of an L2O-Scale's first learning rates; default: as it is.
+        allow_code: as in `trained.load_optimizer`.
+
+    Returns:
+        The drift that was removed, and what remains of it where gradients have ended: updates per step, before the
+        factor is applied. None unless `no_drift` was asked for.
+
+    Raises:
+        ValueError: if the factor or the range is invalid; if nothing is to be adjusted; if there is no such optimizer,
+            or it has no weights; if it lacks what is to be adjusted: an output scale or learning rates for a factor, a
+            last layer with a bias for the drift (L2O-Scale lacks it), or first learning rates.
+        OSError: if the output cannot be written.
+    """
+    if not (math.isfinite(factor) and factor > 0):
+        raise ValueError(f"Received a factor of {factor}, expected a positive number.")
+    if factor == 1 and not no_drift and initial_learning_rates is None:
+        raise ValueError("Received a factor of 1 and nothing else, expected something to adjust.")
+    optimizer, card, weights = loading.with_weights(name, allow_code=allow_code)
+    source = {"name": name, "sha256": card["weights"]["sha256"]}
+    adjusted = {"factor": 1.0, "no_drift": False, "from": source} | card.get("adjusted", {})
+    adjusted |= {"factor": factor * adjusted["factor"], "no_drift": no_drift or adjusted["no_drift"]}
+    weights, found = _without_drift(optimizer, name, weights) if no_drift else (weights, None)
+    architecture, weights = _lengthened(card, name, weights, factor)
+    if initial_learning_rates is not None:
+        rates = {"initial_learning_rates": list(initial_learning_rates)}
+        architecture, adjusted = _with_first_rates(card, name, architecture, rates), adjusted | rates
+    adjusted["provenance"] = saving.provenance()
+    saving.save_weights(output, weights, {**card, "architecture": architecture, "adjusted": adjusted})
+    return found
+
+
+def _lengthened(card: dict[str, Any], name: str, weights: Weights, factor: float) -> tuple[dict[str, Any], Weights]:
+    """Architecture and weights with updates times `factor`."""
+    architecture = dict(card["architecture"])
+    if "scale" in architecture:
+        architecture["scale"] *= factor
+    elif STEP_SIZE in weights:
+        weights = {**weights, STEP_SIZE: weights[STEP_SIZE] + np.float32(math.log(factor))}
+    elif factor != 1:
+        raise ValueError(
+            f"Received {name} ({card['optimizer']}), which has neither an output scale nor learning rates. Expected an "
+            "L2O-DM, an RNNprop, or an L2O-Scale with learning rates."
+        )
+    return architecture, weights
+
+
+def _with_first_rates(card: dict[str, Any], name: str, architecture: dict[str, Any], rates: dict[str, Any]):
+    """The architecture with another range, if it is one."""
+    if not rates.keys() <= architecture.keys():
+        raise ValueError(f"Received {name} ({card['optimizer']}), expected an L2O-Scale for other first rates.")
+    make_optimizer(card["optimizer"], architecture | rates)
+    return architecture | rates
+
+
+def _without_drift(optimizer: Optimizer, name: str, weights: Weights) -> tuple[Weights, tuple[float, float]]:
+    """The weights with another bias of the last layer, the update per step that it removes, and what remains."""
+    cell = getattr(optimizer, "cell", None)
+    if OUTPUT_BIAS not in weights or not hasattr(cell, "last_layer"):
+        raise ValueError(f"Received {name}, whose drift is not the bias of a last layer. Expected L2O-DM or RNNprop.")
+    never, _ = drift.updates(optimizer)
+    taken = float(never[-1, 0])
+    if not np.ptp(never[-drift.LAST :]) <= 1e-3 * abs(taken) + 1e-12:
+        raise ValueError(
+            f"Received {name}, which does not come to rest within {drift.QUIET:,} steps without a gradient."
+        )
+    weights = {**weights, OUTPUT_BIAS: weights[OUTPUT_BIAS] - np.float32(cell.last_layer(taken))}
+    saving.assign_weights(optimizer, weights)
+    return weights, (taken, drift.measure(optimizer).ended.last)

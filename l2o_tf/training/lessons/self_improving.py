@@ -1,0 +1,130 @@
+"""Self-improving: student and analytic optimizers take turns on one trajectory (paper, section 4.2).
+
+At every step one optimizer of the pool `{O_0 = student, O_1, ..., O_k}` is drawn, and its update is applied. At the
+start of meta-training all are equally likely; the auxiliary ones then fade out linearly::
+
+    p_i(e) = p_i(0) max(0, 1 - e / E),   i = 1 ... k          p_i(0) = 1 / (k + 1)
+    p_0(e) = 1 - Σ_i p_i(e)
+
+with meta-epoch e and E = 100 in the paper. The student is judged by the losses as always. Every optimizer of the pool
+sees every gradient, so its state is up to date when its turn comes; the meta-gradient flows through the student's turns
+only.
+
+The paper gives 1/(k + 1) in its text and 0.33 for k = 3 in its experiment; `initial_probability` takes either.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from l2o_tf.optimizers.base import Loop, Optimizer
+from l2o_tf.training.lessons.lesson import Lesson, NumSteps, own_trajectory
+from problems.base import Problem, Seed, fold
+
+_TURNS = 1  # the purpose of a seed
+
+
+class MixtureState(NamedTuple):
+    """The states of the pool, whose turn it is, `turns [T]` (0: the student), and the step t in the window.
+
+    After the last of them, and without any (`[0]`, as it is between windows), it is the student's turn.
+    """
+
+    pool: list[Any]
+    turns: tf.Tensor
+    step: tf.Tensor
+
+
+class Mixture(Optimizer):
+    """A pool of optimizers of which one acts at every step, as `MixtureState.turns` says."""
+
+    def __init__(self, student: Optimizer, auxiliaries: Sequence[Optimizer]):
+        self.name = f"mixture({student.name})"
+        self.pool = [student, *auxiliaries]
+
+    def initial_state(self, params, seed):
+        states = [optimizer.initial_state(params, seed) for optimizer in self.pool]
+        return with_turns(MixtureState(states, None, None), tf.zeros([0], tf.int32))
+
+    def update(self, grads, state, params):
+        return self._take_turns([optimizer.update for optimizer in self.pool], grads, state, params)
+
+    def loop(self):
+        loops = [optimizer.loop() for optimizer in self.pool]
+
+        def each(functions, state):
+            return state._replace(pool=[function(part) for function, part in zip(functions, state.pool, strict=True)])
+
+        return Loop(
+            lambda state: each([loop.enter for loop in loops], state),
+            lambda *step: self._take_turns([loop.update for loop in loops], *step),
+            lambda state: each([loop.leave for loop in loops], state),
+        )
+
+    def _take_turns(self, rules, grads, state, params):
+        steps = [rule(grads, part, params) for rule, part in zip(rules, state.pool, strict=True)]
+        turn = tf.concat([state.turns, [0]], axis=0)[tf.minimum(state.step, tf.size(state.turns))]
+        updates = {name: tf.stack([proposed[name] for proposed, _ in steps])[turn] for name in params}
+        return updates, MixtureState([after for _, after in steps], state.turns, state.step + 1)
+
+    @property
+    def named_variables(self):
+        return self.pool[0].named_variables
+
+
+def with_turns(state: MixtureState, turns: tf.Tensor) -> MixtureState:
+    """The same pool at the start of a window with these turns."""
+    return state._replace(turns=turns, step=tf.zeros([], tf.int32))
+
+
+def probabilities(meta_epoch, num_auxiliaries: int, decay_epochs: int, initial_probability: float | None) -> tf.Tensor:
+    """`[p_0, p_1, ..., p_k]` at a meta-epoch, as in the module's docstring."""
+    start = 1.0 / (num_auxiliaries + 1) if initial_probability is None else initial_probability
+    left = tf.maximum(0.0, 1.0 - tf.cast(meta_epoch, tf.float32) / decay_epochs)
+    auxiliaries = tf.fill([num_auxiliaries], start * left)
+    return tf.concat([[1.0 - tf.reduce_sum(auxiliaries)], auxiliaries], axis=0)
+
+
+def draw_turns(chances: tf.Tensor, seed: Seed, num_steps: NumSteps) -> tf.Tensor:
+    """`[T]`: who acts at each step of a window, by these probabilities."""
+    return tf.random.stateless_categorical(tf.math.log(chances)[None], num_steps, fold(seed, _TURNS), tf.int32)[0]
+
+
+def self_improving(
+    problem: Problem,
+    student: Optimizer,
+    auxiliaries: Sequence[Optimizer],
+    *,
+    decay_epochs: int = 100,
+    initial_probability: float | None = None,
+    **options,
+) -> Lesson:
+    """The lesson in which the student shares its trajectory with `auxiliaries`.
+
+    Args:
+        problem: what is optimized.
+        student: the optimizer that learns, `O_0`.
+        auxiliaries: `O_1 ... O_k`; Adam, SGD and Adagrad in the paper.
+        decay_epochs: E, meta-epochs after which only the student acts. Default 100, from the paper.
+        initial_probability: `p_i(0)` of each auxiliary, at most 1/k. Default (None): `1/(k + 1)`.
+        **options: of `own_trajectory`.
+
+    Raises:
+        ValueError: if `initial_probability` is not in `[0, 1/k]`.
+    """
+    count = len(auxiliaries)
+    if initial_probability is not None and not 0 <= initial_probability * count <= 1:
+        raise ValueError(f"Received initial_probability={initial_probability}, expected one in [0, 1/{count}].")
+    alone = own_trajectory(problem, Mixture(student, auxiliaries), **options)
+
+    def start(seed, meta_epoch):
+        chances = probabilities(meta_epoch, count, decay_epochs, initial_probability)
+        return alone.start(seed, meta_epoch)._replace(technique=chances)
+
+    def window(run, seed, num_steps):
+        turns = draw_turns(run.technique, seed, num_steps)
+        run, outcome = alone.window(run._replace(student=with_turns(run.student, turns)), seed, num_steps)
+        return run._replace(student=with_turns(run.student, tf.zeros([0], tf.int32))), outcome
+
+    return Lesson("train", start, window)

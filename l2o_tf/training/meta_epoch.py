@@ -1,0 +1,112 @@
+"""One meta-epoch, compiled: a lesson over as many truncation windows as the horizon has, an update of φ after each.
+
+The lengths of the windows are a tensor, so one trace serves every stage of a curriculum, and runs of any length.
+Nothing leaves the device before the meta-epoch ends.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from l2o_tf.training.lessons.lesson import Lesson
+from problems.base import Seed, fold
+
+_START, _WINDOW = 0, 1
+
+
+class Report(NamedTuple):
+    """What a meta-epoch was like; scalars.
+
+    Attributes:
+        meta_loss: mean over windows.
+        final_loss: the optimizee's last loss; for imitation, of the teacher's run.
+        gradient_norm: largest global norm of the meta-gradient, before any clipping.
+        num_windows: windows that were run.
+        num_steps: steps that were run.
+        exploded: whether the run was ended because its loss had grown too much.
+        diverged: whether a window gave a non-finite meta-loss or meta-gradient. It is skipped and the run ends there.
+        lost: whether the meta-parameters that it leaves are not all finite.
+    """
+
+    meta_loss: tf.Tensor
+    final_loss: tf.Tensor
+    gradient_norm: tf.Tensor
+    num_windows: tf.Tensor
+    num_steps: tf.Tensor
+    exploded: tf.Tensor
+    diverged: tf.Tensor
+    lost: tf.Tensor
+
+
+MetaEpoch = Callable[[Seed, tf.Tensor, tf.Tensor], Report]
+
+
+def compile_meta_epoch(
+    lesson: Lesson,
+    variables: list[keras.Variable],
+    meta_optimizer: keras.optimizers.Optimizer,
+    unroll_length: int | None = None,
+    zero_nonfinite: bool = False,
+    after_update: Callable[[], None] | None = None,
+) -> MetaEpoch:
+    """Compiles `(seed, meta_epoch, lengths) -> Report`, which trains `variables` with `meta_optimizer`.
+
+    `lengths [W]`, int32, are the steps of the windows.
+
+    Args:
+        lesson: what to learn from.
+        variables: the student's meta-parameters φ.
+        meta_optimizer: its slots are this lesson's own.
+        unroll_length: T, where every window has the same length: then `lengths` only says how many there are, and
+            shapes are static. Default: any lengths.
+        zero_nonfinite: whether entries of the meta-gradient that are not finite become 0, as in L2O-Scale's program,
+            instead of ending the run.
+        after_update: called after every update of φ. Default: nothing is.
+    """
+    meta_optimizer.build(variables)
+
+    def update(gradients):
+        meta_optimizer.apply(gradients, variables)
+        if after_update:
+            after_update()
+
+    def train_window(run, lengths, seed, report):
+        num_steps = unroll_length or lengths[report.num_windows]
+        run, outcome = lesson.window(run, fold(seed, _WINDOW, report.num_windows), num_steps)
+        gradients = [_finite(g) for g in outcome.gradients] if zero_nonfinite else outcome.gradients
+        norm = tf.linalg.global_norm(gradients)
+        diverged = ~(tf.math.is_finite(norm) & tf.math.is_finite(outcome.meta_loss))
+        tf.cond(diverged, lambda: None, lambda: update(gradients))
+        return run, Report(
+            meta_loss=report.meta_loss + outcome.meta_loss,
+            final_loss=outcome.losses[-1],
+            gradient_norm=tf.maximum(report.gradient_norm, norm),
+            num_windows=report.num_windows + 1,
+            num_steps=report.num_steps + num_steps,
+            exploded=outcome.exploded,
+            diverged=diverged,
+            lost=report.lost,
+        )
+
+    @tf.function(autograph=False, input_signature=[_scalars(2), _scalars(), _scalars(None)])
+    def meta_epoch(seed, epoch, lengths):
+        zero, none, no = tf.zeros([]), tf.zeros([], tf.int32), tf.constant(False)
+        _, report = tf.while_loop(
+            lambda run, report: (report.num_windows < tf.size(lengths)) & ~report.diverged & ~report.exploded,
+            lambda run, report: train_window(run, lengths, seed, report),
+            (lesson.start(fold(seed, _START), epoch), Report(zero, zero, zero, none, none, no, no, no)),
+        )
+        lost = ~tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable.value)) for variable in variables])
+        return report._replace(meta_loss=report.meta_loss / tf.cast(report.num_windows, tf.float32), lost=lost)
+
+    return meta_epoch
+
+
+def _finite(gradient: tf.Tensor) -> tf.Tensor:
+    return tf.where(tf.math.is_finite(gradient), gradient, tf.zeros_like(gradient))
+
+
+def _scalars(*shape: int | None) -> tf.TensorSpec:
+    return tf.TensorSpec(shape, tf.int32)

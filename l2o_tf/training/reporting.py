@@ -1,0 +1,190 @@
+"""What a person sees of a meta-training: trainer events -> records, TensorBoard, progress bar, pictures."""
+
+import math
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from absl import logging
+
+from l2o_tf import plots
+from l2o_tf.common.quoting import reason
+from l2o_tf.plots.training import LOSSES
+from l2o_tf.recording.records import RECORDS, Recorder, markdown_table, read_records
+from l2o_tf.training.trainer import Event, MetaTrainer, Validation
+from problems.base import DataInfo
+
+PICTURE = "training.png"
+
+
+class Reporter:
+    """Writes down the events of a trainer, in a thread while the next meta-epoch runs; a context manager.
+
+    An error of writing is raised by the next `report` or `flush`. After a validation, and at the end, the whole run is
+    drawn in `training.png`; if that fails, a warning says so, once.
+
+    Args:
+        folder: folder of the run.
+        trainer: the trainer, already restored where the run is a resumed one.
+        data: the data of its problem.
+    """
+
+    def __init__(self, folder: Path, trainer: MetaTrainer, data: DataInfo | None):
+        self._trainer = trainer
+        self._data = str(data) if data else None
+        self._recorder = Recorder(
+            folder,
+            progress_total=trainer.config.num_epochs,
+            resume_from_step=trainer.standing.epoch,
+            description="+".join(trainer.config.kinds),
+            describe=describe,
+        )
+        chosen = trainer.config.chosen()
+        told = {name: getattr(trainer.config, name) for name in ("problem", "optimizer", "seed")}
+        self._recorder.options(told | chosen)
+        rest = f"\n\nAll other options have their defaults. Data: {self._data or 'none'}."
+        self._recorder.text("configuration", markdown_table(chosen, ("option", "value")) + rest)
+        self._folder, self._next_picture, self._picture_failed = folder, 0.0, False
+        self._thread = ThreadPoolExecutor(1, "reporter")
+        self._last: Future = self._thread.submit(lambda: None)
+
+    def report(self, event: Event) -> None:
+        """Has one meta-epoch recorded, its validations and its messages."""
+        histograms = self._trainer.histograms() if event.validations else {}
+        self._last.result()
+        standing = self._trainer.standing
+        counted: dict[str, float] = {"meta_gradient/skipped": standing.skips}
+        if event.validations:
+            counted["validation/best"] = standing.curriculum.best
+        self._last = self._thread.submit(self._record, event, counted, histograms)
+
+    def _record(self, event: Event, counted: dict[str, float], histograms: dict[str, np.ndarray]) -> None:
+        values, charts = _scalars(event)
+        self._recorder.scalars(event.epoch, values | counted, charts)
+        for validation in event.validations:
+            self._draw(event.epoch, validation)
+        if histograms:
+            self._recorder.histograms(event.epoch, histograms)
+        if event.validations and time.monotonic() > self._next_picture:
+            self._draw_run()
+        for message in event.messages:
+            self._recorder.event(event.epoch, message)
+        self._recorder.progress(
+            event.epoch + 1,
+            loss=event.report.final_loss,
+            stage=event.stage if self._trainer.config.curriculum else None,
+            horizon=event.horizon,
+            steps_per_second=event.steps_per_second,
+        )
+
+    def _draw(self, epoch: int, validation: Validation) -> None:
+        figure = plots.validation_figure(
+            validation.losses,
+            horizon_train=validation.horizon_train,
+            meta_epoch=epoch + 1,
+            stage=validation.stage if self._trainer.config.curriculum else None,
+            data=self._data,
+        )
+        self._recorder.figure(epoch, f"validation/stage_{validation.stage}", figure)
+
+    def _draw_run(self) -> None:
+        """Draws the losses so far in `training.png`, and sets the earliest time of the next picture.
+
+        That is after twenty times as long as this one took; so pictures take at most a twentieth of the time. The last
+        one, at the end, does not wait.
+        """
+        began = time.monotonic()
+        records = read_records(self._folder / RECORDS)
+        if not any(name in record for record in records for name in LOSSES):
+            return
+        title = f"{self._folder.absolute().name}: meta-training"
+        try:
+            plots.save(plots.training_figure(records, title=title, data=self._data), self._folder / PICTURE)
+        except Exception as error:  # no reason to end a run
+            if not self._picture_failed:
+                logging.warning("%s cannot be drawn (%s); the run goes on.", self._folder / PICTURE, reason(error))
+            self._picture_failed = True
+        self._next_picture = 21 * time.monotonic() - 20 * began
+
+    def flush(self) -> None:
+        """Waits until all is written, and hands it to the operating system; call it before a checkpoint."""
+        self._last.result()
+        self._recorder.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()
+        self._recorder.close()
+        if not error:
+            self._draw_run()
+
+
+def _scalars(event: Event) -> tuple[dict[str, float], dict[str, str]]:
+    """The numbers of one meta-epoch by name; name -> TensorBoard's chart, where it has another name.
+
+    Costs over different horizons cannot be compared, so each horizon has a chart. Its line begins with the baseline:
+    the cost, on that horizon, of the weights with which the stage begins.
+    """
+    values: dict[str, float] = {
+        "curriculum/stage": event.stage,
+        "curriculum/horizon": event.horizon,
+        "meta_gradient/norm": event.report.gradient_norm,
+        "speed/steps_per_second": event.steps_per_second,
+    }
+    charts = {"validation/best": "best validation"}  # the first of the names, since HPARAMS shows few
+    if event.lesson == "train":
+        values |= {"train/meta_loss": event.report.meta_loss, "train/final_loss": event.report.final_loss}
+    else:
+        values |= {event.lesson: event.report.meta_loss}
+    for validation in event.validations:
+        (runs, horizon), trained = validation.losses.shape, validation.horizon_train
+        name = "validation/baseline" if validation.is_baseline else "validation/loss"
+        values |= {
+            name: validation.cost,
+            f"{name}_at_training_horizon": float(validation.losses[:, trained - 1].mean()),
+            f"{name}_spread": float(validation.losses[:, -1].std() / math.sqrt(runs)),
+        }
+        charts |= {
+            name: f"validation/after {horizon} steps",
+            f"{name}_at_training_horizon": f"validation at training horizon/after {trained} of {horizon} steps",
+            f"{name}_spread": f"validation standard error/after {horizon} steps",
+        }
+    return values, charts
+
+
+_LOSS = "Mean loss of the optimizee at the end of the validation runs, of a set of problems ln of the progress"
+DESCRIPTIONS = {
+    "curriculum/stage": "Stage of the curriculum, from 0.",
+    "curriculum/horizon": "Steps of the training run.",
+    "meta_gradient/norm": "Largest global norm of the meta-gradient in the meta-epoch, before any clipping.",
+    "meta_gradient/skipped": "Meta-epochs so far that diverged.",
+    "speed/steps_per_second": "Optimizee steps per second of training, validations aside.",
+    "train/meta_loss": "Meta-loss, whose gradient is taken; mean over the windows of the run.",
+    "train/final_loss": "Loss of the optimizee at the end of the training run.",
+    "imitation/": "Distance of the student's updates from this teacher's; mean over the windows of the run.",
+    "validation/best": f"{_LOSS}: the lowest of the present stage of the curriculum.",
+    "validation/loss": f"{_LOSS}. A stage's first point is its baseline, which the stage has to beat.",
+    "validation/loss_at_training_horizon": "Mean loss of the validation runs after the steps that were trained on.",
+    "validation/loss_spread": "Standard error of the mean loss at the end of the validation runs.",
+    "validation/stage_": "ln loss of the validation runs, on the horizon that was trained on and beyond.",
+    "weights/": "Meta-parameters.",
+    "updates/": "log10 of the size of the updates in the first window of a run.",
+    "gates/": "Activations of the gates at the end of that window.",
+    "configuration": "The options that differ from the defaults.",
+    "events": "New stages, diverged meta-epochs, and how it ended.",
+}
+"""Name, or how names begin -> what TensorBoard says of it."""
+
+
+def describe(name: str) -> str:
+    """What a name that is recorded means; empty if that is not known."""
+    name = name.replace("validation/baseline", "validation/loss")
+    groups = (text for start, text in DESCRIPTIONS.items() if start.endswith(("/", "_")) and name.startswith(start))
+    return DESCRIPTIONS.get(name) or next(groups, "")

@@ -1,0 +1,1 @@
+"""One run of any optimizer on any problem, and the meta-gradient through it."""

@@ -1,0 +1,227 @@
+"""The backward pass of a window: cotangents of the trajectory, pulled back through the optimizer alone.
+
+`unroll` says what is computed. Here is how memory stays bounded. A step of the backward pass needs the state
+that the optimizer had, and all states of a window are T times as much as one. Where that is too much, and the rule
+treats coordinates one by one, the window is replayed for a block of coordinates at a time: the gradients it saw are
+known, so its states follow without the optimizee. Memory then does not grow with T times N, at the price of running the
+optimizer once more.
+
+Nor does anything couple the coordinates here, as the optimizee does in the forward pass. So on a processor XLA compiles
+the whole recursion for a block that fits into a core's cache, and the cores go through the blocks side by side; their
+sum is taken in a fixed order. A GPU takes all coordinates together.
+"""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from l2o_tf.common import devices, nest
+from l2o_tf.optimizers.base import Loop, Params
+
+MAX_BYTES = 2**30
+"""States of a window are kept up to that many; else it is replayed in blocks, which together hold half of that."""
+
+SHARES = 16
+"""In so many calls the blocks are shared out at most; they run at the same time, as far as there are cores."""
+
+REPLAYED_AT_ONCE = 4
+"""At least so many blocks may be replayed at the same time."""
+
+
+class Kept(NamedTuple):
+    """What the forward pass keeps of a window of T steps on N coordinates.
+
+    Attributes:
+        grads: `[T, N]`, what the optimizer saw.
+        slopes: `[T, N]`, gradients of the losses that are judged; None where those are `grads`.
+        last: `[N]`, the gradient of the last loss.
+        start: the optimizer's state before the first step, in the loop's layout.
+        states: the states before each step; None where the window is to be replayed.
+        params: `[T, N]`, or None together with `states`.
+    """
+
+    grads: tf.Tensor
+    slopes: tf.Tensor | None
+    last: tf.Tensor
+    start: Any
+    states: Any
+    params: tf.Tensor | None
+
+
+class Weights(NamedTuple):
+    """What the objective `L` makes of a window.
+
+    Attributes:
+        losses: `w_t = ∂L/∂f(θ_t)`, `[T+1, 1]`; of several optimizees side by side `[T+1, N]`, for each coordinate that
+            of its own.
+        updates: `∂L/∂Δθ_t [T, N]`, or None.
+    """
+
+    losses: tf.Tensor
+    updates: tf.Tensor | None
+
+
+def replayed_size(loop: Loop, state: Any, num_coordinates: int, num_steps) -> int | None:
+    """Coordinates per block of a window that is to be replayed; None for one whose states are to be kept."""
+    if loop.blocks is None or not isinstance(num_steps, int) or not tf.nest.flatten(state):
+        return None
+    if loop.blocks.size:
+        return loop.blocks.size
+    bytes_each = _bytes_of_states(state, num_steps) / num_coordinates
+    if bytes_each * num_coordinates <= MAX_BYTES:
+        return None
+    return max(1, min(int(MAX_BYTES / 2 / REPLAYED_AT_ONCE / bytes_each), _cached(loop) or num_coordinates))
+
+
+def _cached(loop: Loop) -> int | None:
+    """How many coordinates of this rule are best taken at a time; None: as many as the memory allows."""
+    return None if loop.blocks is None or devices.has_gpu() else loop.blocks.cached
+
+
+def _bytes_of_states(state: Any, num_steps: int) -> int:
+    return num_steps * sum(math.prod(x.shape) * x.dtype.size for x in tf.nest.flatten(state))
+
+
+def _num_shares(kept: Kept, size: int) -> int:
+    """In how many calls blocks of this size are shared out."""
+    if kept.states is not None:
+        return SHARES
+    num_steps, num_coordinates = kept.grads.shape
+    of_a_block = _bytes_of_states(kept.start, num_steps) * size / num_coordinates
+    return max(1, min(SHARES, int(MAX_BYTES / 2 / of_a_block)))
+
+
+def _block_size(loop: Loop, kept: Kept, jit_compile: bool) -> int | None:
+    """Coordinates per block of the backward pass; None where it takes them all together, as a GPU wants it."""
+    num_coordinates, num_steps = kept.grads.shape[1], _length(kept.grads)
+    if kept.states is None:
+        return replayed_size(loop, kept.start, num_coordinates, num_steps)
+    if not jit_compile or _cached(loop) is None or not isinstance(num_steps, int):
+        return None
+    count = -(-num_coordinates // _cached(loop))
+    return min(num_coordinates, 16 * -(-num_coordinates // (16 * count)))  # alike, in vectors of 16
+
+
+def pull_back(
+    loop: Loop, phi: list, like: Params, kept: Kept, weights: Weights, *, jit_compile: bool = False
+) -> list[tf.Tensor]:
+    """The first-order meta-gradient.
+
+    Args:
+        loop: the optimizer, whose meta-parameters are `phi`.
+        phi: variables.
+        like: parameters of the optimizee, for their names and shapes.
+        kept: from the forward pass.
+        weights: of its losses and updates.
+        jit_compile: whether XLA compiles it, as calls of their own.
+    """
+    if not phi:
+        return []
+    xla = functools.partial(tf.function, jit_compile=jit_compile, autograph=False)
+    size = _block_size(loop, kept, jit_compile)
+    if size is None:
+        return xla(lambda kept, weights: _backward(loop.update, phi, like, kept, weights))(kept, weights)
+    count = -(-kept.grads.shape[1] // size)
+    each = -(-count // _num_shares(kept, size))
+
+    @xla
+    def share(number, kept, weights):
+        end, zero = tf.minimum((number + 1) * each, count), [tf.zeros_like(x) for x in phi]
+
+        def block(number, phi_bar):
+            return number + 1, _sum(phi_bar, _of_a_block(loop, phi, kept, weights, number, size))
+
+        return tf.while_loop(lambda number, _: number < end, block, (number * each, zero))[1]
+
+    shares = [share(_number(k), kept, weights) for k in range(-(-count // each))]
+    return [tf.add_n(parts) for parts in zip(*shares, strict=True)]
+
+
+def _number(value: int) -> tf.Tensor:
+    """A constant that TensorFlow takes for none: else it compiles every share by itself."""
+    return tf.raw_ops.PlaceholderWithDefault(input=value, shape=[])
+
+
+def _of_a_block(loop: Loop, phi, kept: Kept, weights: Weights, number, size: int) -> list[tf.Tensor]:
+    """`pull_back` of the coordinates of a block, without those that it shares with the one before.
+
+    The last block ends with the last coordinate, and so begins before the end of the one before.
+    """
+    first = tf.minimum(number * size, kept.grads.shape[1] - size)
+    mask = 1.0 - tf.cast(first + tf.range(size) < number * size, kept.grads.dtype)
+
+    def cut(rows):
+        return None if rows is None else tf.slice(rows, [0, first], [rows.shape[0], size])
+
+    grads = cut(kept.grads)
+    slopes = mask * (grads if kept.slopes is None else cut(kept.slopes))
+    last = mask * tf.slice(kept.last, [first], [size])
+    updates = None if weights.updates is None else mask * cut(weights.updates)
+    losses = weights.losses if weights.losses.shape[1] == 1 else cut(weights.losses)
+    like, start = {"block": tf.zeros([size], grads.dtype)}, loop.blocks.cut(kept.start, first, size)
+    if kept.states is None:
+        states, cut_state = _replayed(loop, start, grads), lambda state: state
+    else:
+        states, cut_state = kept.states, lambda state: loop.blocks.cut(state, first, size)
+    block = Kept(grads, slopes, last, start, states, tf.zeros_like(grads))
+    return _backward(loop.blocks.update, phi, like, block, Weights(losses, updates), cut_state)
+
+
+def _replayed(loop: Loop, start, grads: tf.Tensor):
+    """The states before each step of a block, from the first one and the gradients `[T, n]` that the rule saw."""
+    num_steps, size = grads.shape
+    params = {"block": tf.zeros([size], grads.dtype)}
+
+    def step(t, state, rows):
+        rows = tf.nest.map_structure(lambda row, x: row.write(t, x), rows, state)
+        return t + 1, loop.blocks.update({"block": grads[t]}, state, params)[1], rows
+
+    rows = tf.nest.map_structure(lambda x: nest.rows_like(x, num_steps), start)
+    _, _, rows = tf.while_loop(lambda t, *_: t < num_steps, step, (0, start, rows), maximum_iterations=num_steps)
+    return tf.nest.map_structure(lambda row: row.stack(), rows)
+
+
+def _backward(update, phi, like, kept: Kept, weights: Weights, cut=lambda state: state) -> list[tf.Tensor]:
+    """The recursion of λ, σ and dφ in the docstring of `l2o_tf.unrolling.unroll`, from the last step to the first.
+
+    Args:
+        update, phi, like, kept, weights: as in `pull_back`.
+        cut: what `update` is to see of a state that was kept.
+    """
+    num_steps = _length(kept.grads)
+    slopes = kept.grads if kept.slopes is None else kept.slopes
+
+    def state_before(t):
+        return cut(tf.nest.map_structure(lambda rows: rows[t], kept.states))
+
+    def step(back, theta_bar, state_bar, phi_bar):
+        t = num_steps - 1 - back
+        grads, params = (nest.unflatten(rows[t], like) for rows in (kept.grads, kept.params))
+        state = state_before(t)
+        moving = _floating(state)
+        with tf.GradientTape() as tape:
+            tape.watch([moving, params])
+            updates, after = update(grads, state, params)
+            ends = [nest.flatten(updates), *_floating(after)]
+        update_bar = theta_bar if weights.updates is None else theta_bar + weights.updates[t]
+        found = tape.gradient(ends, [phi, moving, params], [update_bar, *state_bar], tf.UnconnectedGradients.ZERO)
+        theta_bar = theta_bar + weights.losses[t] * slopes[t] + nest.flatten(found[2])
+        return back + 1, theta_bar, found[1], _sum(phi_bar, found[0])
+
+    state_bar = [tf.zeros_like(x) for x in _floating(state_before(0))]
+    start = (0, weights.losses[num_steps] * kept.last, state_bar, [tf.zeros_like(x) for x in phi])
+    return tf.while_loop(lambda back, *_: back < num_steps, step, start, maximum_iterations=num_steps)[3]
+
+
+def _floating(state) -> list[tf.Tensor]:
+    return [x for x in tf.nest.flatten(state) if x.dtype.is_floating]
+
+
+def _sum(totals, parts):
+    return [total + part for total, part in zip(totals, parts, strict=True)]
+
+
+def _length(rows: tf.Tensor):
+    return rows.shape[0] if rows.shape[0] is not None else tf.shape(rows)[0]
