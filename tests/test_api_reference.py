@@ -37,7 +37,9 @@ def test_every_module_has_a_page(folder):
 
 
 def test_equations_are_code(folder):
-    assert "<pre><code>g_t         = ∇f(θ_t; batch_t)\nΔθ_t, s_t+1 =" in docstrings(folder / "l2o_tf" / "unroll.html")
+    assert "<pre><code>g_t         = ∇f(θ_t; batch_t)\nΔθ_t, s_t+1 =" in docstrings(
+        folder / "l2o_tf" / "unrolling" / "unroll.html"
+    )
 
 
 def test_the_markup_of_docstrings_is_understood(folder):

@@ -74,7 +74,7 @@ def test_make_targets_and_scripts_exist(document):
 
 def test_every_option_is_in_the_glossary():
     text = (ROOT / "docs" / "glossary.md").read_text()
-    options = defined_flags((ROOT / "l2o_tf" / "config.py").read_text())
+    options = defined_flags((ROOT / "l2o_tf" / "cli" / "config.py").read_text())
     assert "unroll_length" in options
     assert not options - set(FLAG.findall(text))
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import keras
 
 from l2o_tf.cli.config import Config
-from l2o_tf.common import devices, names
-from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer, descriptions, from_file, make_optimizer
+from l2o_tf.common import descriptions, devices, names
+from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer, from_file, make_optimizer
 from l2o_tf.saving import loading
 from l2o_tf.training import curriculum as cl
 from l2o_tf.training.lessons.imitation import DISTANCES, imitation

@@ -13,9 +13,8 @@ from typing import Any
 from l2o_tf.cli import config_checks, presets
 from l2o_tf.cli.config_checks import Choice, Entries, Range, number, whole
 from l2o_tf.cli.presets import PRESETS
-from l2o_tf.common import names
+from l2o_tf.common import descriptions, names
 from l2o_tf.common.quoting import cut
-from l2o_tf.optimizers import descriptions
 
 
 def _field(default, help_text: str, allowed: Range | Choice | Entries | None = None):

@@ -27,12 +27,12 @@ import tensorflow as tf
 from absl import logging
 from keras.src.saving import serialization_lib
 
-from l2o_tf.common import nest
+from l2o_tf.common import descriptions, nest
 from l2o_tf.common.names import pretrained_names
 from l2o_tf.common.quoting import few, short
 from l2o_tf.common.reading import read_npz
 from l2o_tf.keras_optimizer import guard, variable_memory
-from l2o_tf.optimizers import Optimizer, descriptions
+from l2o_tf.optimizers import Optimizer
 from l2o_tf.saving import loading
 from l2o_tf.saving.loading import load_optimizer
 from problems.base import make_seed

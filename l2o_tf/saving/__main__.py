@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from l2o_tf.cli import console
-from l2o_tf.optimizers.descriptions import numbers
+from l2o_tf.common.descriptions import numbers
 from l2o_tf.saving import WEIGHTS, assign_weights, import_original, named_weights, provenance, save_weights, tensorflow1
 from problems import closed_pipe
 

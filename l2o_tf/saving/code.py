@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from l2o_tf.common import descriptions
 from l2o_tf.common.quoting import short
 from l2o_tf.common.reading import read_bytes
-from l2o_tf.optimizers import descriptions
 from problems import python_files
 
 MOST_BYTES = 2**24

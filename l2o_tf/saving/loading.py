@@ -9,10 +9,10 @@ from absl import logging
 
 from l2o_tf import saving
 from l2o_tf.cli.config import FIELDS
-from l2o_tf.common import names
+from l2o_tf.common import descriptions, names
 from l2o_tf.common.names import pretrained_names
 from l2o_tf.common.quoting import cut, few, reason, short
-from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, Outline, descriptions, make_optimizer, outline
+from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, Outline, make_optimizer, outline
 from l2o_tf.saving import CARD, WEIGHTS, tensorflow1
 from problems import python_files
 from problems.base import require_name

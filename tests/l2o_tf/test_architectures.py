@@ -4,8 +4,8 @@ import pytest
 
 from l2o_tf.cli.assembly import make_student
 from l2o_tf.cli.config import FIELDS, Config, resolve
+from l2o_tf.common.descriptions import ARCHITECTURES, arguments, integers, numbers, options, takers, untaken
 from l2o_tf.optimizers import CELLS
-from l2o_tf.optimizers.descriptions import ARCHITECTURES, arguments, integers, numbers, options, takers, untaken
 
 PAIRS = [(kind, option) for kind, options in ARCHITECTURES.items() for option in options]
 OTHERS = {  # a value of each option that is not its default

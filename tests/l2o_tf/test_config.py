@@ -10,7 +10,7 @@ import pytest
 from l2o_tf.cli.config import FIELDS, NEEDS, PRESETS, REQUIRES, Config, resolve
 from l2o_tf.cli.config_checks import Choice, Entries, Range
 from l2o_tf.common import names
-from l2o_tf.optimizers.descriptions import takers
+from l2o_tf.common.descriptions import takers
 
 ALLOWED = {
     kind: [name for name, field in FIELDS.items() if isinstance(field.metadata["allowed"], kind)]

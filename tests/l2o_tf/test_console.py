@@ -82,7 +82,7 @@ def test_the_collector_rests_during_the_import_only():
     """In an interpreter of its own, where TensorFlow is imported as by a script."""
     code = """
 import gc
-from l2o_tf import console
+from l2o_tf.cli import console
 collected = []
 gc.callbacks.append(lambda phase, info: collected.append(phase))
 console.import_tensorflow()

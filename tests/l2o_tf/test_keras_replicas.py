@@ -7,7 +7,7 @@ import sys
 from tests import scripts
 
 MIRRORED = """
-from l2o_tf import console
+from l2o_tf.cli import console
 console.import_tensorflow()
 import numpy as np, tensorflow as tf, keras
 cpu = tf.config.list_physical_devices("CPU")[0]

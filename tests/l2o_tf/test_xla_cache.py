@@ -12,7 +12,7 @@ from l2o_tf.common import xla_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
-from l2o_tf import console
+from l2o_tf.cli import console
 console.import_tensorflow()
 import tensorflow as tf
 print(float(tf.function(lambda x: tf.reduce_sum(tf.tanh(x) @ x), jit_compile=True)(tf.ones([8, 8]))))
@@ -127,7 +127,7 @@ def test_a_second_process_finds_what_the_first_has_compiled(tmp_path):
 def test_a_cache_that_cannot_be_written_does_not_end_a_script(tmp_path):
     """No file may grow, as on a full disk; the second line is that of a process without a cache."""
     program = f"""
-from l2o_tf import console
+from l2o_tf.cli import console
 def action():
     print("begun")
     exec({PROGRAM!r}, globals())

@@ -11,10 +11,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from tests.l2o_tf.saving.samples import assert_equal, some_weights
 
 from l2o_tf import saving
 from l2o_tf.optimizers import make_optimizer
+from tests.l2o_tf.saving.samples import assert_equal, some_weights
 
 
 @pytest.fixture

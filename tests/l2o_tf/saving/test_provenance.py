@@ -59,7 +59,7 @@ class TestProvenance:
         assert program_in(tmp_path) == (None, None)
 
     def test_it_is_of_the_program_that_runs_whatever_is_committed_meanwhile(self, checkout):
-        module = checkout / "l2o_tf" / "checkpoint" / "provenance.py"
+        module = checkout / "l2o_tf" / "saving" / "provenance.py"
         module.parent.mkdir(parents=True)
         shutil.copy(Path(saving.__file__).parent / "provenance.py", module)
         git(checkout, "add .", COMMIT)

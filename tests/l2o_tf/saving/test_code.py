@@ -10,7 +10,8 @@ import pytest
 
 from l2o_tf import saving
 from l2o_tf.cli import evaluate, meta_train
-from l2o_tf.optimizers import descriptions, make_optimizer
+from l2o_tf.common import descriptions
+from l2o_tf.optimizers import make_optimizer
 from l2o_tf.saving import loading
 from l2o_tf.saving.__main__ import main
 from l2o_tf.saving.interpolation import interpolate

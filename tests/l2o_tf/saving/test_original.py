@@ -9,9 +9,9 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from tests.l2o_tf.saving.samples import Call, assert_equal, original_tree, some_weights
 
 from l2o_tf import saving
+from tests.l2o_tf.saving.samples import Call, assert_equal, original_tree, some_weights
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

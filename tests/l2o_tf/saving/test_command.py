@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.l2o_tf.saving.samples import assert_equal, original_tree, some_weights
 
 from l2o_tf import saving
 from l2o_tf.optimizers import make_optimizer
@@ -14,6 +13,7 @@ from l2o_tf.optimizers.scale.weights import STEP_SIZE
 from l2o_tf.saving import drift, loading
 from l2o_tf.saving.__main__ import main
 from problems.base import make_seed
+from tests.l2o_tf.saving.samples import assert_equal, original_tree, some_weights
 
 
 class TestCommand:
