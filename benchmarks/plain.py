@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from l2o_tf.optimizers import Optimizer
+from l2o_tf.optimizers import Optimizer, Step
 from l2o_tf.training.lessons.lesson import Lesson, Outcome
 from problems.base import Problem, Seed
 
@@ -39,7 +39,7 @@ def run(loss_fn: Callable, optimizer: Optimizer, params: dict, memory: Any, batc
             tape.watch(params)
             loss = loss_fn(params, batch(t))
         grads = tf.nest.map_structure(tf.stop_gradient, tape.gradient(loss, params))
-        updates, memory = optimizer.update(grads, memory, params)
+        updates, memory = optimizer.update(Step(grads, params), memory)
         params = {name: value + updates[name] for name, value in params.items()}
         return t + 1, params, memory, losses.write(t, loss)
 

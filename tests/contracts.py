@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_tf.common import nest
-from l2o_tf.optimizers.base import Optimizer
+from l2o_tf.optimizers.base import Optimizer, Step
 from l2o_tf.unrolling import unroll
 from problems.base import Problem, make_seed
 from problems.side_by_side import each, side_by_side, split
@@ -135,8 +135,8 @@ def _check_update(optimizer, params, loss_fn, batches):
     _, grads = unroll.value_and_grad(loss_fn)(params, batch)
     state = optimizer.initial_state(params, SEED)
     before = [np.array(tensor) for tensor in tf.nest.flatten(state)]
-    updates, after = optimizer.update(grads, state, params)
-    again, _ = optimizer.update(grads, state, params)
+    updates, after = optimizer.update(Step(grads, params), state)
+    again, _ = optimizer.update(Step(grads, params), state)
     tf.nest.assert_same_structure(state, after)
     for old, new in zip(tf.nest.flatten(state), tf.nest.flatten(after), strict=True):
         assert (old.shape, old.dtype) == (new.shape, new.dtype)
@@ -167,7 +167,7 @@ def check_one_bad_entry(optimizer: Optimizer) -> None:
             grads = np.full(12, 0.5, np.float32)
             grads[bad] = entry if t == 2 else 0.5
             found, state = update(
-                {"a": tf.constant(grads[:6], shape=[2, 3]), "b": tf.constant(grads[6:])}, state, params
+                Step({"a": tf.constant(grads[:6], shape=[2, 3]), "b": tf.constant(grads[6:])}, params), state
             )
             updates.append(np.delete(nest.flatten(found), bad))
         return np.stack(updates)

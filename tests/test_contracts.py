@@ -19,8 +19,8 @@ from l2o_tf.optimizers import (
     HIERARCHICAL,
     Analytic,
     Assigned,
+    CoordinatewiseOptimizer,
     HierarchicalOptimizer,
-    LearnedOptimizer,
     Optimizer,
     make_optimizer,
 )
@@ -48,8 +48,13 @@ CALM = [name for name in WITHOUT_DATA if PROBLEMS[name].__module__ == "problems.
 COMPOSED = {
     "assigned": lambda: Assigned([("x_0", make_optimizer("L2O-DM")), ("*", make_optimizer("adam"))]),
     "blocked": lambda: Blocked(make_optimizer("L2O-DM"), 4),
+    "with other meta-parameters": lambda: _at(make_optimizer("L2O-DM"), 2.0),
     "mixture": lambda: Mixture(make_optimizer("sgd"), [make_optimizer("adam")]),
 }
+
+
+def _at(optimizer: Optimizer, factor: float) -> Optimizer:
+    return optimizer.at([factor * variable.value for variable in optimizer.trainable_variables])
 
 
 @pytest.mark.parametrize("name", COORDINATEWISE)
@@ -70,6 +75,7 @@ def test_optimizers(name):
 def test_optimizers_made_of_others():
     contracts.check_optimizer(COMPOSED["assigned"](), make_problem("simple_multi_optimizer", num_dims=3))
     contracts.check_optimizer(COMPOSED["blocked"](), make_problem("quadratic", batch_size=2), steps=3)
+    contracts.check_optimizer(COMPOSED["with other meta-parameters"](), make_problem("digits", batch_size=8))
     contracts.check_optimizer(COMPOSED["mixture"](), make_problem("quadratic", batch_size=2), steps=3)
 
 
@@ -122,7 +128,7 @@ class TestNothingIsMissing:
 
     def test_classes_of_optimizers(self):
         found = {value for value in members(l2o_tf, inspect.isclass) if issubclass(value, Optimizer)}
-        plain = {Optimizer, LearnedOptimizer, HierarchicalOptimizer, Analytic}
+        plain = {Optimizer, CoordinatewiseOptimizer, HierarchicalOptimizer, Analytic}
         assert found == plain | {type(make()) for make in COMPOSED.values()}
 
     def test_problems(self):

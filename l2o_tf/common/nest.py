@@ -39,6 +39,21 @@ def unflatten(vector: tf.Tensor, like: Params) -> Params:
     return {name: tf.reshape(piece, tensor.shape) for (name, tensor), piece in zip(like.items(), pieces, strict=True)}
 
 
+def per_coordinate(values: tf.Tensor, params: Params) -> tf.Tensor:
+    """`[T, K] -> [T, N]`: one value for each of K optimizees, given to each of their coordinates.
+
+    Args:
+        values: `[T, K]`, K static.
+        params: of K optimizees side by side: every tensor has a leading axis of K.
+    """
+    count = values.shape[1]
+    rows = tf.shape(values)[0] if values.shape[0] is None else values.shape[0]
+    columns = []
+    for size in sizes(params):
+        columns.append(tf.reshape(tf.repeat(values[:, :, None], size // count, axis=2), [rows, size]))
+    return tf.concat(columns, axis=1)
+
+
 def sizes(params: Params) -> tuple[int, ...]:
     """`(n_1, ..., n_K)`: how many coordinates each tensor has."""
     return tuple(math.prod(tensor.shape) for tensor in params.values())

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf.optimizers import analytic
+from l2o_tf.optimizers import Step, analytic
 from l2o_tf.optimizers.base import Params, State
 from l2o_tf.optimizers.preprocess import LARGEST
 
@@ -140,7 +140,7 @@ def step(
     """
     adam = _adam(guard)
     state, back, there = _judged(guard, _watched(guard, state, loss, params), loss)
-    by_adam, moments = adam.update(_map(_digestible, grads), state.adam, params)
+    by_adam, moments = adam.update(Step(_map(_digestible, grads), params), state.adam)
 
     def trusting():
         proposed, after = propose()

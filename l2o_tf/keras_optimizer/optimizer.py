@@ -32,7 +32,7 @@ from l2o_tf.common.names import pretrained_names
 from l2o_tf.common.quoting import few, short
 from l2o_tf.common.reading import read_npz
 from l2o_tf.keras_optimizer import guard, variable_memory
-from l2o_tf.optimizers import Optimizer
+from l2o_tf.optimizers import Optimizer, Step
 from l2o_tf.saving import loading
 from l2o_tf.saving.loading import load_optimizer
 from problems.base import make_seed
@@ -350,7 +350,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         rows = {i: nest.moving_rows(grad) for i, grad in given.items() if self._rests_by_row(variables[int(i)])}
 
         def propose():
-            updates, after = self.learned.update(grads, learned, params)
+            updates, after = self.learned.update(Step(grads, params, index=tf.cast(self.iterations, tf.int32)), learned)
             updates = {i: tf.cast(learning_rate, tf.float32) * update for i, update in updates.items()}
             if self.rest == "none":
                 return updates, after

@@ -10,7 +10,7 @@ from l2o_tf.common import keras_backend, names
 from l2o_tf.common.quoting import short
 from l2o_tf.optimizers import from_file
 from l2o_tf.optimizers.analytic import ANALYTIC
-from l2o_tf.optimizers.base import Analytic, HierarchicalOptimizer, LearnedOptimizer, Optimizer
+from l2o_tf.optimizers.base import Analytic, CoordinatewiseOptimizer, HierarchicalOptimizer, Optimizer, Step
 from l2o_tf.optimizers.combined import FROZEN, Assigned
 from l2o_tf.optimizers.lstm.dm import DMCell
 from l2o_tf.optimizers.lstm.rnnprop import RNNpropCell
@@ -22,7 +22,7 @@ from problems.user_errors import describe
 keras_backend.check()
 
 COORDINATEWISE: dict[str, type[keras.layers.Layer]] = {"L2O-DM": DMCell, "RNNprop": RNNpropCell}
-"""Architectures that treat every coordinate apart; `LearnedOptimizer` runs their cells."""
+"""Architectures that treat every coordinate apart; `CoordinatewiseOptimizer` runs their cells."""
 
 HIERARCHICAL: dict[str, type[keras.layers.Layer]] = {"L2O-Scale": ScaleCell}
 """Architectures that know which coordinates form a tensor; `HierarchicalOptimizer` runs their cells."""
@@ -40,10 +40,11 @@ __all__ = [
     "HIERARCHICAL",
     "Analytic",
     "Assigned",
+    "CoordinatewiseOptimizer",
     "HierarchicalOptimizer",
-    "LearnedOptimizer",
     "Optimizer",
     "Outline",
+    "Step",
     "make_optimizer",
     "outline",
 ]
@@ -84,11 +85,11 @@ def _made(kind: str, architecture: dict[str, Any]) -> Optimizer:
             raise ValueError(f"Received optimizer 'assigned' with {architecture}, expected {_ASSIGNMENTS}.")
         return Assigned([(pattern, _assignee(*entry)) for pattern, *entry in architecture["assignments"]])
     if kind in COORDINATEWISE:
-        return LearnedOptimizer(_cell(COORDINATEWISE[kind], architecture), kind)
+        return CoordinatewiseOptimizer(_cell(COORDINATEWISE[kind], architecture), kind)
     if kind in HIERARCHICAL:
         return HierarchicalOptimizer(_cell(HIERARCHICAL[kind], architecture), kind)
     if is_file(kind):
-        return LearnedOptimizer(from_file.make_cell(kind, architecture), kind)
+        return CoordinatewiseOptimizer(from_file.make_cell(kind, architecture), kind)
     if kind in ANALYTIC:
         optimizer = ANALYTIC[kind](**architecture)
         optimizer.architecture = architecture

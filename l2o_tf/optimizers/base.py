@@ -1,21 +1,22 @@
-"""What every optimizer is: `initial_state(params, seed)` and `update(grads, state, params)`.
+"""What every optimizer is: `initial_state(params, seed)` and `update(step, state)`.
 
 Student, teacher and baseline share this one interface, which is why there is one unroll, one trainer and one
 evaluator::
 
     state = optimizer.initial_state(params, seed)
-    updates, state = optimizer.update(grads, state, params)
+    updates, state = optimizer.update(Step(grads, params), state)
     params = nest.add(params, updates)                        # the sign is in the update
 
-Three final classes implement it. `Analytic` is a pair of pure functions. `LearnedOptimizer` is a Keras RNN cell whose
-batch axis is the optimizee's coordinates; the cell's weights are the meta-parameters φ, and everything that the update
-rule remembers lives in the cell's states. `HierarchicalOptimizer` is the same for cells that also tell the optimizee's
-tensors apart.
+`Analytic` is a pair of pure functions. `CoordinatewiseOptimizer` is a Keras RNN cell whose batch axis is the
+optimizee's coordinates; the cell's weights are the meta-parameters φ, and everything that the update rule remembers
+lives in the cell's states. `HierarchicalOptimizer` is the same for cells that also tell the optimizee's tensors apart.
+Any other rule is a subclass of `Optimizer`.
 """
 
 import abc
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -29,18 +30,64 @@ Params = dict[str, tf.Tensor]
 State = Any
 
 
+class Step(NamedTuple):
+    """Everything that a rule may look at in one step; most read `grads` only.
+
+    Attributes:
+        grads: `∇f(θ_t)`; same names and shapes as `params`.
+        params: `θ_t`.
+        loss: `f(θ_t)` on the minibatch of the gradients, a scalar. Of K optimizees side by side it is `[K]`, and every
+            tensor has a leading axis of K. (A block of n coordinates is `[n]`, with n losses or with one for all.)
+            `losses` fits it to the tensors in every case. NaN where nobody knows it. It counts as a constant in
+            first-order meta-gradients, like `grads`.
+        index: t, int32 scalar: steps done in this run. Default 0.
+        horizon: steps of this run, int32 scalar; 0 (default) where nobody knows.
+    """
+
+    grads: Params
+    params: Params
+    loss: tf.Tensor | float = math.nan
+    index: tf.Tensor | int = 0
+    horizon: tf.Tensor | int = 0
+
+    @property
+    def losses(self) -> Params:
+        """Name -> `loss` in a shape that broadcasts against the tensor of that name: `[]`, or `[K, 1, ..., 1]`."""
+        loss = tf.convert_to_tensor(self.loss, next(iter(self.params.values())).dtype)
+        if not loss.shape.rank:
+            return dict.fromkeys(self.params, loss)
+        return {name: tf.reshape(loss, [-1] + [1] * (x.shape.rank - 1)) for name, x in self.params.items()}
+
+    def flat(self) -> "Step":
+        """The same step with all N coordinates in one tensor, `{"block": [N]}`."""
+        loss = tf.convert_to_tensor(self.loss, next(iter(self.params.values())).dtype)
+        loss = nest.per_coordinate(loss[None], self.params)[0] if loss.shape.rank else loss
+        grads, params = ({"block": nest.flatten(each)} for each in (self.grads, self.params))
+        return self._replace(grads=grads, params=params, loss=loss)
+
+    def block(self, first: tf.Tensor, size: int) -> "Step":
+        """Coordinates `first ... first + size - 1` of a step that is `flat`."""
+        grads, params = ({"block": tf.slice(each["block"], [first], [size])} for each in (self.grads, self.params))
+        loss = tf.slice(self.loss, [first], [size]) if self.loss.shape.rank else self.loss
+        return self._replace(grads=grads, params=params, loss=loss)
+
+
+Update = Callable[[Step, State], tuple[Params, State]]
+"""What `Optimizer.update` is."""
+
+
 class Blocks(NamedTuple):
     """How a loop runs a rule on some of the coordinates, which it treats one by one.
 
     Attributes:
         cut: `(state, first, n) -> state` of the coordinates `first ... first + n - 1`, in the loop's layout.
-        update: `Optimizer.update` for what `cut` returns.
+        update: `Optimizer.update` for what `cut` returns; parameters are `{"block": [n]}`.
         size: n, if it is not free: then `first` is the beginning of a block.
         cached: a good n for a processor, at which what a step computes stays in the cache; None where more is better.
     """
 
     cut: Callable[[State, tf.Tensor, int], State]
-    update: Callable[[Params, State, Params], tuple[Params, State]]
+    update: Update
     size: int | None = None
     cached: int | None = None
 
@@ -56,13 +103,16 @@ class Loop(NamedTuple):
     """
 
     enter: Callable[[State], State]
-    update: Callable[[Params, State, Params], tuple[Params, State]]
+    update: Update
     leave: Callable[[State], State]
     blocks: Blocks | None = None
 
 
 class Optimizer(abc.ABC):
     """An update rule whose state goes in and comes out.
+
+    A rule of your own needs `initial_state` and `update`; if it learns, also `named_variables`, whose values are
+    `keras.Variable`s.
 
     Attributes:
         name: name in records, tables and plots.
@@ -88,17 +138,36 @@ class Optimizer(abc.ABC):
         """
 
     @abc.abstractmethod
-    def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
+    def update(self, step: Step, state: State) -> tuple[Params, State]:
         """One step.
 
         Args:
-            grads: `∇f(θ_t)`; same names and shapes as `params`.
+            step: gradients, parameters and what else the rule may look at.
             state: what `initial_state` or the last `update` returned.
-            params: `θ_t`.
 
         Returns:
-            `(Δθ_t, state)` with `θ_{t+1} = θ_t + Δθ_t`.
+            `(Δθ_t, state)` with `θ_{t+1} = θ_t + Δθ_t`, in the order of the parameters.
         """
+
+    def at(self, phi: Sequence[tf.Tensor]) -> "Optimizer":
+        """The same rule with other meta-parameters; no variable is assigned.
+
+        Gradients flow to `phi`::
+
+            with tf.GradientTape() as tape:
+                tape.watch(phi)
+                updates, state = optimizer.at(phi).update(step, state)
+
+        Args:
+            phi: values for `trainable_variables`, in their order.
+
+        Returns:
+            An optimizer without variables of its own.
+
+        Raises:
+            ValueError: if their number or a shape is wrong.
+        """
+        return WithParameters(self, phi)
 
     def loop(self) -> Loop:
         """How a loop of many steps should run it; by default as it is."""
@@ -118,6 +187,50 @@ class Optimizer(abc.ABC):
     def trainable_variables(self) -> list[keras.Variable]:
         """Meta-parameters φ in a fixed order."""
         return list(self.named_variables.values())
+
+
+class WithParameters(Optimizer):
+    """What `Optimizer.at` returns: a rule that reads the given tensors where it has variables.
+
+    Args:
+        optimizer: any whose variables are Keras's.
+        phi: values for its `trainable_variables`, in their order.
+
+    Raises:
+        ValueError: if their number or a shape is wrong.
+    """
+
+    def __init__(self, optimizer: Optimizer, phi: Sequence[tf.Tensor]):
+        self.name, self.kind, self.architecture = optimizer.name, optimizer.kind, optimizer.architecture
+        self.coordinatewise = optimizer.coordinatewise
+        variables, phi = optimizer.trainable_variables, list(phi)
+        found, expected = ([tuple(x.shape) for x in each] for each in (phi, variables))
+        if found != expected:
+            raise ValueError(f"Received meta-parameters of shapes {found}, expected {expected}.")
+        self._optimizer, self._mapping = optimizer, list(zip(variables, phi, strict=True))
+
+    def _applied(self, function: Callable) -> Callable:
+        """The same function, in which the variables have these values."""
+
+        def applied(*arguments):
+            with keras.StatelessScope(self._mapping):
+                return function(*arguments)
+
+        return applied
+
+    def initial_state(self, params: Params, seed: Seed) -> State:
+        return self._applied(self._optimizer.initial_state)(params, seed)
+
+    def update(self, step: Step, state: State) -> tuple[Params, State]:
+        return self._applied(self._optimizer.update)(step, state)
+
+    def loop(self) -> Loop:
+        loop = self._optimizer.loop()
+        blocks = loop.blocks and loop.blocks._replace(update=self._applied(loop.blocks.update))
+        return loop._replace(update=self._applied(loop.update), blocks=blocks)
+
+    def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
+        return self._applied(self._optimizer.diagnose)(grads, state)
 
 
 class Analytic(Optimizer):
@@ -146,11 +259,11 @@ class Analytic(Optimizer):
         del seed
         return self._init(params)
 
-    def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        return self._update(grads, state, params)
+    def update(self, step: Step, state: State) -> tuple[Params, State]:
+        return self._update(step.grads, state, step.params)
 
 
-class LearnedOptimizer(Optimizer):
+class CoordinatewiseOptimizer(Optimizer):
     """Runs a Keras RNN cell on every coordinate of the optimizee.
 
     Args:
@@ -179,14 +292,14 @@ class LearnedOptimizer(Optimizer):
         del seed
         return self.cell.get_initial_state(batch_size=nest.size(params))
 
-    def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        outputs, after = self.cell(nest.flatten(grads)[:, None], state)
+    def update(self, step: Step, state: State) -> tuple[Params, State]:
+        outputs, after = self.cell(nest.flatten(step.grads)[:, None], state)
         state = tf.nest.pack_sequence_as(state, tf.nest.flatten(after))  # which may have tuples for lists
-        return nest.unflatten(outputs[:, 0], like=params), state
+        return nest.unflatten(outputs[:, 0], like=step.params), state
 
-    def _update_columns(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        outputs, state = self.cell.columns(nest.flatten(grads)[None, :], state)
-        return nest.unflatten(outputs[0], like=params), state
+    def _update_columns(self, step: Step, state: State) -> tuple[Params, State]:
+        outputs, state = self.cell.columns(nest.flatten(step.grads)[None, :], state)
+        return nest.unflatten(outputs[0], like=step.params), state
 
     def loop(self) -> Loop:
         if hasattr(self.cell, "columns"):
@@ -230,13 +343,13 @@ class HierarchicalOptimizer(Optimizer):
     def initial_state(self, params: Params, seed: Seed) -> State:
         return self.cell.get_initial_state(sizes=nest.sizes(params), seed=seed)
 
-    def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        outputs, state = self.cell(nest.flatten(grads)[:, None], state, sizes=nest.sizes(params))
-        return nest.unflatten(outputs[:, 0], like=params), state
+    def update(self, step: Step, state: State) -> tuple[Params, State]:
+        outputs, state = self.cell(nest.flatten(step.grads)[:, None], state, sizes=nest.sizes(step.params))
+        return nest.unflatten(outputs[:, 0], like=step.params), state
 
-    def _update_columns(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        outputs, state = self.cell.columns(nest.flatten(grads)[None, :], state, sizes=nest.sizes(params))
-        return nest.unflatten(outputs[0], like=params), state
+    def _update_columns(self, step: Step, state: State) -> tuple[Params, State]:
+        outputs, state = self.cell.columns(nest.flatten(step.grads)[None, :], state, sizes=nest.sizes(step.params))
+        return nest.unflatten(outputs[0], like=step.params), state
 
     def loop(self) -> Loop:
         return (

@@ -8,7 +8,7 @@ layout in which loops use it, and a step goes through them one after the other.
 import tensorflow as tf
 
 from l2o_tf.common import nest
-from l2o_tf.optimizers.base import Blocks, Loop, Optimizer, Params, State
+from l2o_tf.optimizers.base import Blocks, Loop, Optimizer, Params, State, Step
 from problems.base import Seed
 
 LARGE = 2**17
@@ -41,22 +41,21 @@ class Blocked(Optimizer):
         block = self._loop.enter(self._optimizer.initial_state(like, seed))
         return tf.nest.map_structure(lambda x: tf.repeat(x[None], count, axis=0), block)
 
-    def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        total, size = nest.size(params), self._size
-        count, flat_grads, flat_params = -(-total // size), nest.flatten(grads), nest.flatten(params)
+    def update(self, step: Step, state: State) -> tuple[Params, State]:
+        params, total, size = step.params, nest.size(step.params), self._size
+        count, whole = -(-total // size), step.flat()
         arrays = tf.nest.map_structure(lambda x: nest.rows_like(x[0], count).unstack(x), state)
 
-        def step(number, arrays, found):
+        def take(number, arrays, found):
             first = tf.minimum(number * size, total - size)
-            block = [{"block": tf.slice(x, [first], [size])} for x in (flat_grads, flat_params)]
             before = tf.nest.map_structure(lambda array: _product_with_one(array.read(number)), arrays)
-            updates, after = self._loop.update(block[0], before, block[1])
+            updates, after = self._loop.update(whole.block(first, size), before)
             arrays = tf.nest.map_structure(lambda array, x: array.write(number, x), arrays, after)
             return number + 1, arrays, found.write(number, updates["block"])
 
-        found = nest.rows_like(flat_grads[:size], count)
+        found = nest.rows_like(whole.grads["block"][:size], count)
         _, arrays, found = tf.while_loop(
-            lambda number, *_: number < count, step, (0, arrays, found), maximum_iterations=count
+            lambda number, *_: number < count, take, (0, arrays, found), maximum_iterations=count
         )
         rows = found.stack()
         updates = tf.concat([tf.reshape(rows[:-1], [-1]), rows[-1, count * size - total :]], axis=0)

@@ -2,7 +2,7 @@
 
 Each parameter goes to the first entry whose pattern matches its name::
 
-    Assigned([("x_0", LearnedOptimizer(DMCell())), ("x_*", adam(0.01))])
+    Assigned([("x_0", CoordinatewiseOptimizer(DMCell())), ("x_*", adam(0.01))])
     Assigned([("conv*", learned_for_convolutions), ("*", learned_for_the_rest)])
     Assigned([("embedding*", FROZEN), ("*", learned)])
 
@@ -64,24 +64,24 @@ class Assigned(Optimizer):
         parts = zip(self.assignments, self.split(params), strict=True)
         return [optimizer.initial_state(part, fold(seed, i)) for i, ((_, optimizer), part) in enumerate(parts)]
 
-    def update(self, grads, state, params):
-        return self._each([optimizer.update for _, optimizer in self.assignments], grads, state, params)
+    def update(self, step, state):
+        return self._each([optimizer.update for _, optimizer in self.assignments], step, state)
 
     def loop(self):
         loops = [optimizer.loop() for _, optimizer in self.assignments]
         return Loop(
             lambda state: [loop.enter(part) for loop, part in zip(loops, state, strict=True)],
-            lambda *step: self._each([loop.update for loop in loops], *step),
+            lambda step, state: self._each([loop.update for loop in loops], step, state),
             lambda state: [loop.leave(part) for loop, part in zip(loops, state, strict=True)],
         )
 
-    def _each(self, rules, grads, state, params):
+    def _each(self, rules, step, state):
         found, states = {}, []
-        for rule, *own in zip(rules, self.split(grads), state, self.split(params), strict=True):
-            updates, after = rule(*own)
+        for rule, grads, params, own in zip(rules, self.split(step.grads), self.split(step.params), state, strict=True):
+            updates, after = rule(step._replace(grads=grads, params=params), own)
             found |= updates
             states.append(after)
-        return {key: found[key] for key in params}, states
+        return {key: found[key] for key in step.params}, states
 
     def diagnose(self, grads, state):
         """Of each entry, under its number."""

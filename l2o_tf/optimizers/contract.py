@@ -28,7 +28,7 @@ def check(cell: Any, name: str, dtype: str = "float32") -> None:
     """Builds a cell that is not built yet, and refuses one that cannot be a learned optimizer.
 
     Args:
-        cell: see `LearnedOptimizer`.
+        cell: see `CoordinatewiseOptimizer`.
         name: what errors call it.
         dtype: of gradients and updates; default float32.
 

@@ -1,8 +1,8 @@
 """Architectures of the user's own, by `path/to/file.py:Cell`: what `--optimizer` takes besides a name.
 
-`Cell` is a Keras RNN cell, as `LearnedOptimizer` runs it: a `keras.layers.Layer` whose inputs are gradients `[N, 1]`
-and whose outputs are updates `[N, 1]`. Its constructor needs no argument; what `get_config` returns is stored with the
-weights and handed to `from_config`. Where it takes a `seed`, it gets the run's.
+`Cell` is a Keras RNN cell, as `CoordinatewiseOptimizer` runs it: a `keras.layers.Layer` whose inputs are gradients
+`[N, 1]` and whose outputs are updates `[N, 1]`. Its constructor needs no argument; what `get_config` returns is stored
+with the weights and handed to `from_config`. Where it takes a `seed`, it gets the run's.
 """
 
 import inspect

@@ -29,7 +29,7 @@ from typing import Any, Literal, NamedTuple
 import tensorflow as tf
 
 from l2o_tf.common import nest
-from l2o_tf.optimizers.base import Loop, Optimizer, Params
+from l2o_tf.optimizers.base import Loop, Optimizer, Params, Step
 from l2o_tf.unrolling.meta_gradients.pull_back import Kept, Weights, pull_back, replayed_size
 from problems.base import Problem, Seed, fold
 
@@ -228,7 +228,7 @@ def _run(loss_fn, loop: Loop, state, batches, judge, xla, side_by_side, kept: Se
 
     def step(t, params, memory, losses, rows):
         grads, loss, slope = judged(params, _at(batches, t))
-        updates, after = update(grads, memory, params)
+        updates, after = update(Step(grads, params), memory)
         vectors = {"grads": grads, "updates": updates, "slopes": slope, "params": params}
         found = {name: memory if name == "states" else nest.flatten(vectors[name]) for name in own}
         rows = {name: tf.nest.map_structure(lambda row, x: row.write(t, x), rows[name], found[name]) for name in own}
@@ -248,12 +248,7 @@ def _per_coordinate(weights: tf.Tensor, params: Params, side_by_side: int | None
     """Weights of the losses as `pull_back.Weights` has them, from `[T+1]`, or from `[T+1, K]` of K optimizees."""
     if side_by_side is None:
         return weights[:, None]
-    rows = tf.shape(weights)[0] if weights.shape[0] is None else weights.shape[0]
-    columns = []
-    for x in params.values():
-        each = x.shape.num_elements() // side_by_side
-        columns.append(tf.reshape(tf.repeat(weights[:, :, None], each, axis=2), [rows, side_by_side * each]))
-    return tf.concat(columns, axis=1)
+    return nest.per_coordinate(weights, params)
 
 
 def _of_window(function, xla: XlaPart | None):

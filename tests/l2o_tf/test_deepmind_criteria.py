@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.optimizers.base import LearnedOptimizer
+from l2o_tf.optimizers.base import CoordinatewiseOptimizer
 from l2o_tf.optimizers.lstm.dm import DMCell
 from l2o_tf.training.lessons.lesson import own_trajectory
 from l2o_tf.training.meta_epoch import compile_meta_epoch
@@ -23,7 +23,7 @@ ROUND_OFF = 5e-6
 
 def meta_training(jit_compile=False):
     cell = DMCell(layers=(), preprocess="identity", scale=1.0, initializer="zeros")
-    student, meta_optimizer = LearnedOptimizer(cell), keras.optimizers.Adam(0.01, epsilon=1e-8)
+    student, meta_optimizer = CoordinatewiseOptimizer(cell), keras.optimizers.Adam(0.01, epsilon=1e-8)
     lesson = own_trajectory(simple(), student, objective=total, jit_compile=jit_compile)
     return student, lesson, meta_optimizer
 

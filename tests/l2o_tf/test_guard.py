@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from l2o_tf.keras_optimizer import guard
 from l2o_tf.keras_optimizer.optimizer import LearnedOptimizer
-from l2o_tf.optimizers import analytic
+from l2o_tf.optimizers import Step, analytic
 from tests.l2o_tf import test_keras_optimizer as fit
 
 SETTINGS = guard.Guard(learning_rate=0.1, period=2, patience=2)
@@ -49,7 +49,7 @@ def adam_from(params, steps):
     adam = analytic.adam(SETTINGS.learning_rate, epsilon=1e-7)
     state, trace = adam.initial_state(params, tf.constant(0)), []
     for _ in range(steps):
-        updates, state = adam.update({name: tf.ones_like(value) for name, value in params.items()}, state, params)
+        updates, state = adam.update(Step({name: tf.ones_like(value) for name, value in params.items()}, params), state)
         params = {name: params[name] + updates[name] for name in params}
         trace.append(params)
     return trace

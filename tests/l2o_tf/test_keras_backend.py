@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from l2o_tf.cli import console
 from l2o_tf.common import keras_backend
-from l2o_tf.optimizers import CELLS, make_optimizer
+from l2o_tf.optimizers import CELLS, Step, make_optimizer
 from problems.base import make_seed
 from tests import scripts
 
@@ -26,7 +26,7 @@ def floatx(request):
 def test_scripts_compute_in_float32(floatx):
     for kind in CELLS:
         optimizer, params = make_optimizer(kind), {"x": tf.ones([3])}
-        updates, _ = optimizer.update(params, optimizer.initial_state(params, make_seed(0)), params)
+        updates, _ = optimizer.update(Step(params, params), optimizer.initial_state(params, make_seed(0)))
         assert updates["x"].dtype == tf.float32
     console.import_tensorflow()
     assert keras.config.floatx() == "float32"

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from l2o_tf.common import nest
 from l2o_tf.optimizers.analytic import sgd
+from l2o_tf.optimizers.base import Step
 from l2o_tf.training.lessons.imitation import half_mean_squared_error
 from l2o_tf.unrolling import unroll
 from l2o_tf.unrolling.objectives import OBJECTIVES, total
@@ -130,7 +131,7 @@ class TestFirstOrder:
                 loss, grads = unroll.value_and_grad(run.loss_fn)(params, batches[t])
                 losses.append(loss)
                 grads = {name: tf.stop_gradient(g) for name, g in grads.items()}
-                updates, state = run.student.update(grads, state, params)
+                updates, state = run.student.update(Step(grads, params), state)
                 params = nest.add(params, updates)
             judged = {name: objective(tf.stack(losses)) for name, objective in OBJECTIVES.items()}
         variables = [variable.value for variable in run.student.trainable_variables]

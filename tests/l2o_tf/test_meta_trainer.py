@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from l2o_tf.optimizers.base import Step
 from l2o_tf.training import curriculum as cl
 from problems.base import fold, make_seed
 from tests.l2o_tf import training
@@ -94,7 +95,7 @@ class TestValidation:
                 with tf.GradientTape() as tape:
                     tape.watch(params)
                     loss = problem.loss(params, constants, 0)
-                updates, state = trained.student.update(tape.gradient(loss, params), state, params)
+                updates, state = trained.student.update(Step(tape.gradient(loss, params), params), state)
                 params = {name: params[name] + updates[name] for name in params}
             finals.append(problem.loss(params, constants, 0).numpy())
         validation = trained._validate()

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from l2o_tf import saving
 from l2o_tf.common import names
-from l2o_tf.optimizers import make_optimizer
+from l2o_tf.optimizers import Step, make_optimizer
 from l2o_tf.saving.loading import kinds, load_optimizer
 
 POLICY = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}, "registered_name": None}
@@ -32,8 +32,8 @@ def save(folder, kind="L2O-DM", architecture=None):
 def updates(optimizer):
     """Two steps, so that states and all of the architecture count."""
     state = optimizer.initial_state(PARAMS, tf.constant([0, 0]))
-    _, state = optimizer.update(PARAMS, state, PARAMS)
-    return optimizer.update(PARAMS, state, PARAMS)[0]
+    _, state = optimizer.update(Step(PARAMS, PARAMS), state)
+    return optimizer.update(Step(PARAMS, PARAMS), state)[0]
 
 
 def assert_alike(ours, theirs):

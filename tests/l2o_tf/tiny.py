@@ -6,7 +6,7 @@ The problem is a 6-5-3 sigmoid network on 16 fixed points, 53 coordinates: every
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf.optimizers.base import LearnedOptimizer
+from l2o_tf.optimizers.base import CoordinatewiseOptimizer
 from l2o_tf.optimizers.lstm.dm import DMCell
 from l2o_tf.optimizers.lstm.rnnprop import RNNpropCell
 from problems.base import Problem, fold, no_batches
@@ -68,9 +68,9 @@ def flat(params) -> np.ndarray:
     return np.concatenate([np.asarray(tensor, np.float64).ravel() for tensor in params.values()])
 
 
-def student(weights, cell=DMCell, **options) -> LearnedOptimizer:
+def student(weights, cell=DMCell, **options) -> CoordinatewiseOptimizer:
     """An optimizer with these weights, by default L2O-DM."""
-    optimizer = LearnedOptimizer(cell(**options))
+    optimizer = CoordinatewiseOptimizer(cell(**options))
     assign(optimizer, weights)
     return optimizer
 

@@ -40,15 +40,16 @@ class Mixture(Optimizer):
     """A pool of optimizers of which one acts at every step, as `MixtureState.turns` says."""
 
     def __init__(self, student: Optimizer, auxiliaries: Sequence[Optimizer]):
-        self.name = f"mixture({student.name})"
+        self.name = self.kind = f"mixture({student.name})"
+        self.architecture = {}
         self.pool = [student, *auxiliaries]
 
     def initial_state(self, params, seed):
         states = [optimizer.initial_state(params, seed) for optimizer in self.pool]
         return with_turns(MixtureState(states, None, None), tf.zeros([0], tf.int32))
 
-    def update(self, grads, state, params):
-        return self._take_turns([optimizer.update for optimizer in self.pool], grads, state, params)
+    def update(self, step, state):
+        return self._take_turns([optimizer.update for optimizer in self.pool], step, state)
 
     def loop(self):
         loops = [optimizer.loop() for optimizer in self.pool]
@@ -58,14 +59,14 @@ class Mixture(Optimizer):
 
         return Loop(
             lambda state: each([loop.enter for loop in loops], state),
-            lambda *step: self._take_turns([loop.update for loop in loops], *step),
+            lambda step, state: self._take_turns([loop.update for loop in loops], step, state),
             lambda state: each([loop.leave for loop in loops], state),
         )
 
-    def _take_turns(self, rules, grads, state, params):
-        steps = [rule(grads, part, params) for rule, part in zip(rules, state.pool, strict=True)]
+    def _take_turns(self, rules, step, state):
+        steps = [rule(step, part) for rule, part in zip(rules, state.pool, strict=True)]
         turn = tf.concat([state.turns, [0]], axis=0)[tf.minimum(state.step, tf.size(state.turns))]
-        updates = {name: tf.stack([proposed[name] for proposed, _ in steps])[turn] for name in params}
+        updates = {name: tf.stack([proposed[name] for proposed, _ in steps])[turn] for name in step.params}
         return updates, MixtureState([after for _, after in steps], state.turns, state.step + 1)
 
     @property

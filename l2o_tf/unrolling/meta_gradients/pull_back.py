@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from l2o_tf.common import devices, nest
-from l2o_tf.optimizers.base import Loop, Params
+from l2o_tf.optimizers.base import Loop, Params, Step
 
 MAX_BYTES = 2**30
 """States of a window are kept up to that many; else it is replayed in blocks, which together hold half of that."""
@@ -176,7 +176,7 @@ def _replayed(loop: Loop, start, grads: tf.Tensor):
 
     def step(t, state, rows):
         rows = tf.nest.map_structure(lambda row, x: row.write(t, x), rows, state)
-        return t + 1, loop.blocks.update({"block": grads[t]}, state, params)[1], rows
+        return t + 1, loop.blocks.update(Step({"block": grads[t]}, params), state)[1], rows
 
     rows = tf.nest.map_structure(lambda x: nest.rows_like(x, num_steps), start)
     _, _, rows = tf.while_loop(lambda t, *_: t < num_steps, step, (0, start, rows), maximum_iterations=num_steps)
@@ -203,7 +203,7 @@ def _backward(update, phi, like, kept: Kept, weights: Weights, cut=lambda state:
         moving = _floating(state)
         with tf.GradientTape() as tape:
             tape.watch([moving, params])
-            updates, after = update(grads, state, params)
+            updates, after = update(Step(grads, params), state)
             ends = [nest.flatten(updates), *_floating(after)]
         update_bar = theta_bar if weights.updates is None else theta_bar + weights.updates[t]
         found = tape.gradient(ends, [phi, moving, params], [update_bar, *state_bar], tf.UnconnectedGradients.ZERO)

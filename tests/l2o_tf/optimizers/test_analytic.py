@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf.optimizers.analytic import ANALYTIC, adagrad, adam, momentum, nag, rmsprop, sgd
+from l2o_tf.optimizers.base import Step
 from problems.base import make_seed
 
 SEED = make_seed(0)
@@ -69,7 +70,7 @@ def run(optimizer, params, grads, jit_compile=False):
         state = optimizer.initial_state(params, SEED)
         arrays = {name: tf.TensorArray(value.dtype, STEPS, element_shape=value.shape) for name, value in params.items()}
         for t in tf.range(STEPS):
-            updates, state = optimizer.update({name: value[t] for name, value in grads.items()}, state, params)
+            updates, state = optimizer.update(Step({name: value[t] for name, value in grads.items()}, params), state)
             params = {name: value + updates[name] for name, value in params.items()}
             arrays = {name: array.write(t, params[name]) for name, array in arrays.items()}
         return {name: array.stack() for name, array in arrays.items()}
@@ -106,8 +107,8 @@ FIRST_TWO = {
 @pytest.mark.parametrize("name", ANALYTIC)
 def test_defaults_are_those_of_the_teachers(name):
     params, grads, optimizer = {"x": tf.ones([1], tf.float64)}, {"x": tf.fill([1], np.float64(G))}, ANALYTIC[name]()
-    first, state = optimizer.update(grads, optimizer.initial_state(params, SEED), params)
-    second, _ = optimizer.update(grads, state, params)
+    first, state = optimizer.update(Step(grads, params), optimizer.initial_state(params, SEED))
+    second, _ = optimizer.update(Step(grads, params), state)
     np.testing.assert_allclose([first["x"][0], second["x"][0]], FIRST_TWO[name], rtol=1e-10)
 
 
@@ -138,7 +139,7 @@ class TestEveryOptimizer:
         assert optimizer.name == name
         assert optimizer.trainable_variables == []
         state = optimizer.initial_state(params, SEED)
-        updates, new_state = optimizer.update(dict(reversed(params.items())), state, params)
+        updates, new_state = optimizer.update(Step(dict(reversed(params.items())), params), state)
         assert {key: value.dtype for key, value in updates.items()} == {key: v.dtype for key, v in params.items()}
         assert list(updates) == list(params)
         tf.nest.assert_same_structure(state, new_state)
@@ -148,14 +149,14 @@ class TestEveryOptimizer:
     def test_descends(self, name):
         params = {"x": tf.constant([1.0, -2.0])}
         optimizer = ANALYTIC[name]()
-        updates, _ = optimizer.update(params, optimizer.initial_state(params, SEED), params)
+        updates, _ = optimizer.update(Step(params, params), optimizer.initial_state(params, SEED))
         assert np.all(np.sign(updates["x"]) == [-1, 1])
 
     def test_zero_gradient_gives_zero_update(self, name):
         params = {"x": tf.constant([1.0])}
         zero = {"epsilon": 0.0} if name in ("adam", "rmsprop", "adagrad") else {}
         optimizer = ANALYTIC[name](**zero)
-        updates, _ = optimizer.update({"x": tf.zeros([1])}, optimizer.initial_state(params, SEED), params)
+        updates, _ = optimizer.update(Step({"x": tf.zeros([1])}, params), optimizer.initial_state(params, SEED))
         assert updates["x"].numpy() == [0.0]
 
     @pytest.mark.parametrize("learning_rate", [0.0, -1.0, float("nan"), float("inf")])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.optimizers import make_optimizer
+from l2o_tf.optimizers import Step, make_optimizer
 from l2o_tf.optimizers.analytic import adam, sgd
 from l2o_tf.optimizers.combined import FROZEN, Assigned
 from l2o_tf.unrolling import unroll
@@ -18,7 +18,7 @@ PARAMS = {"conv_w": tf.ones([2, 2]), "fc_w": tf.ones([3]), "conv_b": tf.ones([2]
 
 
 def step(optimizer, params, grads):
-    return optimizer.update(grads, optimizer.initial_state(params, SEED), params)
+    return optimizer.update(Step(grads, params), optimizer.initial_state(params, SEED))
 
 
 def test_each_parameter_goes_to_the_first_pattern_that_matches():
@@ -43,9 +43,9 @@ def test_every_entry_does_what_it_would_do_alone():
     state, rng = optimizer.initial_state(PARAMS, SEED), np.random.default_rng(0)
     for _ in range(3):
         grads = {name: tf.constant(rng.normal(size=p.shape), tf.float32) for name, p in PARAMS.items()}
-        updates, state = optimizer.update(grads, state, PARAMS)
+        updates, state = optimizer.update(Step(grads, PARAMS), state)
         for index, (rule, part, own) in enumerate(alone):
-            expected, own = rule.update({name: grads[name] for name in part}, own, part)
+            expected, own = rule.update(Step({name: grads[name] for name in part}, part), own)
             alone[index] = rule, part, own
             for name in part:
                 np.testing.assert_array_equal(updates[name], expected[name])

@@ -6,7 +6,8 @@ import keras
 import pytest
 import tensorflow as tf
 
-from l2o_tf.optimizers import LearnedOptimizer
+from l2o_tf.optimizers import CoordinatewiseOptimizer
+from l2o_tf.optimizers.base import Step
 
 
 class Momentum(keras.layers.Layer):
@@ -74,7 +75,7 @@ SHAPES = r"expected \(updates, states\) like gradients and states, \(float32 \[4
 )
 def test_a_step_that_breaks_the_contract(how, message):
     with pytest.raises(ValueError, match=f"^Received optimizer 'Momentum', .*{message}") as caught:
-        LearnedOptimizer(Momentum(how))
+        CoordinatewiseOptimizer(Momentum(how))
     assert "\n" not in str(caught.value)
 
 
@@ -92,12 +93,12 @@ def test_a_step_that_breaks_the_contract(how, message):
 )
 def test_what_is_no_cell(make, message):
     with pytest.raises(ValueError, match=message):
-        LearnedOptimizer(make())
+        CoordinatewiseOptimizer(make())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_good_cell_passes(dtype):
-    assert LearnedOptimizer(Momentum(dtype=dtype)).name == "Momentum"
+    assert CoordinatewiseOptimizer(Momentum(dtype=dtype)).name == "Momentum"
 
 
 class WithSublayer(Momentum):
@@ -122,12 +123,12 @@ class Gated(Momentum):
 
 
 def test_a_layer_inside_may_build_itself_and_states_may_be_a_tuple():
-    optimizer = LearnedOptimizer(WithSublayer())
+    optimizer = CoordinatewiseOptimizer(WithSublayer())
     params = {"x": tf.ones([3])}
-    updates, state = optimizer.update(params, optimizer.initial_state(params, None), params)
+    updates, state = optimizer.update(Step(params, params), optimizer.initial_state(params, None))
     assert len(optimizer.named_variables) == 3 and isinstance(state, list) and updates["x"].shape == [3]
 
 
 def test_rows_that_mix_after_training():
     with pytest.raises(ValueError, match="'Gated', which mixes rows"):
-        LearnedOptimizer(Gated())
+        CoordinatewiseOptimizer(Gated())

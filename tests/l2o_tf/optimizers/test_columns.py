@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.optimizers import make_optimizer
+from l2o_tf.optimizers import Step, make_optimizer
 from l2o_tf.optimizers.lstm import columns, rows
 from problems.base import make_seed
 from tests.l2o_tf import tiny
@@ -54,8 +54,8 @@ def test_a_loop_of_the_cell(kind, jit_compile):
     for step in range(5):
         values = arrays(*tiny.SHAPES.values(), dtype="float32", seed=step)
         grads = dict(zip(params, values, strict=True))
-        expected, state = optimizer.update(grads, state, params)
-        updates, inner = update(grads, inner, params)
+        expected, state = optimizer.update(Step(grads, params), state)
+        updates, inner = update(Step(grads, params), inner)
         for name in params:
             np.testing.assert_allclose(updates[name], expected[name], rtol=0, atol=1e-6)
         for ours, theirs in zip(loop.leave(inner), state, strict=True):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.optimizers.base import LearnedOptimizer
+from l2o_tf.optimizers.base import CoordinatewiseOptimizer
 from l2o_tf.optimizers.lstm.dm import DMCell
 from problems.base import make_seed
 from tests.l2o_tf import numpy_reference as reference
@@ -140,7 +140,7 @@ class TestKeras:
 
 class TestWeights:
     def test_names_shapes_and_number_are_those_of_the_released_files(self):
-        weights = LearnedOptimizer(DMCell()).named_variables
+        weights = CoordinatewiseOptimizer(DMCell()).named_variables
         expected = {key: value.shape for key, value in reference.random_weights(np.random.default_rng(0)).items()}
         assert {name: tuple(variable.shape) for name, variable in weights.items()} == expected
         assert list(weights) == list(expected)
@@ -149,7 +149,7 @@ class TestWeights:
 
     def test_initial_distribution(self):
         """Truncated normal of 1/sqrt(fan_in) for matrices and gate biases, zero for the last bias."""
-        drawn = [LearnedOptimizer(DMCell(seed=seed)).named_variables for seed in range(25)]
+        drawn = [CoordinatewiseOptimizer(DMCell(seed=seed)).named_variables for seed in range(25)]
         fan_in = {"lstm_1": 22, "lstm_2": 40, "linear": 20}
         for name in drawn[0]:
             values = np.concatenate([weights[name].numpy().ravel() for weights in drawn])
@@ -163,26 +163,26 @@ class TestWeights:
             assert abs(values.mean()) < tolerance * stddev
 
     def test_seeds(self):
-        first, same, other = (LearnedOptimizer(DMCell(seed=seed)).named_variables for seed in (1, 1, 2))
+        first, same, other = (CoordinatewiseOptimizer(DMCell(seed=seed)).named_variables for seed in (1, 1, 2))
         for name in first:
             np.testing.assert_array_equal(first[name], same[name])
             assert name == "linear/b" or not np.array_equal(first[name], other[name])
         a, b = first["lstm_1/b_gates"].numpy(), first["lstm_2/b_gates"].numpy()
         assert not np.allclose(a * 22**0.5, b * 40**0.5), "two tensors got the same numbers"
-        unseeded = [LearnedOptimizer(DMCell()).named_variables["linear/w"].numpy() for _ in range(2)]
+        unseeded = [CoordinatewiseOptimizer(DMCell()).named_variables["linear/w"].numpy() for _ in range(2)]
         assert not np.array_equal(*unseeded)
 
     @pytest.mark.parametrize("seed", [0, 2**31 - 1])
     def test_any_seed_that_a_flag_can_give(self, seed):
-        weights = LearnedOptimizer(DMCell(layers=(2,), seed=seed)).named_variables
+        weights = CoordinatewiseOptimizer(DMCell(layers=(2,), seed=seed)).named_variables
         assert np.isfinite(weights["linear/w"].numpy()).all()
 
     def test_zeros(self):
-        weights = LearnedOptimizer(DMCell(initializer="zeros")).named_variables
+        weights = CoordinatewiseOptimizer(DMCell(initializer="zeros")).named_variables
         assert not any(variable.numpy().any() for variable in weights.values())
 
     def test_initial_state_is_zero_for_every_coordinate(self):
-        student = LearnedOptimizer(DMCell(dtype="float64"))
+        student = CoordinatewiseOptimizer(DMCell(dtype="float64"))
         state = student.initial_state({"a": tf.ones([2, 3]), "b": tf.ones([])}, make_seed(0))
         assert [(value.shape, value.dtype) for value in state] == 4 * [((7, 20), tf.float64)]
         assert not any(value.numpy().any() for value in state)

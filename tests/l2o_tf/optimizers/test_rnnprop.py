@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.optimizers.base import LearnedOptimizer
+from l2o_tf.optimizers.base import CoordinatewiseOptimizer
 from l2o_tf.optimizers.lstm.rnnprop import RNNpropCell
 from l2o_tf.saving.loading import load_optimizer
 from l2o_tf.unrolling import unroll
@@ -156,7 +156,7 @@ def test_runs_in_a_keras_rnn_unchanged_and_survives_json():
 
 class TestWeights:
     def test_names_shapes_and_number_are_those_of_the_released_files(self):
-        weights = LearnedOptimizer(RNNpropCell()).named_variables
+        weights = CoordinatewiseOptimizer(RNNpropCell()).named_variables
         names = ["input_projection", "lstm_1", "lstm_2", "linear"]
         assert list(weights) == [f"{name}/{kind}" for name in names for kind in kinds(name)]
         shapes = [tuple(variable.shape) for variable in weights.values()]
@@ -168,7 +168,7 @@ class TestWeights:
         ("options", "projection", "output"), [({}, 2**-0.5, 20**-0.5), (PROGRAM_2017, 0.1, 0.1)], ids=["sonnet", "2017"]
     )
     def test_initial_distribution(self, options, projection, output):
-        drawn = [LearnedOptimizer(RNNpropCell(seed=seed, **options)).named_variables for seed in range(12)]
+        drawn = [CoordinatewiseOptimizer(RNNpropCell(seed=seed, **options)).named_variables for seed in range(12)]
         stddevs = {"input_projection/w": projection, "linear/w": output, "input_projection/b": 0, "linear/b": 0}
         for name in drawn[0]:
             values = np.concatenate([weights[name].numpy().ravel() for weights in drawn])
@@ -178,13 +178,13 @@ class TestWeights:
             assert abs(values.mean()) <= 3 * stddev / np.sqrt(values.size)
 
     def test_seeds(self):
-        first, same, other = (LearnedOptimizer(RNNpropCell(seed=seed)).named_variables for seed in (1, 1, 2))
+        first, same, other = (CoordinatewiseOptimizer(RNNpropCell(seed=seed)).named_variables for seed in (1, 1, 2))
         for name in first:
             np.testing.assert_array_equal(first[name], same[name])
             assert name in ("input_projection/b", "linear/b") or not np.array_equal(first[name], other[name])
 
     def test_a_run_begins_with_empty_moments_at_step_0(self):
-        student = LearnedOptimizer(RNNpropCell(layers=(4,), dtype="float64"))
+        student = CoordinatewiseOptimizer(RNNpropCell(layers=(4,), dtype="float64"))
         state = student.initial_state({"a": tf.ones([2, 3]), "b": tf.ones([])}, make_seed(0))
         assert [value.shape.as_list() for value in state] == [[7, 1], [7, 1], [7, 1], [7, 4], [7, 4]]
         assert not any(value.numpy().any() or value.dtype != tf.float64 for value in state)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf import saving
-from l2o_tf.optimizers import make_optimizer
+from l2o_tf.optimizers import Step, make_optimizer
 from l2o_tf.optimizers.scale.weights import STEP_SIZE
 from l2o_tf.saving import drift, loading
 from l2o_tf.saving.__main__ import main
@@ -145,7 +145,9 @@ class TestAdjust:
         for name in (folders / folder, out):
             optimizer = loading.load(str(name))
             assert optimizer.kind == architecture
-            steps.append(optimizer.update(params, optimizer.initial_state(params, tf.constant([0, 1])), params)[0]["x"])
+            steps.append(
+                optimizer.update(Step(params, params), optimizer.initial_state(params, tf.constant([0, 1])))[0]["x"]
+            )
         assert np.abs(steps[0]).min() > 1e-7
         np.testing.assert_allclose(steps[1], 0.25 * steps[0], rtol=1e-6)
 
@@ -166,7 +168,7 @@ class TestAdjust:
         old, new = (
             [
                 cell.last_layer(float(u))
-                for u in optimizer.update(params, optimizer.initial_state(params, None), params)[0]["x"]
+                for u in optimizer.update(Step(params, params), optimizer.initial_state(params, None))[0]["x"]
             ]
             for optimizer, cell in ((before, before.cell), (after, after.cell))
         )
