@@ -16,6 +16,16 @@ __version__ = "0.1.0"
 __getattr__, __dir__ = exports(
     __name__,
     {
+        "MetaTrainer": "l2o_tf.training.trainer:MetaTrainer",
+        "Result": "l2o_tf.training.trainer:Result",
+        "Curriculum": "l2o_tf.training.curriculum:Curriculum",
+        "Windows": "l2o_tf.training.windows:Windows",
+        "LongTail": "l2o_tf.training.windows:LongTail",
+        "Validation": "l2o_tf.training.validation:Validation",
+        "RunningAverage": "l2o_tf.training.averaging:RunningAverage",
+        "StageDecay": "l2o_tf.training.schedules:StageDecay",
+        "CosinePeriods": "l2o_tf.training.schedules:CosinePeriods",
+        "RMSprop1": "l2o_tf.training.meta_optimizers:RMSprop1",
         "list_pretrained": "l2o_tf.common.names:pretrained_names",
         "load": "l2o_tf.saving.loading:load",
         "LearnedOptimizer": "l2o_tf.keras_optimizer.optimizer:LearnedOptimizer",

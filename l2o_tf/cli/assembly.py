@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 
-import keras
-
-from l2o_tf.cli.config import Config
-from l2o_tf.common import descriptions, devices, names
+from l2o_tf.cli.config import FIELDS, Config
+from l2o_tf.common import descriptions, names
 from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer, from_file, make_optimizer
 from l2o_tf.saving import loading
-from l2o_tf.training import curriculum as cl
-from l2o_tf.training.lessons.imitation import DISTANCES, imitation
-from l2o_tf.training.lessons.lesson import Judge, Lesson, mean_of, own_trajectory
-from l2o_tf.training.lessons.self_improving import self_improving
+from l2o_tf.training.averaging import RunningAverage
+from l2o_tf.training.curriculum import Curriculum
+from l2o_tf.training.lessons import technique as tq
+from l2o_tf.training.lessons.imitation import DISTANCES
 from l2o_tf.training.meta_optimizers import META_OPTIMIZERS
-from l2o_tf.unrolling.objectives import OBJECTIVES
+from l2o_tf.training.run_folder import Description
+from l2o_tf.training.schedules import CosinePeriods, StageDecay
+from l2o_tf.training.trainer import MetaTrainer
+from l2o_tf.training.validation import Validation
+from l2o_tf.training.windows import LongTail, Windows
 from problems import PROBLEM_SETS, DataOptions, make_problem
 from problems.base import Problem, objective_of
 from problems.convex_term import convex_term
@@ -90,70 +92,110 @@ def _architecture(config: Config, kind: str, seed: int = 0) -> dict:
     return {**descriptions.arguments(kind, config.to_dict()), "seed": seed}
 
 
-def make_curriculum(config: Config) -> cl.Curriculum:
-    """The configured curriculum; without one, a single stage that never ends of itself (N_valid = N_train)."""
-    if config.curriculum:
-        return cl.Curriculum(config.stages, min_periods=config.min_periods, patience=config.patience)
-    return cl.Curriculum((config.num_steps,), (config.num_steps,), min_periods=config.num_epochs + 1)
+def make_trainer(config: Config) -> MetaTrainer:
+    """The configured meta-training."""
+    optimizees = make_optimizees(config)
+    student = make_student(config)
+    return make_trainer_of(config, optimizees, student)
 
 
-def make_meta_optimizer(config: Config) -> keras.optimizers.Optimizer:
-    """Adam or RMSProp as TensorFlow 1 had them; Adam is Keras's, with epsilon 1e-8."""
+def make_trainer_of(config: Config, optimizees: Sequence[Problem], student: Optimizer) -> MetaTrainer:
+    """The same for given problems and a given student."""
+    return MetaTrainer(student, training_problems(config, optimizees), **options(config, optimizees))
+
+
+def options(config: Config, optimizees: Sequence[Problem]) -> dict:
+    """The arguments of `MetaTrainer` that are options."""
     clipping = {"global_clipnorm": config.clip_norm or None, "clipvalue": config.clip_value or None}
-    return META_OPTIMIZERS[config.meta_optimizer](config.learning_rate, **clipping)
+    tails = {
+        "count": config.tail("long_tail_windows"),
+        "steps": config.tail("long_tail_steps"),
+    }
+    schedule = [StageDecay(config.stage_decay)] if config.stage_decay < 1 else []
+    schedule += [CosinePeriods(config.evaluation_period)] if config.anneal else []
+    meta_gradient = tq.WholeRun() if config.second_derivatives else tq.FirstOrder()
+    return {
+        "lessons": make_lessons(config),
+        "curriculum": Curriculum(
+            config.stages, min_periods=config.min_periods, patience=config.patience, reset_slots=config.reset_slots
+        )
+        if config.curriculum
+        else config.num_steps,
+        "windows": Windows(
+            config.unroll_length,
+            **{name: LongTail(tail[0], *(int(bound) for bound in tail[1:])) for name, tail in tails.items() if tail},
+        ),
+        "meta_gradient": tq.ZeroNonfinite(meta_gradient) if config.zero_nonfinite else meta_gradient,
+        "meta_optimizer": META_OPTIMIZERS[config.meta_optimizer](config.learning_rate, **clipping),
+        "schedule": schedule,
+        "validation": Validation(
+            config.evaluation_period,
+            config.num_runs_validation,
+            config.validation_window,
+            config.validation_seeds == "fresh",
+        ),
+        "validation_problems": optimizees,
+        "average": RunningAverage(config.ema_momentum) if config.ema_momentum else None,
+        "meta_batch_size": config.meta_batch_size,
+        "jit_compile": config.jit_compile,
+        "seed": config.seed,
+        "max_skips": config.max_skips,
+        "beats_its_start": bool(config.initial_weights),
+    }
 
 
-def make_teacher(name: str, learning_rate: float) -> Optimizer:
-    """An analytic optimizer to imitate; its name in any case.
+class training_problems(Sequence):
+    """The problems that are trained on, each made when it is first asked for."""
 
-    Raises:
-        ValueError: for a name that is none.
-    """
-    if name.lower() not in ANALYTIC:
-        raise ValueError(f"Received teacher {name!r}, expected one of {list(ANALYTIC)}.{names.hint(name, ANALYTIC)}")
-    return make_optimizer(name.lower(), {"learning_rate": learning_rate})
+    def __init__(self, config: Config, optimizees: Sequence[Problem]):
+        self._config, self._optimizees = config, optimizees
+
+    def __len__(self):
+        return len(self._optimizees)
+
+    def __getitem__(self, index):
+        problem, config = self._optimizees[index], self._config
+        name = problem.name
+        if config.random_scaling:
+            problem = random_scaling(problem, config.random_scaling_bound)
+        if config.convex_term:
+            problem = convex_term(problem)
+        return problem._replace(name=name)
 
 
-def make_lessons(config: Config, problem: Problem, student: Optimizer) -> list[Lesson]:
-    """The configured lessons; the first is the ordinary one, the others imitate a teacher each."""
-    if config.random_scaling:
-        problem = random_scaling(problem, config.random_scaling_bound)
-    if config.convex_term:
-        problem = convex_term(problem)
-    teachers = [make_teacher(name, config.teacher_learning_rate) for name in config.teachers.split(",")]
-    calls = _calls(config, student)
-    common = {"jit_compile": config.jit_compile, "meta_batch_size": config.meta_batch_size // calls}
+def make_lessons(config: Config) -> list[tq.Technique]:
+    """The configured techniques; the first is the ordinary one."""
+    teachers = tuple(f"{name.lower()}:{config.teacher_learning_rate}" for name in config.teachers.split(","))
     options = {
-        "objective": OBJECTIVES[config.objective],
-        "judge": _judge(config, problem),
-        "second_derivatives": config.second_derivatives,
+        "objective": config.objective,
+        "judge": None if config.judge == "steps" else objective_of,
         "max_growth": config.max_growth,
-        **common,
     }
     if config.self_improving:
-        decay = config.self_improving_epochs
-        lessons = [self_improving(problem, student, teachers, decay_epochs=decay, **options)]
+        first = tq.SelfImproving(teachers=teachers, decay_epochs=config.self_improving_epochs, **options)
     else:
-        lessons = [own_trajectory(problem, student, **options)]
+        first = tq.OwnTrajectory(**options)
+    lessons = [tq.KeptStates(first) if config.keep_states else first]
     if config.imitation:
-        distance = DISTANCES[config.imitation_distance]
-        options = {"teacher_steps": config.teacher_steps, "distance": distance, **common}
-        lessons += [imitation(problem, student, teacher, **options) for teacher in teachers]
-    return [mean_of(lesson, calls) for lesson in lessons]
+        ratios = tuple(float(ratio) for ratio in config.imitation_ratios.split(","))
+        lessons.append(
+            tq.Imitation(
+                teachers=teachers,
+                ratio=ratios if config.curriculum else config.imitation_ratio,
+                distance=DISTANCES[config.imitation_distance],
+                teacher_steps=config.teacher_steps,
+                choice=config.teacher_choice,
+            )
+        )
+    return lessons
 
 
-def _calls(config: Config, student: Optimizer) -> int:
-    """In how many calls a window takes its K optimizees: `K / calls` of them side by side in each.
-
-    In K where they cannot be side by side, since coordinates depend on each other or several optimizers share a
-    trajectory; in one on a GPU, which they fill together; on a processor in as many as 16, which its cores share.
-    """
-    size = config.meta_batch_size
-    if config.self_improving or not student.coordinatewise:
-        return size
-    return 1 if devices.has_gpu() else max(calls for calls in range(1, 17) if size % calls == 0)
-
-
-def _judge(config: Config, problem: Problem) -> Judge | None:
-    """Whose losses the objective gets; None: the steps' own."""
-    return None if config.judge == "steps" else objective_of(problem)
+def describe(config: Config) -> Description:
+    """What a folder says of a run."""
+    defaults = {name: field.default for name, field in FIELDS.items()}
+    return Description(
+        config.to_dict(),
+        defaults=defaults,
+        irrelevant=("data_dir", "num_epochs"),
+        files=[config.problem, *config.kinds],
+    )

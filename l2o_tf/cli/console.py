@@ -10,8 +10,6 @@ Exit codes:
 Nothing here imports TensorFlow before it is needed, so that `--help` and a mistyped flag answer at once.
 """
 
-import contextlib
-import fcntl
 import logging as python_logging
 import os
 import re
@@ -19,13 +17,14 @@ import shutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from absl import app, flags, logging
 
 from l2o_tf.common import keras_backend, xla_cache
+from l2o_tf.common.folders import alone_in, make_folder  # noqa: F401 - for the scripts
 from problems import closed_pipe, quiet
 
 _WHERE = (
@@ -163,55 +162,6 @@ def import_tensorflow() -> None:
     with keras_backend.explained():
         quiet.import_tensorflow()
     keras_backend.use_float32()
-
-
-def make_folder(path: str, flag: str = "output_dir") -> Path:
-    """The folder for results.
-
-    Raises:
-        ValueError: if its name is not UTF-8, which the files in it could not tell.
-        OSError: if it cannot be made or written; now, and not after an hour of work.
-    """
-    try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"Received --{flag}={path!a}, expected a name in UTF-8. Use another folder.") from None
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"Received --{flag}={path}, where no folder can be made ({error.strerror}).") from error
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"Received --{flag}={folder}, which cannot be written. Choose another folder.")
-    return folder
-
-
-@contextlib.contextmanager
-def alone_in(folder: Path, flag: str = "output_dir") -> Iterator[None]:
-    """Holds a folder for this process; the lock ends with the process, however that ends, and leaves no file.
-
-    Half-written files of earlier processes are removed.
-
-    Raises:
-        ValueError: if another process holds it.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    from l2o_tf.saving import remove_parts
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        remove_parts(folder)
-    except BlockingIOError:
-        os.close(handle)
-        raise ValueError(
-            f"Received --{flag}={folder}, where another process is at work. Wait for it, or use another folder."
-        ) from None
-    except OSError:  # a file system without locks: then nobody is kept out
-        pass
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 def _tensorflow_errors() -> tuple[type[Exception], ...]:

@@ -7,18 +7,13 @@
 The same command continues a run that was stopped or killed. Ctrl-C finishes the present meta-epoch, saves, and exits.
 """
 
-import contextlib
 import os
-import signal
-import time
-from collections.abc import Iterator
 
-from absl import flags, logging
+from absl import flags
 
 from l2o_tf.cli import config as configuration
 from l2o_tf.cli import console
 from l2o_tf.cli.config_checks import number
-from l2o_tf.common import xla_cache
 
 CHECKPOINT_SECONDS = number(0.0, 1e9)
 
@@ -68,86 +63,17 @@ def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, c
         The exit code: 0 when finished, 128 + n when stopped by signal n.
     """
     console.import_tensorflow()
-    from l2o_tf.cli.assembly import make_optimizees, make_student
-    from l2o_tf.training.reporting import Reporter
-    from l2o_tf.training.run_folder import Checkpoints, export, open_run
-    from l2o_tf.training.trainer import MetaTrainer
+    from l2o_tf.cli import assembly
 
-    optimizees = make_optimizees(config)
-    data = optimizees[0].data
-    trainer = MetaTrainer(config, optimizees, make_student(config))
-    with open_run(output_dir, config, data, resume=resume) as folder:
-        checkpoints = Checkpoints(folder, trainer)
-        if not trainer.finished and trainer.has_ended_once:
-            logging.warning(
-                "This run has ended before, after %d meta-epochs, with a validation in the middle of a period. It goes "
-                "on from there. A run with --num_epochs=%d from the start would have another result.",
-                *(trainer.standing.epoch, config.num_epochs),
-            )
-        with stop_signals() as received, Reporter(folder, trainer, data) as reporter:
-
-            def save():
-                reporter.flush()
-                checkpoints.save()
-                xla_cache.seal()
-
-            saved = time.monotonic()
-            while not trainer.finished and not received:
-                event = trainer.advance()
-                reporter.report(event)
-                if event.validations or time.monotonic() - saved > checkpoint_seconds:
-                    save()
-                    saved = time.monotonic()
-                if event.validations:  # after the checkpoint: where there are weights, there is one
-                    export(folder, trainer, data)
-            save()
-            export(folder, trainer, data)
-    print(f"{_outcome(trainer)} {trainer.standing.epoch:,} meta-epochs, {trainer.standing.skips:,} of them diverged.")
-    print(f"Weights: {folder / 'weights.npz'}")
-    if not trainer.finished:
-        print("The same command continues.")
-    return 128 + received[0] if received and not trainer.finished else 0
-
-
-def _outcome(trainer) -> str:
-    """How a meta-training ended, or that it has not."""
-    from l2o_tf.training.curriculum import has_result
-
-    state = trainer.standing.curriculum
-    if trainer.standing.stopped:
-        return trainer.standing.stopped
-    if not has_result(state):
-        seen = "No validation had a finite cost" if trainer.standing.history else "Stopped before the first validation"
-        return f"{seen}: the weights are those it began with."
-    if not trainer.finished:
-        return "Stopped."
-    if trainer.config.initial_weights and not state.improved and not state.stage:
-        return "No validation beat that of the initial weights, which are the result."
-    if trainer.config.initial_weights:
-        costs = [each["cost"] for each in trainer.standing.history if each["stage"] == state.stage]
-        return f"Best validation: {min(costs):.4g}. The weights that this stage began with had {costs[0]:.4g}."
-    return "All meta-epochs are done."
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of obeying them at once; a second one of a kind ends the process."""
-    received = []
-
-    def receive(number, frame):
-        del frame
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-        # Not `print`, whose buffer may be in use at this moment.
-        with contextlib.suppress(OSError):
-            os.write(2, b"\nFinishing this meta-epoch, then saving. Once more to stop at once.\n")
-
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    result = assembly.make_trainer(config).run(
+        output_dir,
+        epochs=config.num_epochs,
+        resume=resume,
+        checkpoint_seconds=checkpoint_seconds,
+        description=assembly.describe(config),
+    )
+    print(result)
+    return 128 + result.signal if result.signal and not result.finished else 0
 
 
 def main(values: flags.FlagValues) -> int:

@@ -25,7 +25,6 @@ from l2o_tf.saving.weights import (
     check_shapes,
     load_weights,
     named_weights,
-    remove_parts,
     save_weights,
     write_atomically,
 )
@@ -39,7 +38,6 @@ __all__ = [
     "load_weights",
     "named_weights",
     "provenance",
-    "remove_parts",
     "save_weights",
     "sources",
     "write_atomically",

@@ -12,7 +12,6 @@ import io
 import json
 import math
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,28 +43,6 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
         OSError: if the folder cannot be written or the disk is full; an existing file is then unchanged.
     """
     _write_all({Path(path): data})
-
-
-def remove_parts(folder: Path) -> None:
-    """Removes half-written files that killed processes have left in a folder; call it where the folder is held.
-
-    Those of `write_atomically` are `.NAME.part`, those of pictures `.NAME.PID.part`; the latter stay while the process
-    lives, since anybody may draw.
-    """
-    for part in folder.glob(".*.part"):
-        found = re.fullmatch(r"\..+\.(?:json|jsonl|npz|png)(?:\.(\d+))?\.part", part.name)
-        if found and part.is_file() and not (found[1] and _is_alive(int(found[1]))):
-            _remove(part)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it is another user's
-        pass
-    return True
 
 
 def save_weights(directory: str | os.PathLike, named_weights: Mapping[str, Any], card: Mapping[str, Any]) -> None:

@@ -5,14 +5,19 @@ is near (Polyak and Juditsky, 1992, *Acceleration of stochastic approximation by
 """
 
 import contextlib
-from collections.abc import Iterator
+import dataclasses
+import numbers
+from collections.abc import Iterator, Sequence
 
 import keras
 import tensorflow as tf
 
 
+@dataclasses.dataclass(frozen=True)
 class RunningAverage:
-    """The average φ̄ of variables φ over about the last `1 / (1 - β)` updates of them. After the n-th update::
+    """Asks a trainer to validate and keep the average φ̄ of the meta-parameters φ, and not φ itself.
+
+    It is taken over about the last `1 / (1 - β)` updates. After the n-th update::
 
         w = max(1 - β, 1 / n)
         φ̄' = (1 - w) φ̄ + w φ
@@ -20,12 +25,33 @@ class RunningAverage:
     At first it is the plain mean, so that where φ began is forgotten at once; then an exponential one.
 
     Args:
-        variables: φ.
         momentum: β, from 0 (φ̄ is φ) to below 1. 0.99 averages about 100 updates; Keras's `ema_momentum`.
+
+    Raises:
+        ValueError: if it is out of range.
+
+    Example:
+        >>> l2o.RunningAverage(momentum=0.99)
+        RunningAverage(momentum=0.99)
     """
 
-    def __init__(self, variables: list[keras.Variable], momentum: float):
-        self._variables = variables
+    momentum: float
+
+    def __post_init__(self):
+        is_number = isinstance(self.momentum, numbers.Real) and not isinstance(self.momentum, bool)
+        if not is_number or not 0 <= self.momentum < 1:
+            raise ValueError(f"Received momentum={self.momentum!r}, expected a number from 0 to below 1.")
+
+    def of(self, variables: Sequence[keras.Variable]) -> "AveragedVariables":
+        """The average of these variables, which begins with their values."""
+        return AveragedVariables(variables, self.momentum)
+
+
+class AveragedVariables:
+    """Variables φ and their running average φ̄, see `RunningAverage`."""
+
+    def __init__(self, variables: Sequence[keras.Variable], momentum: float):
+        self._variables = list(variables)
         self._momentum = momentum
         self._averages = [tf.Variable(variable.value, trainable=False) for variable in variables]
         self._count = tf.Variable(0.0, trainable=False)

@@ -86,15 +86,24 @@ class Curriculum:
             Algorithm 1: one period that is not the best so far is enough (after `min_periods`). Validation costs are
             noisy and meta-training has plateaus, so larger values keep a stage alive through a few bad periods, and
             keep a stage that has not yet beaten its baseline from ending the whole run.
+        reset_slots: whether the meta-optimizers begin a stage without their memory of the weights before. Default
+            False, as in the original program.
 
     Raises:
         ValueError: if a value is out of range, or fewer horizons to train than to validate are given.
+
+    Example:
+        Two stages, of 50 and of 100 steps; the last horizon is only validated on:
+
+        >>> l2o.Curriculum((50, 100, 200)).num_stages
+        2
     """
 
     num_steps_train: tuple[int, ...] = NUM_STEPS_TRAIN
     num_steps_validation: tuple[int, ...] | None = None
     min_periods: int = 3
     patience: int = 1
+    reset_slots: bool = False
 
     def __post_init__(self):
         train = tuple(self.num_steps_train)
@@ -120,6 +129,11 @@ class Curriculum:
     def num_stages(self) -> int:
         """How many stages there are; 7 by default, the last trained on 2500 steps and validated on 3000."""
         return len(self.num_steps_validation)
+
+
+def single_stage(num_steps: int) -> Curriculum:
+    """One stage of runs of `num_steps` steps, validated over as many, which never ends of itself."""
+    return Curriculum((num_steps,), (num_steps,), min_periods=2**31)
 
 
 class CurriculumState(NamedTuple):

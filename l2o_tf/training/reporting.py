@@ -2,20 +2,26 @@
 
 import math
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from l2o_tf import plots
+from l2o_tf.common import nest
 from l2o_tf.common.quoting import reason
+from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.plots.training import LOSSES
 from l2o_tf.recording.records import RECORDS, Recorder, markdown_table, read_records
-from l2o_tf.training.trainer import Event, MetaTrainer, Validation
-from problems.base import DataInfo
+from l2o_tf.training.lessons.lesson import Optimizees
+from l2o_tf.training.state import Event, ValidationResult
+from l2o_tf.unrolling import unroll
+from problems.base import DataInfo, Problem, Seed
 
 PICTURE = "training.png"
 
@@ -28,23 +34,35 @@ class Reporter:
 
     Args:
         folder: folder of the run.
-        trainer: the trainer, already restored where the run is a resumed one.
-        data: the data of its problem.
+        name: what stands before the progress bar.
+        options: what the run is about, for TensorBoard's table of runs.
+        chosen: the options that differ from the defaults.
+        data: the data of the problem.
+        first: first meta-epoch of this session.
+        epochs: meta-epochs of the whole run, at most.
+        is_staged: whether stages are worth showing.
+        histograms: gives distributions by name, after every validation.
     """
 
-    def __init__(self, folder: Path, trainer: MetaTrainer, data: DataInfo | None):
-        self._trainer = trainer
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        options: Mapping[str, Any],
+        chosen: Mapping[str, Any],
+        data: DataInfo | None,
+        first: int,
+        epochs: int,
+        is_staged: bool,
+        histograms: Callable[[], dict[str, np.ndarray]],
+    ):
         self._data = str(data) if data else None
+        self._is_staged, self._histograms = is_staged, histograms
         self._recorder = Recorder(
-            folder,
-            progress_total=trainer.config.num_epochs,
-            resume_from_step=trainer.standing.epoch,
-            description="+".join(trainer.config.kinds),
-            describe=describe,
+            folder, progress_total=epochs, resume_from_step=first, description=name, describe=describe
         )
-        chosen = trainer.config.chosen()
-        told = {name: getattr(trainer.config, name) for name in ("problem", "optimizer", "seed")}
-        self._recorder.options(told | chosen)
+        self._recorder.options({**options, **chosen})
         rest = f"\n\nAll other options have their defaults. Data: {self._data or 'none'}."
         self._recorder.text("configuration", markdown_table(chosen, ("option", "value")) + rest)
         self._folder, self._next_picture, self._picture_failed = folder, 0.0, False
@@ -53,17 +71,13 @@ class Reporter:
 
     def report(self, event: Event) -> None:
         """Has one meta-epoch recorded, its validations and its messages."""
-        histograms = self._trainer.histograms() if event.validations else {}
+        histograms = self._histograms() if event.validations else {}
         self._last.result()
-        standing = self._trainer.standing
-        counted: dict[str, float] = {"meta_gradient/skipped": standing.skips}
-        if event.validations:
-            counted["validation/best"] = standing.curriculum.best
-        self._last = self._thread.submit(self._record, event, counted, histograms)
+        self._last = self._thread.submit(self._record, event, histograms)
 
-    def _record(self, event: Event, counted: dict[str, float], histograms: dict[str, np.ndarray]) -> None:
+    def _record(self, event: Event, histograms: dict[str, np.ndarray]) -> None:
         values, charts = _scalars(event)
-        self._recorder.scalars(event.epoch, values | counted, charts)
+        self._recorder.scalars(event.epoch, values, charts)
         for validation in event.validations:
             self._draw(event.epoch, validation)
         if histograms:
@@ -75,17 +89,17 @@ class Reporter:
         self._recorder.progress(
             event.epoch + 1,
             loss=event.report.final_loss,
-            stage=event.stage if self._trainer.config.curriculum else None,
+            stage=event.stage if self._is_staged else None,
             horizon=event.horizon,
             steps_per_second=event.steps_per_second,
         )
 
-    def _draw(self, epoch: int, validation: Validation) -> None:
+    def _draw(self, epoch: int, validation: ValidationResult) -> None:
         figure = plots.validation_figure(
             validation.losses,
             horizon_train=validation.horizon_train,
             meta_epoch=epoch + 1,
-            stage=validation.stage if self._trainer.config.curriculum else None,
+            stage=validation.stage if self._is_staged else None,
             data=self._data,
         )
         self._recorder.figure(epoch, f"validation/stage_{validation.stage}", figure)
@@ -143,6 +157,9 @@ def _scalars(event: Event) -> tuple[dict[str, float], dict[str, str]]:
         values |= {"train/meta_loss": event.report.meta_loss, "train/final_loss": event.report.final_loss}
     else:
         values |= {event.lesson: event.report.meta_loss}
+    values["meta_gradient/skipped"] = event.skips
+    if event.validations:
+        values["validation/best"] = event.best
     for validation in event.validations:
         (runs, horizon), trained = validation.losses.shape, validation.horizon_train
         name = "validation/baseline" if validation.is_baseline else "validation/loss"
@@ -188,3 +205,27 @@ def describe(name: str) -> str:
     name = name.replace("validation/baseline", "validation/loss")
     groups = (text for start, text in DESCRIPTIONS.items() if start.endswith(("/", "_")) and name.startswith(start))
     return DESCRIPTIONS.get(name) or next(groups, "")
+
+
+def inspector(problem: Problem, student: Optimizer, num_steps: int) -> Callable[[Seed], dict[str, tf.Tensor]]:
+    """Compiles `seed -> {name: values}`: what the student does in the first `num_steps` steps of a run."""
+    student = Optimizees(problem).in_blocks_if_large(student)
+
+    @tf.function(autograph=False)
+    def inspect(seed):
+        params, constants = problem.init(seed)
+        state, trajectory = unroll.unroll(
+            lambda params, batch: problem.loss(params, constants, batch),
+            student,
+            unroll.initial_state(student, params, seed),
+            problem.sample(seed, num_steps + 1),
+            record=True,
+        )
+        grads = nest.unflatten(trajectory.grads[-1], like=params)
+        return {"updates/log10_size": _log10(trajectory.updates), **student.diagnose(grads, state.optimizer)}
+
+    return inspect
+
+
+def _log10(values):
+    return tf.math.log(tf.abs(values) + 1e-12) / math.log(10.0)

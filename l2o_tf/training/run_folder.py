@@ -1,6 +1,6 @@
 """The folder of one meta-training: what it was asked for, where it stands, and what came out.
 
-- `config.json`: the resolved configuration, the data and the problem's file that it was started with;
+- `config.json`: the description, the data and the digests of Python files that it was started with;
 - `checkpoints/`: everything that a resumed run needs; `tf.train.CheckpointManager`, the last two;
 - `records.jsonl`: one line per meta-epoch and event;
 - `events.out.tfevents.*`: the same to look at, with TensorBoard;
@@ -14,27 +14,31 @@ the run goes on from the checkpoint before, which leads to the same weights.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import keras
 import tensorflow as tf
 from absl import logging
 
 from l2o_tf import saving
-from l2o_tf.cli import console
-from l2o_tf.cli.config import FIELDS, Config
+from l2o_tf.common import folders
 from l2o_tf.common.quoting import reason
 from l2o_tf.common.reading import read_json
+from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.recording.records import RECORDS
-from l2o_tf.training.curriculum import has_result
-from l2o_tf.training.trainer import MetaTrainer
-from problems.base import DataInfo
+from l2o_tf.training.state import TrainingState
+from problems.base import DataInfo, Problem
 from problems.python_files import digests
 
 CONFIG = "config.json"
@@ -42,66 +46,129 @@ CHECKPOINTS = "checkpoints"
 PATTERNS = frozenset("*?[]\\")
 """Characters that have a meaning in patterns of file names."""
 
-IRRELEVANT = ("data_dir", "num_epochs")
-"""Options that may differ between the sessions of a run. They change nothing that was done before, with one exception:
-a run that ends in the middle of a period ends with a validation."""
+
+class Description:
+    """What a run was started with. A folder is continued only by a run of the same description.
+
+    Args:
+        config: name -> value, JSON types.
+        defaults: name -> value for names that a description lacks, e.g. since it is older.
+        irrelevant: names whose values may differ between the sessions of a run.
+        files: names of the form `path/to/file.py:name` that the run uses; their digests are kept.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        defaults: Mapping[str, Any] = MappingProxyType({}),
+        irrelevant: Collection[str] = (),
+        files: Iterable[str] = (),
+    ):
+        self.config = json.loads(json.dumps(config))
+        self.defaults = json.loads(json.dumps(dict(defaults)))
+        self.irrelevant = frozenset(irrelevant)
+        self.files = digests(files)
+
+    def chosen(self) -> dict[str, Any]:
+        """The values that are not the defaults, for a table."""
+        return {
+            name: value if isinstance(value, bool | int | float | str) else json.dumps(value)
+            for name, value in _flat(self.config).items()
+            if value != self.defaults.get(name)
+        }
+
+    def differences(self, found: Mapping[str, Any]) -> list[str]:
+        """How the description `found` differs from this one, in words."""
+        there, now = ({**self.defaults, **_flat(values)} for values in (found, self.config))
+        names = [name for name in dict.fromkeys((*now, *there)) if name.partition(".")[0] not in self.irrelevant]
+        return [
+            f"{name}: {there.get(name)!r} there, {now.get(name)!r} now"
+            for name in names
+            if there.get(name) != now.get(name)
+        ]
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Dictionaries in dictionaries as one, with names such as `curriculum.patience`."""
+    found = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
+    return found
+
+
+def described(value: Any) -> Any:
+    """An argument of a trainer in JSON types: dataclasses by their fields, functions by their names."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Optimizer):
+        return {"kind": value.kind, **{name: v for name, v in value.architecture.items() if name != "name"}}
+    if isinstance(value, keras.optimizers.Optimizer):
+        return {"type": type(value).__name__, **{n: described(v) for n, v in value.get_config().items() if n != "name"}}
+    if isinstance(value, Problem):
+        return {"name": value.name, "data": str(value.data) if value.data else None}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: described(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return {str(name): described(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [described(each) for each in value]
+    if isinstance(value, Sequence):  # of problems, which are made when they are drawn
+        return {"type": type(value).__name__, "length": len(value), "first": described(value[0])}
+    return getattr(value, "__qualname__", type(value).__name__)
 
 
 @contextlib.contextmanager
-def open_run(output_dir: str | os.PathLike, config: Config, data: DataInfo | None, *, resume: bool) -> Iterator[Path]:
+def open_run(
+    folder: str | os.PathLike, description: Description, data: DataInfo | None, *, resume: bool
+) -> Iterator[Path]:
     """The folder of a new run, or of an existing one if it is the same, for this process alone.
 
     Args:
-        output_dir: the folder; made if missing.
-        config: the resolved configuration.
+        folder: the folder; made if missing.
+        description: what the run is started with.
         data: the data that the problem really uses.
         resume: whether an existing run is to be continued.
 
     Raises:
         ValueError: if another process is at work there, or the folder holds a run and `resume` is off, or a run of
-            another configuration or other data, or one of which that is not known.
+            another description or other data, or one of which that is not known.
         OSError: if the folder cannot be written.
     """
-    folder = console.make_folder(output_dir)
-    with console.alone_in(folder):
-        _begin_or_recognise(folder, config, data, resume)
+    folder = folders.make_folder(folder, flag="")
+    with folders.alone_in(folder, flag=""):
+        _begin_or_recognise(folder, description, data, resume)
         yield folder
 
 
-def _begin_or_recognise(folder: Path, config: Config, data: DataInfo | None, resume: bool) -> None:
+def _begin_or_recognise(folder: Path, description: Description, data: DataInfo | None, resume: bool) -> None:
     """Describes the run in a new folder; in the folder of a run, checks that it is the same."""
-    asked = {
-        "config": config.to_dict(),
-        "data": data._asdict() if data else None,
-        "files": digests([config.problem, *config.kinds]),
-    }
+    asked = {"config": description.config, "data": data._asdict() if data else None, "files": description.files}
     path = folder / CONFIG
     if not path.exists():
         left = [name for name in (CHECKPOINTS, RECORDS, saving.WEIGHTS, saving.CARD) if (folder / name).exists()]
         if left:
             raise ValueError(
-                f"Received --output_dir={folder}, which holds {', '.join(left)} but no {CONFIG}, which says of what "
-                "run they are. Put that file back, or use another folder."
+                f"Received the folder {folder}, which holds {', '.join(left)} but no {CONFIG}, which says of what run "
+                "they are. Put that file back, or use another folder."
             )
         saving.write_atomically(path, json.dumps(asked, indent=2).encode())
         return
     if not resume:
-        raise ValueError(f"Received --noresume with --output_dir={folder}, which holds a run. Use another folder.")
+        raise ValueError(f"Received the folder {folder}, which holds a run, and not to resume it. Use another folder.")
     found = _read_config(path)
-    differences = [
-        f"{name}: {found['config'].get(name, FIELDS[name].default)!r} there, {value!r} now"
-        for name, value in asked["config"].items()
-        if name not in IRRELEVANT and found["config"].get(name, FIELDS[name].default) != value
-    ]
+    differences = description.differences(found["config"])
     if found["data"] != asked["data"]:
         differences.append(f"data: {_say(found['data'])} there, {_say(asked['data'])} now")
     if differences:
         raise ValueError(
-            f"Received --output_dir={folder}, which holds a run of another configuration ({'; '.join(differences)}). "
+            f"Received the folder {folder}, which holds a run of another configuration ({'; '.join(differences)}). "
             "Use the same options to continue it, or another folder for a new run."
         )
     if found.get("files", {}) != asked["files"]:
-        logging.warning("The file of %s has changed since this run began; it may go on as another.", config.problem)
+        names = ", ".join(asked["files"]) or "this run"
+        logging.warning("The file of %s has changed since this run began; it may go on as another.", names)
 
 
 class Checkpoints:
@@ -109,19 +176,19 @@ class Checkpoints:
 
     Args:
         folder: folder of the run.
-        trainer: the trainer; nothing but its checkpoints may have advanced it.
+        contents: what a checkpoint holds, as `MetaTrainer.checkpointables` names it.
 
     Raises:
         ValueError: if there are checkpoints and none of them can be read, or none though the run has written weights.
     """
 
-    def __init__(self, folder: Path, trainer: MetaTrainer):
-        self._trainer = trainer
+    def __init__(self, folder: Path, contents: Mapping[str, Any]):
+        self._state: TrainingState = contents["standing"]
         directory = folder / CHECKPOINTS
         if PATTERNS.intersection(str(directory)):
             directory = self._linked(directory)
         _recover_index(directory)
-        self._contents = tf.train.Checkpoint(**trainer.checkpointables())
+        self._contents = tf.train.Checkpoint(**contents)
         self._manager = tf.train.CheckpointManager(self._contents, str(directory), max_to_keep=2)
         damaged = []
         for path in reversed(self._manager.checkpoints):
@@ -140,10 +207,10 @@ class Checkpoints:
             logging.warning("Damaged checkpoint %s; going on from the one before.", damaged[0])
         if not self._manager.checkpoints and (folder / saving.WEIGHTS).exists():
             raise ValueError(
-                f"Received --output_dir={folder}, which holds weights of a run and no checkpoint to continue it from. "
+                f"Received the folder {folder}, which holds weights of a run and no checkpoint to continue it from. "
                 "Use another folder for a new run."
             )
-        self._saved = trainer.standing.epoch if self._manager.checkpoints else None
+        self._saved = self._state.epoch if self._manager.checkpoints else None
 
     def _linked(self, folder: Path) -> Path:
         """A link to the folder whose name has no pattern characters: TensorFlow takes names of files for patterns."""
@@ -159,7 +226,7 @@ class Checkpoints:
         Raises:
             OSError: if the folder cannot be written or the disk is full. Earlier checkpoints are then as they were.
         """
-        epoch = self._trainer.standing.epoch
+        epoch = self._state.epoch
         if epoch == self._saved:
             return
         try:
@@ -184,27 +251,31 @@ def _recover_index(folder: Path) -> None:
     saving.write_atomically(folder / "checkpoint", "\n".join(lines).encode())
 
 
-def export(folder: Path, trainer: MetaTrainer, data: DataInfo | None) -> None:
-    """Writes the best weights so far, and the card that says what they are.
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of obeying them at once; a second one of a kind ends the process.
 
-    Until a validation has a finite cost, these are the random weights of the start, and the card says `"untrained"`.
+    Outside of the main thread, where Python has no signals, nothing is collected.
     """
-    standing = trainer.standing
-    card: dict[str, Any] = {
-        "optimizer": trainer.student.kind,
-        "architecture": trainer.student.architecture,
-        "config": trainer.config.to_dict(),
-        "data": data._asdict() if data else None,
-        "meta_epochs": standing.epoch,
-        "inner_steps": standing.inner_steps,
-        "diverged_meta_epochs": standing.skips,
-        "stopped": standing.stopped,
-        "untrained": not trainer.config.initial_weights and not has_result(standing.curriculum),
-        "wall_seconds": round(standing.wall_seconds, 1),
-        "validation": standing.history,
-        "provenance": saving.provenance(),
-    }
-    saving.save_weights(folder, trainer.best_weights(), card)
+    received = []
+
+    def receive(number, frame):
+        del frame
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+        # Not `print`, whose buffer may be in use at this moment.
+        with contextlib.suppress(OSError):
+            os.write(2, b"\nFinishing this meta-epoch, then saving. Once more to stop at once.\n")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

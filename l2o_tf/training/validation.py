@@ -1,69 +1,132 @@
-"""How good a student is in the middle of its training: runs of fixed length on problems of its own.
+"""How good is a student in the middle of its training? Runs of fixed length decide.
 
 One problem: the cost is the mean loss at the end, `mean_r f(θ_N)`, as in the paper and both programs. A set of
 problems: their losses do not compare, so the cost is the mean progress `mean_r ln(f(θ_N) / (f(θ_0) + ε) + ε)`,
-ε = 1e-6, as in L2O-Scale's meta-loss; run r of R is of member `r P // R`, so that all parts of the set are heard.
+ε = 1e-6, as in L2O-Scale's meta-loss.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers.base import Optimizer
-from problems.base import Problem, Seed
+from problems.base import Problem, Seed, require_positive
+
+MOST_LOSSES = 10**9
+"""Losses of one validation that fit into memory."""
 
 
-class Validation(NamedTuple):
-    """One validation: `cost` decides, `losses [R, N_valid]` are its curves; `is_baseline`: what a stage has to beat."""
+@dataclasses.dataclass(frozen=True)
+class Validation:
+    """When and how a trainer validates. Another cost is a subclass with its own `cost`.
 
-    cost: float
-    losses: np.ndarray
-    stage: int
-    horizon_train: int
-    is_baseline: bool = False
+    Args:
+        period: meta-epochs between two validations. Default 100, from the original program.
+        num_runs: R, runs of a validation. Default 20, from the original program. With P problems, run r is of problem
+            `r P // R`, so that all parts of a set are heard.
+        window: losses at the end of each run that are averaged into the cost. Default 1: the last.
+        fresh_seeds: whether every validation draws new runs, as in the original program. Default False: the runs are
+            always the same.
+
+    Raises:
+        ValueError: if a number is no positive integer.
+
+    Example:
+        A validation that looks at the worst run, and not at the mean:
+
+        >>> class Worst(l2o.Validation):
+        ...     def cost(self, first, losses, num_problems):
+        ...         return float(losses[:, -1].max())
+        >>> Worst(period=50, num_runs=10)
+        Worst(period=50, num_runs=10, window=1, fresh_seeds=False)
+    """
+
+    period: int = 100
+    num_runs: int = 20
+    window: int = 1
+    fresh_seeds: bool = False
+
+    def __post_init__(self):
+        for name in ("period", "num_runs", "window"):
+            require_positive(name, getattr(self, name))
+
+    def cost(self, first: np.ndarray, losses: np.ndarray, num_problems: int) -> float:
+        """The number that decides which weights are best; lower is better, NaN never is.
+
+        Args:
+            first: `[R]`, the loss of each run before its first update.
+            losses: `[R, N]`, the loss of each run after each of its N updates.
+            num_problems: P, the number of validation problems.
+        """
+        last = np.mean(losses[:, -self.window :], axis=1, dtype=np.float64)
+        if num_problems == 1:
+            return float(np.mean(last))
+        with np.errstate(invalid="ignore"):
+            return float(np.mean(np.log(last / (first.astype(np.float64) + 1e-6) + 1e-6)))
+
+    def check(self, horizons: Sequence[int]) -> None:
+        """Refuses horizons that are too short for the window, or too long for memory.
+
+        Raises:
+            ValueError: if there are such.
+        """
+        shortest, longest = min(horizons), max(horizons)
+        if self.window > shortest:
+            raise ValueError(
+                f"Received a validation window of {self.window}, expected at most {shortest}, the steps of a "
+                "validation run."
+            )
+        if self.num_runs * longest > MOST_LOSSES:
+            raise ValueError(
+                f"Received {self.num_runs} validation runs of {longest} steps, expected at most {MOST_LOSSES:,} "
+                "losses in a validation. Take fewer runs, or shorter ones."
+            )
 
 
 class Validator:
     """The validation runs of a student.
 
     Args:
-        optimizees: P problems.
+        validation: the settings.
+        problems: P problems.
         student: what optimizes them.
-        unroll_length: steps per window.
+        window: steps per window.
         jit_compile: whether XLA compiles a window.
     """
 
-    def __init__(self, optimizees: Sequence[Problem], student: Optimizer, *, unroll_length: int, jit_compile: bool):
-        self._optimizees = optimizees
+    def __init__(
+        self,
+        validation: Validation,
+        problems: Sequence[Problem],
+        student: Optimizer,
+        *,
+        window: int,
+        jit_compile: bool,
+    ):
+        self._validation = validation
+        self._problems = problems
         self._student = student
-        self._options = {"window": unroll_length, "jit_compile": jit_compile}
+        self._options = {"window": window, "jit_compile": jit_compile}
         self._compiled_runs: dict[int, rollouts.Rollouts] = {}
 
-    def run(self, seed: Seed, num_runs: int, num_steps: int) -> np.ndarray:
-        """`[R, W, T+1]`: losses of R runs of `num_steps` steps, as `evaluation` records them."""
-        seeds = rollouts.run_seeds(seed, num_runs)
-        steps = tf.constant(num_steps - num_steps % self._options["window"])
-        members = np.arange(num_runs) * len(self._optimizees) // num_runs
+    def run(self, seed: Seed, num_steps: int) -> tuple[float, np.ndarray]:
+        """`(cost, losses [R, N])` of runs of `num_steps` steps, a multiple of the window."""
+        num_runs, num_problems = self._validation.num_runs, len(self._problems)
+        seeds, steps = rollouts.run_seeds(seed, num_runs), tf.constant(num_steps)
+        members = np.arange(num_runs) * num_problems // num_runs
         found = []
         for member in np.unique(members):
             own = seeds[int(np.argmax(members == member)) :][: int(np.sum(members == member))]
             runs = self._compiled(int(member))
             found.append(runs.advance(runs.start(own), own, tf.constant(0), steps)[1].numpy())
-        return np.concatenate(found)
-
-    def cost(self, losses: np.ndarray, window: int) -> float:
-        """The cost of what `run` returned; the end of a run is the mean of its last `window` losses."""
-        last = np.mean(rollouts.recorded_losses(losses)[:, -window:], axis=1, dtype=np.float64)
-        if len(self._optimizees) == 1:
-            return float(np.mean(last))
-        first = losses[:, 0, 0].astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            return float(np.mean(np.log(last / (first + 1e-6) + 1e-6)))
+        losses = np.concatenate(found)  # [R, W, T+1]
+        curves = rollouts.recorded_losses(losses)
+        return float(self._validation.cost(losses[:, 0, 0], curves, num_problems)), curves
 
     def _compiled(self, member: int) -> rollouts.Rollouts:
         if member not in self._compiled_runs:
-            self._compiled_runs[member] = rollouts.rollouts(self._optimizees[member], self._student, **self._options)
+            self._compiled_runs[member] = rollouts.rollouts(self._problems[member], self._student, **self._options)
         return self._compiled_runs[member]

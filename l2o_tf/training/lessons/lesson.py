@@ -72,11 +72,13 @@ class Lesson(NamedTuple):
         name: name in records, e.g. `"train"` or `"imitation/adam"`.
         start: `(seed, meta_epoch) -> run`; `meta_epoch` is an int32 scalar, for techniques that change with time.
         window: `(run, seed, num_steps) -> (run, Outcome)`.
+        variables: what it keeps from run to run, which a checkpoint must hold. Default: nothing.
     """
 
     name: str
     start: Callable[[Seed, tf.Tensor], Any]
     window: Callable[[Any, Seed, NumSteps], tuple[Any, Outcome]]
+    variables: tuple[tf.Variable, ...] = ()
 
 
 class Optimizees(NamedTuple):
