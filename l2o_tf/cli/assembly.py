@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from l2o_tf.cli.config import FIELDS, Config
+from l2o_tf.cli.config import FIELDS, Config
 from l2o_tf.common import descriptions, names
 from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer, from_file, make_optimizer
 from l2o_tf.saving import loading
@@ -163,9 +164,20 @@ class training_problems(Sequence):
         return problem._replace(name=name)
 
 
+def make_teacher(name: str, learning_rate: float) -> Optimizer:
+    """An analytic optimizer to imitate; its name in any case.
+
+    Raises:
+        ValueError: for a name that is none.
+    """
+    if name.lower() not in ANALYTIC:
+        raise ValueError(f"Received teacher {name!r}, expected one of {list(ANALYTIC)}.{names.hint(name, ANALYTIC)}")
+    return make_optimizer(name.lower(), {"learning_rate": learning_rate})
+
+
 def make_lessons(config: Config) -> list[tq.Technique]:
     """The configured techniques; the first is the ordinary one."""
-    teachers = tuple(f"{name.lower()}:{config.teacher_learning_rate}" for name in config.teachers.split(","))
+    teachers = tuple(make_teacher(name, config.teacher_learning_rate) for name in config.teachers.split(","))
     options = {
         "objective": config.objective,
         "judge": None if config.judge == "steps" else objective_of,

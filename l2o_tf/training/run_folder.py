@@ -166,9 +166,10 @@ def _begin_or_recognise(folder: Path, description: Description, data: DataInfo |
             f"Received the folder {folder}, which holds a run of another configuration ({'; '.join(differences)}). "
             "Use the same options to continue it, or another folder for a new run."
         )
-    if found.get("files", {}) != asked["files"]:
-        names = ", ".join(asked["files"]) or "this run"
-        logging.warning("The file of %s has changed since this run began; it may go on as another.", names)
+    before = found.get("files", {})
+    changed = [name for name, digest in asked["files"].items() if before.get(name) != digest]
+    if changed:
+        logging.warning("The file of %s has changed since this run began; it may go on as another.", changed[0])
 
 
 class Checkpoints:

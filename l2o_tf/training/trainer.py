@@ -162,6 +162,7 @@ class MetaTrainer:
         self.seed = seed
         self.max_skips = max_skips
         self.beats_its_start = beats_its_start
+        _check_types(self)
         self._seed = make_seed(seed)
         self._rate = _rate_of(self.meta_optimizer)
         _check(self)
@@ -534,8 +535,8 @@ def _share(technique: Technique, stage: int) -> float:
     return ratios[min(stage, len(ratios) - 1)]
 
 
-def _check(trainer: MetaTrainer) -> None:
-    """Refuses arguments that do not work, before anything is traced."""
+def _check_types(trainer: MetaTrainer) -> None:
+    """Refuses arguments of another type, and numbers that are not positive."""
     for name, kind in (
         ("student", Optimizer),
         ("curriculum", Curriculum),
@@ -550,6 +551,10 @@ def _check(trainer: MetaTrainer) -> None:
             raise ValueError(f"Received {name}={value!r} of type {type(value).__name__}, expected: {expected}.")
     for name in ("meta_batch_size", "max_skips"):
         require_positive(name, getattr(trainer, name))
+
+
+def _check(trainer: MetaTrainer) -> None:
+    """Refuses arguments that do not work together, before anything is traced."""
     if not trainer.student.trainable_variables:
         raise ValueError(f"Received student {trainer.student.name}, where nothing can be trained.")
     _check_lengths(trainer.curriculum, trainer.windows, trainer.validation)

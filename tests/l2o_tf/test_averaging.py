@@ -4,14 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from l2o_tf.training.averaging import RunningAverage
+from l2o_tf import RunningAverage
 from tests.l2o_tf import training
 
 
 def follow(momentum, values):
     """`(average after each update, its variables)` of one variable that takes these values in turn."""
     phi = keras.Variable(100.0)
-    average, seen = RunningAverage([phi], momentum), []
+    average, seen = RunningAverage(momentum).of([phi]), []
     for value in values:
         phi.assign(value)
         average.update()
@@ -50,12 +50,18 @@ def test_in_place_and_back():
     assert phi.numpy() == 8.0
 
 
+@pytest.mark.parametrize("momentum", [1.0, -0.1, "0.9", True, float("nan")])
+def test_refused(momentum):
+    with pytest.raises(ValueError, match="Received momentum=.*, expected a number from 0 to below 1"):
+        RunningAverage(momentum)
+
+
 class TestTrainer:
     def test_the_average_is_validated_and_kept(self):
         """Of one window per meta-epoch and a period of two: the mean of two weights, while training goes on as ever."""
-        options = {"num_steps": 4, "num_epochs": 4}
+        options = {"curriculum": 4, "num_epochs": 4}
         with training.eagerly():
-            averaged, plain = training.trainer(ema_momentum=0.5, **options), training.trainer(**options)
+            averaged, plain = training.trainer(average=RunningAverage(0.5), **options), training.trainer(**options)
             validated, validate = [], averaged._validate
 
             def spy():
@@ -78,17 +84,16 @@ class TestTrainer:
 
     def test_nothing_is_averaged_by_default(self):
         assert "average" not in training.trainer().checkpointables()
-        assert "average" in training.trainer(ema_momentum=0.9).checkpointables()
+        assert "average" in training.trainer(average=RunningAverage(0.9)).checkpointables()
 
     def test_a_new_stage_forgets_the_average(self):
-        options = {**training.TECHNIQUES, "ema_momentum": 0.9, "num_epochs": 50, "evaluation_period": 1}
-        trained = training.trainer(**options)
+        trained = training.trainer(**training.staged(period=1), average=RunningAverage(0.9), num_epochs=50)
         training.scripted(trained, [5.0, 6.0, 9.0, 8.0])
         with training.eagerly():
             for _ in range(2):
                 trained.advance()
             count = trained.checkpointables()["average"][-1]
-            assert (trained.standing.curriculum.stage, count.numpy()) == (1, 0)
+            assert (trained.state.curriculum.stage, count.numpy()) == (1, 0)
             training.assert_same(training.weights(trained), trained.best_weights())
             trained.advance()
             assert count.numpy() == 2

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+import l2o_tf as l2o
 from l2o_tf import saving
 from l2o_tf.cli import meta_train
 from l2o_tf.cli.assembly import make_student
@@ -14,7 +15,7 @@ from l2o_tf.training.reporting import _scalars
 from l2o_tf.training.run_folder import Checkpoints
 from tests.l2o_tf import training
 
-CURRICULUM = {"curriculum": True, "curriculum_steps": "4,8,12", "min_periods": 1, "evaluation_period": 1}
+CURRICULUM = {"curriculum": l2o.Curriculum((4, 8, 12), min_periods=1), "validation": l2o.Validation(1, 2)}
 
 
 def save(folder, optimizer):
@@ -38,23 +39,25 @@ def before(folder):
 
 
 def trainer(folder, **options):
-    return training.trainer(initial_weights=str(folder), **options)
+    student = training.student()
+    begin_with(student, str(folder))
+    return training.trainer(learner=student, beats_its_start=True, **options)
 
 
 def test_it_begins_with_them(folder, before):
-    training.assert_same(training.weights(trainer(folder, seed=8)), before)
-    assert training.differ(training.weights(training.trainer(seed=8)), before)
+    training.assert_same(training.weights(trainer(folder)), before)
+    assert training.differ(training.weights(training.trainer()), before)
 
 
 class TestResult:
     def test_their_validation_comes_first(self, folder):
         with training.eagerly():
-            trained = trainer(folder, evaluation_period=2)
+            trained = trainer(folder)
             events = [trained.advance() for _ in range(2)]
         (baseline,), (period,) = (event.validations for event in events)
         assert (baseline.is_baseline, period.is_baseline) == (True, False)
         assert events[0].messages == [f"stage 0: training on 8 steps; to beat: {baseline.cost:.4g} after 8 steps"]
-        assert [entry["epoch"] for entry in trained.standing.history] == [0, 2]
+        assert [entry["epoch"] for entry in trained.state.history] == [0, 2]
         records = [_scalars(event)[0] for event in events]
         assert (records[0]["validation/baseline"], records[1]["validation/loss"]) == (baseline.cost, period.cost)
         assert "validation/loss" not in records[0]
@@ -67,7 +70,7 @@ class TestResult:
             trained.advance()
         assert training.differ(training.weights(trained), before)
         assert training.differ(trained.best_weights(), before) != kept
-        assert ("initial weights, which are the result" in meta_train._outcome(trained)) == kept
+        assert ("initial weights, which are the result" in trained._outcome(finished=True)) == kept
 
     def test_a_curriculum_may_end_with_them(self, folder, before):
         with training.eagerly():
@@ -76,7 +79,7 @@ class TestResult:
             trained.advance()
         assert trained.finished
         training.assert_same(trained.best_weights(), before)
-        assert trained.standing.stopped == (
+        assert trained.state.stopped == (
             "Stage 0 did not beat its baseline 5 in 1 periods; the weights it began with are the result."
         )
 
@@ -86,22 +89,22 @@ class TestResult:
             training.scripted(trained, [5.0, 4.0, 4.5, 6.0, 6.5])
             events = [trained.advance() for _ in range(3)]
         assert [[v.is_baseline for v in e.validations] for e in events] == [[True, False], [False, True], [False]]
-        assert "best weights of stage 0" in trained.standing.stopped
+        assert "best weights of stage 0" in trained.state.stopped
 
 
 def test_a_resumed_run_validates_them_no_more(folder, tmp_path):
     with training.eagerly():
         first = trainer(folder, num_epochs=3)
-        checkpoints = Checkpoints(tmp_path, first)
+        checkpoints = Checkpoints(tmp_path, first.checkpointables())
         first.advance()
         checkpoints.save()
         second = trainer(folder, num_epochs=3)
-        Checkpoints(tmp_path, second)
+        Checkpoints(tmp_path, second.checkpointables())
         for trained in (first, second):
             while not trained.finished:
                 trained.advance()
-    assert [entry["epoch"] for entry in second.standing.history] == [0, 2, 3]
-    assert second.standing.history == first.standing.history
+    assert [entry["epoch"] for entry in second.state.history] == [0, 2, 3]
+    assert second.state.history == first.state.history
     training.assert_same(training.weights(second), training.weights(first))
     training.assert_same(second.best_weights(), first.best_weights())
 
@@ -109,19 +112,19 @@ def test_a_resumed_run_validates_them_no_more(folder, tmp_path):
 class TestRefused:
     def test_no_weights(self):
         with pytest.raises(ValueError, match="Received --initial_weights=Adam, which has none. Expected one of"):
-            trainer("Adam")
+            begin_with(training.student(), "Adam")
 
     def test_unknown(self):
         with pytest.raises(ValueError, match="Received optimizer 'RNNpropp'.*RNNprop"):
-            trainer("RNNpropp")
+            begin_with(training.student(), "RNNpropp")
 
     def test_another_architecture(self, folder):
         with pytest.raises(ValueError, match="architecture L2O-DM, for RNNprop. Use --optimizer=L2O-DM"):
-            trainer(folder, optimizer="RNNprop")
+            begin_with(training.student("RNNprop"), str(folder))
 
     def test_other_sizes(self, folder):
         with pytest.raises(ValueError, match=r"another architecture than .*expected \(3"):
-            trainer(folder, layers="3")
+            begin_with(training.student(layers=[3]), str(folder))
 
 
 class TestTheirArchitecture:

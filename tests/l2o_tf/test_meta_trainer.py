@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from l2o_tf import Validation
 from l2o_tf.optimizers.base import Step
 from l2o_tf.training import curriculum as cl
 from problems.base import fold, make_seed
-from tests.l2o_tf import training
+from tests.l2o_tf import tiny, training
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +31,17 @@ class TestMetaEpochs:
 
     def test_counters(self, plain):
         trained, _ = plain
-        standing = trained.standing
-        assert (standing.inner_steps, standing.imitations, standing.skips) == (8 * standing.epoch, 0, 0)
-        assert [entry["epoch"] for entry in standing.history][:2] == [2, 4]
-        assert standing.wall_seconds > 0
+        state = trained.state
+        assert (state.inner_steps, state.counts, state.skips) == (8 * state.epoch, [state.epoch], 0)
+        assert [entry["epoch"] for entry in state.history][:2] == [2, 4]
+        assert state.wall_seconds > 0
 
     def test_it_ends(self, plain):
         trained, _ = plain
         while not trained.finished:
             trained.advance()
-        assert trained.standing.epoch == 6
-        assert not trained.standing.stopped
+        assert trained.state.epoch == 6
+        assert not trained.state.stopped
 
     def test_the_best_weights_are_kept(self):
         trained = training.trainer()
@@ -50,7 +51,7 @@ class TestMetaEpochs:
             with training.eagerly():
                 trained.advance()
             seen.append(training.weights(trained))
-            if trained.standing.epoch in (2, 4):
+            if trained.state.epoch in (2, 4):
                 training.assert_same(trained.best_weights(), seen[1])
         training.assert_same(trained.best_weights(), seen[5])
         assert training.differ(seen[1], seen[3])
@@ -61,17 +62,16 @@ class TestMetaEpochs:
         with training.eagerly():
             while not trained.finished:
                 trained.advance()
-        assert [entry["epoch"] for entry in trained.standing.history] == [2, 3]
-        assert trained.has_ended_once and not training.trainer(num_epochs=3).has_ended_once
+        assert [entry["epoch"] for entry in trained.state.history] == [2, 3]
         training.assert_same(trained.best_weights(), training.weights(trained))
 
     def test_it_learns(self):
         """The validation cost of an optimizer with a tiny output falls below that of doing nothing."""
-        trained = training.trainer(num_epochs=30, evaluation_period=30, learning_rate=0.03)
+        trained = training.trainer(num_epochs=30, validation=Validation(30, 2), meta_optimizer=training.adam(0.03))
         before = trained._validate().cost
         while not trained.finished:
             trained.advance()
-        assert trained.standing.history[-1]["cost"] < 0.9 * before
+        assert trained.state.history[-1]["cost"] < 0.9 * before
 
     def test_histograms(self, plain):
         trained, _ = plain
@@ -106,20 +106,37 @@ class TestValidation:
     def test_fixed_runs_are_the_same_every_time(self, plain):
         trained, _ = plain
         first = trained._validate()
-        trained.standing.epoch += 1
+        trained.state.epoch += 1
         second = trained._validate()
-        trained.standing.epoch -= 1
+        trained.state.epoch -= 1
         assert first.cost == second.cost
         np.testing.assert_array_equal(first.losses, second.losses)
 
     def test_fresh_runs_are_new_every_time(self):
-        trained = training.trainer(validation_seeds="fresh")
+        trained = training.trainer(validation=Validation(2, 2, fresh_seeds=True))
         first, again = trained._validate(), trained._validate()
-        trained.standing.epoch += 1
+        trained.state.epoch += 1
         assert first.cost == again.cost != trained._validate().cost
 
+    def test_a_cost_of_ones_own(self):
+        class Worst(Validation):
+            def cost(self, first, losses, num_problems):
+                return float(losses[:, -1].max())
+
+        validation = training.trainer(validation=Worst(2, 2))._validate()
+        assert validation.cost == validation.losses[:, -1].max()
+
+    def test_on_problems_of_its_own(self):
+        other = tiny.perceptron()
+        trained = training.trainer(validation_problems=other)
+        with training.eagerly():
+            events = [trained.advance() for _ in range(2)]
+        assert {event.problem for event in events} == {"quadratic"}
+        finals = trained._validate().losses[:, -1]
+        assert np.all(finals != training.trainer()._validate().losses[:, -1])
+
     def test_window_of_the_cost(self):
-        wide, narrow = training.trainer(validation_window=3)._validate(), training.trainer()._validate()
+        wide, narrow = (training.trainer(validation=Validation(2, 2, window))._validate() for window in (3, 1))
         np.testing.assert_array_equal(wide.losses, narrow.losses)
         assert wide.cost == pytest.approx(wide.losses[:, -3:].mean(dtype=np.float64), rel=1e-12)
         assert narrow.cost == pytest.approx(narrow.losses[:, -1].mean(dtype=np.float64), rel=1e-12)
@@ -130,29 +147,30 @@ class TestLessons:
     def lessons(self, count, stage=0, **options):
         """What would be taught in the first meta-epochs."""
         trained = training.trainer(**options)
-        trained.standing.curriculum = cl.initial_state()._replace(stage=stage)
+        trained.state.curriculum = cl.initial_state()._replace(stage=stage)
         found = []
         for epoch in range(count):
-            trained.standing.epoch = epoch
-            found.append(trained._choose_lesson())
-            trained.standing.imitations += found[-1] != "train"
+            trained.state.epoch = epoch
+            index, lesson = trained._choose_lesson()
+            trained.state.counts[index] += 1
+            found.append(lesson)
         return found
 
     def test_without_imitation(self):
         assert set(self.lessons(50)) == {"train"}
 
     def test_ratio(self):
-        lessons = self.lessons(2000, imitation=True, imitation_ratio=0.3)
+        lessons = self.lessons(2000, lessons=training.imitation("adam", ratio=0.3))
         assert lessons.count("train") / 2000 == pytest.approx(0.7, abs=0.03)
 
     def test_ratio_of_each_stage(self):
-        options = {**training.TECHNIQUES, "imitation_ratios": "0,1,0.5"}
+        options = training.staged(ratio=(0.0, 1.0, 0.5))
         assert set(self.lessons(50, stage=0, **options)) == {"train"}
         assert "train" not in self.lessons(50, stage=1, **options)
         assert self.lessons(400, stage=2, **options).count("train") == pytest.approx(200, abs=40)
 
     def test_random_teachers(self):
-        options = {"imitation": True, "imitation_ratio": 1.0, "teachers": "adam,sgd,adagrad"}
+        options = {"lessons": training.imitation("adam", "sgd", "adagrad", ratio=1.0)}
         lessons = self.lessons(900, **options)
         counts = collections.Counter(lessons)
         assert counts.keys() == {"imitation/adam", "imitation/sgd", "imitation/adagrad"}
@@ -162,15 +180,22 @@ class TestLessons:
 
     def test_teachers_in_a_cycle(self):
         """Whose turn it is counts imitations, not meta-epochs."""
-        options = {"imitation": True, "imitation_ratio": 0.5, "teachers": "adam,sgd,adagrad"}
-        lessons = self.lessons(100, **options, teacher_choice="cycle")
+        options = {"lessons": training.imitation("adam", "sgd", "adagrad", ratio=0.5, choice="cycle")}
+        lessons = self.lessons(100, **options)
         imitations = [lesson for lesson in lessons if lesson != "train"]
         expected = ["imitation/adam", "imitation/sgd", "imitation/adagrad"] * 34
         assert imitations == expected[: len(imitations)]
-        assert lessons == self.lessons(100, **options, teacher_choice="cycle")
+        assert lessons == self.lessons(100, **options)
+
+    def test_several_techniques_share_the_meta_epochs(self):
+        """The first one gets what the others leave."""
+        second = training.imitation("adam", ratio=0.2)
+        lessons = self.lessons(2000, lessons=(*second, *training.imitation("sgd", ratio=0.5)[1:]))
+        shares = {name: lessons.count(name) / 2000 for name in set(lessons)}
+        assert shares == pytest.approx({"train": 0.3, "imitation/adam": 0.2, "imitation/sgd": 0.5}, abs=0.03)
 
     def test_a_lesson_has_slots_of_its_own(self):
-        trained = training.trainer(imitation=True, imitation_ratio=1.0, teachers="SGD")
+        trained = training.trainer(lessons=training.imitation("sgd", ratio=1.0))
         trained.advance()
         optimizers = trained._meta_optimizers
         assert (optimizers["train"].iterations, optimizers["imitation/sgd"].iterations) == (0, 2)

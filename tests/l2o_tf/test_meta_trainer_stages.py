@@ -5,15 +5,19 @@ import math
 import numpy as np
 import pytest
 
+import l2o_tf as l2o
 from tests.l2o_tf import training
+
+
+def staged_trainer(**options):
+    curriculum = l2o.Curriculum((4, 8, 12), min_periods=1, **options)
+    return training.trainer(curriculum=curriculum, validation=l2o.Validation(1, 2))
 
 
 @pytest.fixture(scope="module")
 def staged():
     """Two stages left, one stopped in; `(trainer, weights after each meta-epoch, events, validations)`."""
-    trained = training.trainer(
-        **{**training.TECHNIQUES, "imitation_ratios": "0.5,0,1"}, num_epochs=50, evaluation_period=1
-    )
+    trained = training.trainer(**training.staged(period=1, ratio=(0.5, 0.0, 1.0)), num_epochs=50)
     # Stage 0: improve, fail. Baseline, improve, fail. Baseline, fail.
     stages = training.scripted(trained, [5.0, 6.0, 9.0, 8.0, 8.5, 7.0, 7.5])
     events, seen = [], []
@@ -46,11 +50,11 @@ class TestCurriculum:
         messages = [message for event in events for message in event.messages]
         assert messages[0].startswith("stage 1: training on 8 steps; to beat: 9 after 12 steps")
         assert messages[1].startswith("stage 2: training on 12 steps; to beat: 7 after 16 steps")
-        assert messages[2] == trained.standing.stopped
-        assert "did not beat its baseline 7" in trained.standing.stopped
+        assert messages[2] == trained.state.stopped
+        assert "did not beat its baseline 7" in trained.state.stopped
 
     def test_history(self, staged):
-        assert [(e["epoch"], e["stage"], e["horizon"]) for e in staged[0].standing.history] == [
+        assert [(e["epoch"], e["stage"], e["horizon"]) for e in staged[0].state.history] == [
             *[(1, 0, 8), (2, 0, 8), (2, 1, 12), (3, 1, 12), (4, 1, 12), (4, 2, 16), (5, 2, 16)]
         ]
 
@@ -71,13 +75,11 @@ class TestCurriculum:
     def test_slots_at_a_new_stage(self):
         """Kept, as in the original program, unless asked otherwise."""
         for reset in (False, True):
-            trained = training.trainer(
-                curriculum=True, curriculum_steps="4,8,12", min_periods=1, evaluation_period=1, reset_slots=reset
-            )
+            trained = staged_trainer(reset_slots=reset)
             training.scripted(trained, [5.0, 6.0, 9.0])
             with training.eagerly():
                 trained.advance(), trained.advance()
-            assert trained.standing.curriculum.stage == 1
+            assert trained.state.curriculum.stage == 1
             optimizer = trained._meta_optimizers["train"]
             moments = [v.numpy() for v in optimizer.variables if "momentum" in v.path or "velocity" in v.path]
             assert optimizer.iterations == (0 if reset else 2)
@@ -85,14 +87,12 @@ class TestCurriculum:
 
     @pytest.mark.parametrize(("patience", "periods"), [(1, 2), (3, 4)])
     def test_patience(self, patience, periods):
-        trained = training.trainer(
-            curriculum=True, curriculum_steps="4,8,12", min_periods=1, evaluation_period=1, patience=patience
-        )
+        trained = staged_trainer(patience=patience)
         training.scripted(trained, [5.0, 6.0, 6.0, 6.0, 9.0])
         with training.eagerly():
-            while trained.standing.curriculum.stage == 0:
+            while trained.state.curriculum.stage == 0:
                 trained.advance()
-        assert trained.standing.epoch == periods
+        assert trained.state.epoch == periods
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ class TestDivergence:
     def test_skipped_counted_reported(self, always):
         trained, _, _, events, _ = always
         assert all(event.report.diverged and event.report.num_windows == 1 for event in events)
-        assert trained.standing.skips == 8
+        assert trained.state.skips == 8
         for epoch, event in enumerate(events):
             assert f"meta-epoch {epoch} (train) diverged in window 1; skipped" in event.messages
 
@@ -130,12 +130,14 @@ class TestDivergence:
     def test_a_cost_of_nan_is_never_the_best(self, always):
         trained, first, _, events, _ = always
         assert all(math.isnan(validation.cost) for event in events for validation in event.validations)
-        assert trained.standing.curriculum.best == math.inf
+        assert trained.state.curriculum.best == math.inf
         training.assert_same(trained.best_weights(), first)
 
     def test_now_and_then(self):
         """A good meta-epoch ends the row; what is skipped changes nothing, what is not does."""
-        trained = training.trainer(training.sometimes_nan(0.4), max_skips=3, num_epochs=20, evaluation_period=20)
+        trained = training.trainer(
+            training.sometimes_nan(0.4), max_skips=3, num_epochs=20, validation=l2o.Validation(20, 2)
+        )
         before, row, outcomes = training.weights(trained), 0, []
         while not trained.finished:
             event, after = trained.advance(), training.weights(trained)
@@ -143,15 +145,15 @@ class TestDivergence:
             row = row + 1 if event.report.diverged else 0
             assert training.differ(before, after) is not event.report.diverged or row == 3
             row %= 3
-            assert trained.standing.skips_in_a_row == row
+            assert trained.state.skips_in_a_row == row
             before = after
-        assert trained.standing.skips == sum(outcomes)
+        assert trained.state.skips == sum(outcomes)
         assert 3 < sum(outcomes) < 17
         assert all(np.isfinite(value).all() for value in before.values())
 
     def test_weights_that_are_not_finite_are_neither_kept_nor_gone_on_with(self):
         """Though every loss is finite, as where a problem forgives them."""
-        trained = training.trainer(num_epochs=4, num_steps=4)  # one window
+        trained = training.trainer(num_epochs=4, curriculum=4)  # one window
         with training.eagerly():
             trained.advance()
             trained.advance()
@@ -160,7 +162,7 @@ class TestDivergence:
             optimizer.apply = lambda *arguments: first.assign(np.full(first.shape, np.inf))
             training.scripted(trained, [0.0])
             events = [trained.advance() for _ in range(2)]
-        assert not any(event.report.diverged for event in events) and trained.standing.skips == 2
+        assert not any(event.report.diverged for event in events) and trained.state.skips == 2
         assert events[0].messages[0] == "meta-epoch 2 (train) left weights that are not finite"
         assert "back to the last good weights" in events[0].messages[1]
         training.assert_same(training.weights(trained), best)

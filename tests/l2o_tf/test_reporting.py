@@ -7,9 +7,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
-from l2o_tf.cli.config import FIELDS
 from l2o_tf.recording.records import read_records
-from l2o_tf.training.reporting import Reporter
 from tests.l2o_tf import training
 
 
@@ -24,7 +22,7 @@ def trained():
 def test_a_report_does_not_wait_for_the_disk(trained, tmp_path):
     trainer, events = trained
     gate = threading.Event()
-    with Reporter(tmp_path, trainer, None) as reporter:
+    with trainer.reporter(tmp_path) as reporter:
         write = reporter._recorder.scalars
         reporter._recorder.scalars = lambda *arguments: (gate.wait(60), write(*arguments))
         reporter.report(events[0])  # returns, though nothing can be written
@@ -40,10 +38,10 @@ def test_a_report_does_not_wait_for_the_disk(trained, tmp_path):
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     """A curriculum of which every stage improves once, as TensorBoard sees it; `(folder, accumulator)`."""
-    trainer = training.trainer(**training.TECHNIQUES, evaluation_period=1, num_epochs=6)
+    trainer = training.trainer(**training.staged(period=1), num_epochs=6)
     training.scripted(trainer, [5.0, 6.0, 9.0, 8.0, 8.5, 7.0, 7.5])
     folder = tmp_path_factory.mktemp("runs") / "run"
-    with training.eagerly(), Reporter(folder, trainer, None) as reporter:
+    with training.eagerly(), trainer.reporter(folder) as reporter:
         while not trainer.finished:
             reporter.report(trainer.advance())
     found = EventAccumulator(str(folder), tensor_size_guidance={"scalars": 0})
@@ -68,12 +66,12 @@ def test_every_chart_says_what_it_is(shown):
         assert shown[1].SummaryMetadata(tag).summary_description or tag.startswith("_hparams_"), tag
 
 
-def test_the_configuration_is_what_differs(shown):
+def test_the_configuration(shown):
     text = tf.make_ndarray(shown[1].Tensors("configuration")[0].tensor_proto).item().decode()
-    assert "| learning_rate | `0.01` |" in text and "num_steps" not in text
+    assert "| curriculum.patience | `1` |" in text
     (start,) = shown[1].PluginTagToContent("hparams").values()
     options = parse_session_start_info_plugin_data(start).hparams
-    assert {"optimizer", "learning_rate"} < set(options) < set(FIELDS) and options["seed"].number_value == 3
+    assert {"problem", "optimizer", "validation.period"} < set(options) and options["seed"].number_value == 3
 
 
 def test_the_run_is_drawn(shown):
@@ -83,7 +81,7 @@ def test_the_run_is_drawn(shown):
 
 def test_a_picture_that_cannot_be_drawn_ends_nothing(trained, tmp_path, caplog):
     (tmp_path / "training.png").mkdir()
-    with Reporter(tmp_path, trained[0], None) as reporter:
+    with trained[0].reporter(tmp_path) as reporter:
         reporter.report(trained[1][0])
         reporter.flush()
         reporter._draw_run()
@@ -97,7 +95,7 @@ def test_what_cannot_be_written_is_an_error(trained, tmp_path, noticed_by):
     def full(*arguments):
         raise OSError("No space left on device")
 
-    with Reporter(tmp_path, trainer, None) as reporter:
+    with trainer.reporter(tmp_path) as reporter:
         reporter._recorder.scalars = full
         reporter.report(events[0])
         with pytest.raises(OSError, match="No space left"):

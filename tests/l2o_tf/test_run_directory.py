@@ -1,28 +1,35 @@
 """The folder of a run: whose it is, what it goes on from, what it holds in the end."""
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import l2o_tf as l2o
 from l2o_tf import saving
-from l2o_tf.cli import console
+from l2o_tf.common import folders
 from l2o_tf.recording.records import read_records
 from l2o_tf.training import curriculum as cl
-from l2o_tf.training.reporting import Reporter
-from l2o_tf.training.run_folder import Checkpoints, export, open_run
-from l2o_tf.training.standing import Standing
+from l2o_tf.training.run_folder import Checkpoints, Description, open_run
+from l2o_tf.training.state import TrainingState
 from problems.base import DataInfo
 from tests.l2o_tf import training
 
 DATA = DataInfo("mnist", "train[5000:]", 55_000, "0123456789abcdef")
 
 
-def opened(folder, data=DATA, resume=True, **options):
+CONFIG = {"seed": 3, "rate": 0.01, "names": ["a", "b"], "curriculum": {"patience": 1}, "directory": "here"}
+DEFAULTS = {"seed": 0, "clipping": 0.0, "gone": False}
+
+
+def describe(**changed):
+    return Description({**CONFIG, **changed}, defaults=DEFAULTS, irrelevant=["directory"])
+
+
+def opened(folder, data=DATA, resume=True, **changed):
     """Opens the folder as a process does, and leaves it again."""
-    with open_run(folder, training.config(**options), data, resume=resume) as found:
+    with open_run(folder, describe(**changed), data, resume=resume) as found:
         return found
 
 
@@ -33,7 +40,7 @@ class TestOpenRun:
 
     def test_a_new_run_says_what_it_is(self, folder):
         stored = json.loads((folder / "config.json").read_text())
-        assert stored["config"] == training.config().to_dict()
+        assert stored["config"] == CONFIG
         assert DataInfo(**stored["data"]) == DATA
 
     def test_the_same_run_goes_on(self, folder):
@@ -43,8 +50,8 @@ class TestOpenRun:
 
     def test_one_process_at_a_time_and_the_lock_comes_first(self, tmp_path):
         """Of two that begin one new folder at once, the second writes nothing."""
-        folder = console.make_folder(tmp_path / "new")
-        with console.alone_in(folder), pytest.raises(ValueError, match="another process is at work"):
+        folder = folders.make_folder(tmp_path / "new")
+        with folders.alone_in(folder), pytest.raises(ValueError, match="another process is at work"):
             opened(folder)
         assert not list(folder.iterdir())
 
@@ -56,13 +63,21 @@ class TestOpenRun:
         assert [path.name for path in tmp_path.iterdir()] == [left]
 
     def test_options_that_change_nothing_done(self, folder):
-        opened(folder, num_epochs=1000, data_dir="elsewhere")
+        opened(folder, directory="elsewhere")
 
-    @pytest.mark.parametrize("options", [{"seed": 4}, {"learning_rate": 0.1}, {"imitation": True}])
-    def test_another_configuration(self, folder, options):
-        name, value = next(iter(options.items()))
-        with pytest.raises(ValueError, match=f"another configuration .*{name}: .* there, {value!r} now") as caught:
-            opened(folder, **options)
+    @pytest.mark.parametrize(
+        ("changed", "words"),
+        [
+            ({"seed": 4}, "seed: 3 there, 4 now"),
+            ({"names": ["a"]}, r"names: \['a', 'b'\] there, \['a'\] now"),
+            ({"curriculum": {"patience": 2}}, "curriculum.patience: 1 there, 2 now"),
+            ({"curriculum": 100}, "curriculum: None there, 100 now; curriculum.patience: 1 there, None now"),
+            ({"clipping": 1.0}, "clipping: 0.0 there, 1.0 now"),
+        ],
+    )
+    def test_another_configuration(self, folder, changed, words):
+        with pytest.raises(ValueError, match=rf"another configuration \({words}\)") as caught:
+            opened(folder, **changed)
         assert "another folder" in str(caught.value)
 
     def test_other_data(self, folder):
@@ -72,16 +87,19 @@ class TestOpenRun:
         with pytest.raises(ValueError, match="there, none now"):
             opened(folder, None)
 
-    def test_options_that_an_older_version_did_not_have(self, folder):
-        stored = json.loads((folder / "config.json").read_text())
-        del stored["config"]["clip_norm"]
-        (folder / "config.json").write_text(json.dumps(stored))
+    @pytest.mark.parametrize("other", [{"clipping": 0.0}, {"gone": False}])
+    def test_options_of_an_older_version(self, folder, other):
+        """What only one of two versions has is no difference where it has its default."""
+        path = folder / "config.json"
+        stored = json.loads(path.read_text())
+        path.write_text(json.dumps({**stored, "config": {**CONFIG, **other}}))
         opened(folder)
-        with pytest.raises(ValueError, match="clip_norm: 0.0 there, 1.0 now"):
-            opened(folder, clip_norm=1.0)
+        path.write_text(json.dumps({**stored, "config": {**CONFIG, **dict.fromkeys(other, 7)}}))
+        with pytest.raises(ValueError, match=f"{next(iter(other))}: 7 there, .* now"):
+            opened(folder)
 
     def test_not_to_be_resumed(self, folder, tmp_path):
-        with pytest.raises(ValueError, match="--noresume .*holds a run"):
+        with pytest.raises(ValueError, match="holds a run, and not to resume it"):
             opened(folder, resume=False)
         opened(tmp_path / "new", resume=False)
 
@@ -104,39 +122,43 @@ class TestOpenRun:
 def state_of(trainer):
     """All that a trainer will ever decide by, but the clock."""
     held = trainer.checkpointables()
-    standing = dataclasses.replace(trainer.standing, wall_seconds=0)
+    state = {**json.loads(trainer.state.serialize()), "wall_seconds": 0}
     parts = [held[name] for name in ("phi", "best", "slots", "average")]
     arrays = tf.nest.map_structure(lambda variable: variable.numpy(), parts)
-    return standing.to_json(), arrays
+    return json.dumps(state), arrays
+
+
+def ambitious():
+    """A trainer with everything on."""
+    given = training.staged(curriculum={"patience": 3})
+    validation = l2o.Validation(2, 2, fresh_seeds=True)
+    return training.trainer(
+        training.sometimes_nan(0.35),
+        num_epochs=16,
+        max_skips=2,
+        average=l2o.RunningAverage(0.9),
+        **{**given, "validation": validation},
+    )
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """A run with everything on: `(its options, folder, events, state after every meta-epoch)`.
+    """A run with everything on: `(folder, events, state after every meta-epoch)`.
 
     It changes its stage in mid-run, skips meta-epochs that diverge, and imitates two teachers in turn. The folder has
     a checkpoint of every meta-epoch in `0`, `1`, ...
     """
-    options = {
-        **training.TECHNIQUES,
-        "num_epochs": 16,
-        "max_skips": 2,
-        "validation_seeds": "fresh",
-        "patience": 3,
-        "seed": 3,
-        "ema_momentum": 0.9,
-    }
-    trainer = training.trainer(training.sometimes_nan(0.35), **options)
+    trainer = ambitious()
     folder, events, states = tmp_path_factory.mktemp("run"), [], []
-    with Reporter(folder, trainer, None) as reporter:
+    with trainer.reporter(folder) as reporter:
         while not trainer.finished:
             events.append(trainer.advance())
             reporter.report(events[-1])
             states.append(state_of(trainer))
-            path = str(folder / str(trainer.standing.epoch) / "checkpoints")
+            path = str(folder / str(trainer.state.epoch) / "checkpoints")
             tf.train.CheckpointManager(tf.train.Checkpoint(**trainer.checkpointables()), path, 1).save()
-    export(folder, trainer, DATA)
-    return options, folder, events, states
+    trainer.export(folder)
+    return folder, events, states
 
 
 def assert_same(ours, theirs):
@@ -147,19 +169,19 @@ def assert_same(ours, theirs):
 class TestResume:
     def test_the_run_has_everything(self, uninterrupted):
         """Otherwise the next test shows nothing."""
-        _, _, events, states = uninterrupted
+        _, events, states = uninterrupted
         assert {event.lesson for event in events} == {"train", "imitation/adam", "imitation/sgd"}
         assert {event.stage for event in events} >= {0, 1}
         assert 1 < sum(event.report.diverged for event in events) < 8
-        assert Standing.from_json(states[12][0]).skips_in_a_row == 1
+        assert json.loads(states[12][0])["skips_in_a_row"] == 1
         assert any("back to the last good weights" in message for message in events[13].messages)
 
     def test_goes_on_as_if_it_had_never_stopped(self, uninterrupted):
         """From several checkpoints, into a trainer that has been elsewhere before: every number is the same."""
-        options, folder, events, states = uninterrupted
-        trainer = training.trainer(training.sometimes_nan(0.35), **options)
+        folder, events, states = uninterrupted
+        trainer = ambitious()
         for start in (3, 13, len(events) - 1):
-            Checkpoints(folder / str(start), trainer)
+            Checkpoints(folder / str(start), trainer.checkpointables())
             assert_same(state_of(trainer), states[start - 1])
             for event, state in zip(events[start:], states[start:], strict=True):
                 again = trainer.advance()
@@ -167,23 +189,33 @@ class TestResume:
                 assert_same(state_of(trainer), state)
             assert trainer.finished
 
-    def test_standing_round_trip(self):
-        standing = Standing(5, 400, 2, 1, 1, cl.initial_state(), [{"epoch": 2, "cost": float("nan")}], "", 0.1 + 0.2)
-        again = Standing.from_json(standing.to_json())
-        assert again.to_json() == standing.to_json()
-        assert again.curriculum == standing.curriculum
-        assert again.wall_seconds == standing.wall_seconds
+    def test_state_round_trip(self):
+        state = TrainingState(
+            5, 400, [3, 2], 1, 1, cl.initial_state(), [{"epoch": 2, "cost": float("nan")}], "", 0.1 + 0.2
+        )
+        again = TrainingState()
+        again.deserialize(state.serialize())
+        assert again.serialize() == state.serialize()
+        assert again.curriculum == state.curriculum
+        assert again.wall_seconds == state.wall_seconds
+
+    def test_state_of_an_earlier_version(self):
+        """It counted imitations only."""
+        values = json.loads(TrainingState(epoch=7).serialize())
+        del values["counts"]
+        state = TrainingState()
+        state.deserialize(json.dumps({**values, "imitations": 3}))
+        assert (state.epoch, state.counts) == (7, [4, 3])
 
 
 class TestOutput:
     def test_card(self, uninterrupted):
-        options, folder, events, states = uninterrupted
+        folder, events, states = uninterrupted
         card, weights = saving.load_weights(folder)
-        standing = Standing.from_json(states[-1][0])
+        state = json.loads(states[-1][0])
         assert (card["optimizer"], card["architecture"]["layers"]) == ("L2O-DM", [2])
-        assert card["config"] == training.config(**options).to_dict()
-        assert card["data"] == DATA._asdict()
-        assert (card["meta_epochs"], card["inner_steps"]) == (len(events), standing.inner_steps)
+        assert (card["config"]["curriculum"]["patience"], card["data"]) == (3, None)
+        assert (card["meta_epochs"], card["inner_steps"]) == (len(events), state["inner_steps"])
         assert card["diverged_meta_epochs"] == sum(event.report.diverged for event in events)
         assert len(card["validation"]) == sum(len(event.validations) for event in events)
         assert card["wall_seconds"] > 0 and not card["untrained"]
@@ -191,14 +223,13 @@ class TestOutput:
         for value, best in zip(weights.values(), states[-1][1][1], strict=True):
             np.testing.assert_array_equal(value, best)
 
-    def test_weights_that_no_validation_has_seen(self, tmp_path, uninterrupted):
-        trainer = training.trainer(training.sometimes_nan(0.35), **uninterrupted[0])
-        export(tmp_path, trainer, DATA)
+    def test_weights_that_no_validation_has_seen(self, tmp_path):
+        training.trainer().export(tmp_path)
         assert saving.load_weights(tmp_path)[0]["untrained"]
 
     def test_records(self, uninterrupted):
         """One line per meta-epoch, with its lesson's loss; the validations and what happened beside."""
-        _, folder, events, _ = uninterrupted
+        folder, events, _ = uninterrupted
         records = read_records(folder / "records.jsonl")
         lines = [record for record in records if "event" not in record]
         assert [record["meta_epoch"] for record in lines] == list(range(len(events)))

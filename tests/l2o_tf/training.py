@@ -2,41 +2,41 @@
 
 import contextlib
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf.cli.assembly import make_student
-from l2o_tf.cli.config import Config, resolve
-from l2o_tf.training.standing import Standing
-from l2o_tf.training.trainer import MetaTrainer, Validation
+import l2o_tf as l2o
+from l2o_tf.optimizers import Optimizer, make_optimizer
+from l2o_tf.training.lessons.technique import Imitation, OwnTrajectory
+from l2o_tf.training.run_folder import Description
+from l2o_tf.training.state import TrainingState, ValidationResult
 from problems import make_problem
 from problems.base import Problem, fold
 
-TINY = {
-    "problem": "quadratic",
-    "layers": "2",
-    "unroll_length": 4,
-    "num_epochs": 6,
-    "evaluation_period": 2,
-    "num_runs_validation": 2,
-    "learning_rate": 0.01,
-    "seed": 3,
-    "jit_compile": False,
-}
-TECHNIQUES = {
-    "curriculum": True,
-    "curriculum_steps": "4,8,12,16",
-    "min_periods": 1,
-    "imitation": True,
-    "imitation_ratios": "0.5",
-    "teachers": "adam,sgd",
-    "teacher_choice": "cycle",
-}
+
+def student(kind: str = "L2O-DM", **architecture) -> Optimizer:
+    sizes = {} if kind == "L2O-Scale" else {"layers": [2]}
+    return make_optimizer(kind, {**sizes, "seed": 3, **architecture})
 
 
-def config(**options) -> Config:
-    horizon = {} if options.get("curriculum") else {"num_steps": 8}
-    return resolve({**TINY, **horizon, **options})
+def adam(learning_rate: float = 0.01, **options) -> keras.optimizers.Optimizer:
+    return keras.optimizers.Adam(learning_rate, epsilon=1e-8, **options)
+
+
+def imitation(*teachers: str, **options) -> tuple:
+    """The student's own trajectory, and imitation of these teachers beside it."""
+    return (OwnTrajectory(), Imitation(teachers, **options))
+
+
+def staged(period: int = 2, **options) -> dict:
+    """A curriculum of three stages with imitation of two teachers in turn."""
+    curriculum = {"min_periods": 1, **options.pop("curriculum", {})}
+    return {
+        "curriculum": l2o.Curriculum((4, 8, 12, 16), **curriculum),
+        "lessons": imitation("adam", "sgd", choice="cycle", **{"ratio": 0.5, **options}),
+        "validation": l2o.Validation(period, 2),
+    }
 
 
 def quadratic() -> Problem:
@@ -68,12 +68,41 @@ def eagerly():
         tf.config.run_functions_eagerly(False)
 
 
-def trainer(problem: Problem | None = None, **options) -> MetaTrainer:
-    chosen = config(**options)
-    return MetaTrainer(chosen, [problem or quadratic()], make_student(chosen))
+class Trainer(l2o.MetaTrainer):
+    """A trainer that knows how many meta-epochs it will do, as `run` does."""
+
+    num_epochs = 6
+
+    @property
+    def finished(self) -> bool:
+        return self._is_finished(self.num_epochs)
+
+    def advance(self, *, last: bool | None = None):
+        return super().advance(last=self.state.epoch + 1 == self.num_epochs if last is None else last)
+
+    def reporter(self, folder):
+        return self._reporter(folder, self.num_epochs, Description(self.description()))
+
+    def export(self, folder):
+        self._export(folder, Description(self.description()))
 
 
-def weights(trained: MetaTrainer) -> dict:
+def trainer(problem=None, learner=None, num_epochs: int = 6, **arguments) -> Trainer:
+    given = {
+        "curriculum": 8,
+        "windows": 4,
+        "meta_optimizer": adam(),
+        "validation": l2o.Validation(2, 2),
+        "seed": 3,
+        "jit_compile": False,
+        **arguments,
+    }
+    made = Trainer(learner or student(), problem or quadratic(), **given)
+    made.num_epochs = num_epochs
+    return made
+
+
+def weights(trained: l2o.MetaTrainer) -> dict:
     """The weights as they are; `best_weights` are the result."""
     return {name: variable.numpy() for name, variable in trained.student.named_variables.items()}
 
@@ -92,7 +121,7 @@ def scripted(trained, costs):
     """Lets the validations of a trainer cost what the list says; they are still run."""
     validate, costs, stages = trained._validate, iter(costs), []
 
-    def told() -> Validation:
+    def told() -> ValidationResult:
         validation = validate()
         stages.append((validation.stage, validation.horizon_train, validation.losses.shape))
         return validation._replace(cost=next(costs))
@@ -105,13 +134,13 @@ class Stub:
     """What `Checkpoints` knows of a trainer."""
 
     def __init__(self):
-        self.standing = Standing()
+        self.state = TrainingState()
         self.phi = tf.Variable(tf.zeros([3]))
 
     def checkpointables(self):
-        return {"phi": [self.phi], "slots": {"train": [tf.Variable(7)]}}
+        return {"phi": [self.phi], "slots": {"train": [tf.Variable(7)]}, "standing": self.state}
 
     def at(self, epoch):
-        self.standing.epoch = epoch
+        self.state.epoch = epoch
         self.phi.assign(tf.fill([3], float(epoch)))
         return self

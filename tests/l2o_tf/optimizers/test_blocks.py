@@ -44,8 +44,8 @@ class TestEverythingElseIsTheSame:
     """Training with imitation, validation and inspection, from the outside."""
 
     def trained(self):
-        options = {"imitation": True, "imitation_ratio": 0.5, "teachers": "sgd", "teacher_choice": "cycle"}
-        trainer = training.trainer(tiny.perceptron(4), optimizer="RNNprop", **options)
+        lessons = training.imitation("sgd", ratio=0.5)
+        trainer = training.trainer(tiny.perceptron(4), training.student("RNNprop"), lessons=lessons)
         with training.eagerly():
             events = [trainer.advance() for _ in range(2)]
             assert {event.lesson for event in events} == {"train", "imitation/sgd"}

@@ -5,15 +5,17 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf.cli.assembly import make_optimizees, make_student
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.analytic import adam
+from l2o_tf.training.lessons import technique
 from l2o_tf.training.lessons.imitation import imitation
 from l2o_tf.training.lessons.kept_states import KeptStates
 from l2o_tf.training.lessons.lesson import own_trajectory
-from l2o_tf.training.trainer import MetaTrainer
+from l2o_tf.training.lessons.technique import OwnTrajectory
 from l2o_tf.unrolling.objectives import total
+from problems import PROBLEM_SETS
 from problems.base import make_seed
+from problems.sets import MadeOnce
 from tests.l2o_tf import tiny, training
 
 STEPS, EPOCH = 3, tf.constant(0)
@@ -55,12 +57,12 @@ def test_a_run_begins_with_the_states_before_the_last_window_of_the_run_before()
 
 def test_each_member_of_a_set_has_its_own():
     """Their tensors differ in shape; a checkpoint holds them all."""
-    chosen = training.config(problem="norm_problems", optimizer="RNNprop", keep_states=True)
-    trained = MetaTrainer(chosen, make_optimizees(chosen), make_student(chosen))
+    problems = MadeOnce(PROBLEM_SETS["norm_problems"])
+    trained = training.trainer(problems, training.student("RNNprop"), lessons=technique.KeptStates(OwnTrajectory()))
     with training.eagerly():
         names = {trained.advance().problem for _ in range(4)}
     assert len(names) > 1
-    each = len(trained.checkpointables()["kept"]) // len(trained.optimizees)
+    each = len(trained.checkpointables()["kept"]) // len(trained.problems)
     begun = trained.checkpointables()["kept"][each - 1 :: each]
     assert sum(bool(any_kept.numpy()) for any_kept in begun) == len(names)
 

@@ -1,9 +1,9 @@
-"""How long runs are."""
+"""How many windows a run has, and how long they are."""
 
 import numpy as np
 import pytest
 
-from l2o_tf.training.lessons.long_tail import LongTail, window_lengths
+from l2o_tf import LongTail, Windows
 
 
 def rng():
@@ -33,7 +33,7 @@ def test_halves_are_rounded_to_even():
 
 
 def test_without_tails_the_horizon_is_cut_into_windows():
-    lengths = window_lengths(rng(), 100, 20, None, None)
+    lengths = Windows(20).draw(rng(), 100)
     assert lengths.dtype == np.int32
     np.testing.assert_array_equal(lengths, [20] * 5)
 
@@ -41,9 +41,24 @@ def test_without_tails_the_horizon_is_cut_into_windows():
 @pytest.mark.parametrize("seed", range(5))
 def test_windows_and_steps_are_drawn_apart(seed):
     few, many = LongTail(2.0, 4, 8), LongTail(30.0, 10)
-    drawn = window_lengths(np.random.default_rng(seed), 100, 20, few, None)
+    drawn = Windows(20, few).draw(np.random.default_rng(seed), 100)
     assert 4 <= len(drawn) <= 8 and set(drawn) == {20}
-    drawn = window_lengths(np.random.default_rng(seed), 100, 20, None, many)
+    drawn = Windows(20, steps=many).draw(np.random.default_rng(seed), 100)
     assert len(drawn) == 5 and min(drawn) >= 10 and len(set(drawn)) > 1
-    both = window_lengths(np.random.default_rng(seed), 100, 20, few, many)
+    both = Windows(20, few, many).draw(np.random.default_rng(seed), 100)
     assert 4 <= len(both) <= 8 and min(both) >= 10
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: LongTail(0.0, 1), "mean=0.0, expected a number above 0"),
+        (lambda: LongTail(1.0, 0), "least=0, expected a positive integer"),
+        (lambda: LongTail(1.0, 5, 4), "most=4, expected at least least=5"),
+        (lambda: Windows(0), "length=0, expected a positive integer"),
+        (lambda: Windows(20, count=5), "count=5, expected a LongTail or None"),
+    ],
+)
+def test_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
