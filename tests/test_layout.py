@@ -41,10 +41,6 @@ STILL_UPWARD = {
     "l2o_tf.saving.cards -> l2o_tf.cli.config",
     "l2o_tf.saving.provenance -> l2o_tf",
     "l2o_tf.saving.loading -> l2o_tf.cli.config",
-    "l2o_tf.training.run_folder -> l2o_tf.cli.config",
-    "l2o_tf.training.run_folder -> l2o_tf.cli.console",
-    "l2o_tf.training.trainer -> l2o_tf.cli.assembly",
-    "l2o_tf.training.trainer -> l2o_tf.cli.config",
 }
 """Arrows that the rebuild has yet to turn round."""
 SCRIPTS = ("meta_train", "evaluate", "reproduce")
