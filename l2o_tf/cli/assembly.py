@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from l2o_tf.cli.config import FIELDS, Config
-from l2o_tf.cli.config import FIELDS, Config
 from l2o_tf.common import descriptions, names
 from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer, from_file, make_optimizer
 from l2o_tf.saving import loading
