@@ -1,1 +1,1 @@
-"""Speed and memory, side by side in one run, with a history: `python -m benchmarks.bench_unroll`."""
+"""Speed and memory of meta-training and evaluation, beside other programs that do the same work."""

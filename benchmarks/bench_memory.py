@@ -1,62 +1,55 @@
-"""Peak memory of a meta-step over truncation and over coordinates: ours against plain automatic differentiation.
+"""Peak memory of a meta-step, over truncation and over coordinates: ours against plain automatic differentiation.
 
     python -m benchmarks.bench_memory
     python -m benchmarks.bench_memory --over=truncation --sizes=20,100,1000 --history=
 
-`truncation`: one meta-step of L2O-DM on MLP-orig (`--problem`) over windows of so many steps. `coordinates`: one
-meta-step over 20 steps on an optimizee of so many coordinates that itself costs next to nothing (benchmarks/bowl.py).
-Every point is a process of its own, whose first meta-step it is: the numbers hold tracing, compilers and tensors
-(benchmarks/worker.py). A process that takes more than --max_gib or --max_seconds is stopped, larger sizes of that
-method are not run, and the table says what they would have taken in proportion to the last point that was measured.
+`truncation`: one meta-step of L2O-DM on `--problem` over windows of so many steps. `coordinates`: one meta-step of 20
+steps on an optimizee of so many coordinates that itself costs next to nothing (`benchmarks.cases.bowl`). Every point is
+a process of its own, and its first meta-step: the numbers include tracing, compilers and tensors
+(benchmarks/worker.py). A process that takes more than `--max_gib` or `--max_seconds` is stopped, and larger sizes of
+that method are not run. The table then says what they would take in proportion to the last measured point.
 
-One JSON line is appended to --history, and the last comparable run is shown beside this one. benchmarks/document.py
-draws the plots from there.
+The run is appended to `--history` as one JSON line. benchmarks/document.py draws the plots from there.
 """
 
 import functools
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks import history
-from benchmarks.bowl import PREFIX
-from benchmarks.measure import Worker
-from benchmarks.plan import Case, Settings
+from benchmarks.bench_unroll import say
+from benchmarks.worker import Case, Settings, Worker
 from l2o_tf.cli import console
 from l2o_tf.saving import provenance
 
-HERE = Path(__file__).parent
-METHODS = ("ours-xla", "plain")
 TRUNCATION = 20
 SIZES = {"truncation": (20, 50, 100, 200, 500, 1000), "coordinates": (16_000, 100_000, 1_000_000, 10_000_000)}
 FEW = {"truncation": (20, 1000), "coordinates": (16_000, 1_000_000)}
 Row = dict[str, Any]
 
-_FLAGS = flags.FLAGS
 
-
-def define_flags() -> None:
-    """The flags of this script; not on import, since others have some of the same names."""
-    flags.DEFINE_list("over", list(SIZES), f"What to vary: {', '.join(SIZES)}.")
-    flags.DEFINE_list("sizes", [], "Which sizes; default: " + ", ".join(f"{k}: {v}" for k, v in SIZES.items()))
-    flags.DEFINE_list(
-        "method", list(METHODS), "Methods of meta-training, see `python -m benchmarks.bench_unroll --list`."
-    )
-    flags.DEFINE_string("problem", "mnist", "Optimizee of `truncation`.")
-    flags.DEFINE_string("optimizer", "L2O-DM", "Architecture.")
-    flags.DEFINE_string("data", "auto", "Where images come from: 'auto', 'tfds', 'embedded'.")
-    flags.DEFINE_boolean("few", False, f"Only {FEW}.")
-    flags.DEFINE_float("max_seconds", 500, "A point that takes longer is stopped.")
-    flags.DEFINE_float("max_gib", None, "A point that takes more is stopped; default: half of what is free.")
-    flags.DEFINE_string(
-        "history", str(HERE / "history.jsonl"), "File to append to and to compare with; empty: neither."
-    )
+def define_flags(values: flags.FlagValues) -> None:
+    """The flags of this command."""
+    flags.DEFINE_list("over", list(SIZES), f"What to vary: {', '.join(SIZES)}.", flag_values=values)
+    text = "Which sizes; default: " + ", ".join(f"{k}: {v}" for k, v in SIZES.items())
+    flags.DEFINE_list("sizes", [], text, flag_values=values)
+    text = "Methods of meta-training, as of `benchmarks.bench_unroll`."
+    flags.DEFINE_list("method", ["ours-xla", "plain"], text, flag_values=values)
+    flags.DEFINE_string("problem", "mnist", "Optimizee of `truncation`.", flag_values=values)
+    flags.DEFINE_string("optimizer", "L2O-DM", "Architecture.", flag_values=values)
+    text = "Where images come from: 'auto', 'tfds', 'embedded'."
+    flags.DEFINE_string("data", "auto", text, flag_values=values)
+    flags.DEFINE_boolean("few", False, f"Only {FEW}.", flag_values=values)
+    flags.DEFINE_float("max_seconds", 500, "A point that takes longer is stopped.", flag_values=values)
+    text = "A point that takes more is stopped; default: half of what is free."
+    flags.DEFINE_float("max_gib", None, text, flag_values=values)
+    history.define_flag(values)
 
 
 def free_gib() -> float:
@@ -69,11 +62,7 @@ def free_gib() -> float:
 
 
 def series(
-    over: str,
-    method: str,
-    sizes: Sequence[int],
-    names: Mapping[str, str],
-    measure: Callable[[Case, Settings], dict[str, Any]],
+    over: str, method: str, sizes: Sequence[int], names: Mapping[str, str], measure: Callable[[Case, Settings], Row]
 ) -> list[Row]:
     """The rows of one method, from the smallest size to the largest.
 
@@ -86,10 +75,10 @@ def series(
     """
     rows: list[Row] = []
     for size in sorted(sizes):
-        problem, length = (names["problem"], size) if over == "truncation" else (f"{PREFIX}{size}", TRUNCATION)
+        problem, length = (names["problem"], size) if over == "truncation" else (f"bowl:{size}", TRUNCATION)
         case, settings = Case(problem, names["optimizer"], "training", method), Settings(length, length, names["data"])
         row = {"over": over, "size": size, **case._asdict(), "unroll_length": length}
-        print(f"{over} {size:,}: {method}", file=sys.stderr, flush=True)
+        say(f"{over} {size:,}: {method}")
         found = {"note": "not run"} if any("note" in row for row in rows) else measure(case, settings)
         last = next((row for row in reversed(rows) if "note" not in row), None)
         if "note" in found and last:
@@ -99,7 +88,7 @@ def series(
     return rows
 
 
-def one_step(case: Case, settings: Settings, max_gib: float, max_seconds: float) -> dict[str, Any]:
+def one_step(case: Case, settings: Settings, max_gib: float, max_seconds: float) -> Row:
     """What the first meta-step of a process took, or a `note` that says at which limit it was stopped."""
     done, stopped = threading.Event(), []
 
@@ -133,44 +122,32 @@ def _resident_gib(pid: int) -> float:
         return 0.0
 
 
-def table(rows: Sequence[Row], before: dict | None) -> str:
-    """Text with a line per point; `before` is a run of the history."""
-    old = {_key(row): row.get("peak_mib") for row in before["results"]} if before else {}
+def table(rows: Sequence[Row], before: history.Run | None) -> str:
+    """Text with a line per point, and the peak of `before` beside it."""
+    old = {history.key(row): row.get("peak_mib") for row in before["results"]} if before else {}
     lines = [f"{'over':12}{'size':>12}  {'method':10}{'peak MiB':>10}{'first call s':>14}{'before':>10}"]
     for row in rows:
-        start = f"{row['over']:12}{row['size']:12,}  {row['method']:10}"
-        earlier = old.get(_key(row))
+        start, earlier = f"{row['over']:12}{row['size']:12,}  {row['method']:10}", old.get(history.key(row))
         beside = f"{earlier:10,.0f}" if earlier else f"{'-':>10}"
-        if "note" in row:
-            lines.append(f"{start}  {row['note']}")
-        else:
-            lines.append(f"{start}{row['peak_mib']:10,.0f}{row['first_call_s']:14.1f}{beside}")
+        numbers = "" if "note" in row else f"{row['peak_mib']:10,.0f}{row['first_call_s']:14.1f}{beside}"
+        lines.append(start + (numbers or f"  {row['note']}"))
     return "\n".join(lines)
 
 
-def _key(row: Row) -> tuple:
-    return tuple(row.get(name) for name in ("over", "size", "optimizer", "method", "problem", "data"))
-
-
-def main() -> None:
+def main(values: flags.FlagValues) -> int:
     """Measures, remembers and prints."""
-    names = {name: _FLAGS[name].value for name in ("problem", "optimizer", "data")}
-    path, rows, devices = Path(_FLAGS.history or "/dev/null"), [], set()
+    names = {name: values[name].value for name in ("problem", "optimizer", "data")}
+    path, rows = Path(values.history or os.devnull), []
     earlier, made_by = history.read(path), provenance()
-    limits = {"max_gib": _FLAGS.max_gib or free_gib() / 2, "max_seconds": _FLAGS.max_seconds}
-    for over in _FLAGS.over:
-        sizes = [int(size) for size in _FLAGS.sizes] or (FEW if _FLAGS.few else SIZES)[over]
-        for method in _FLAGS.method:
+    limits = {"max_gib": values.max_gib or free_gib() / 2, "max_seconds": values.max_seconds}
+    for over in values.over:
+        sizes = [int(size) for size in values.sizes] or (FEW if values.few else SIZES)[over]
+        for method in values.method:
             rows += series(over, method, sizes, names, functools.partial(one_step, **limits))
-    for row in rows:
-        devices.add(row.pop("device", "cpu"))
-    arguments = {"benchmark": "memory", **names}
-    run = history.make_run(made_by, history.machine(", ".join(sorted(devices))), arguments, None, rows)
-    before = history.last_comparable([line for line in earlier if line["arguments"].get("benchmark") == "memory"], run)
-    history.append(path, run)
-    print(table(run["results"], before))
+    run = history.append(path, made_by, {"benchmark": "memory", **names}, None, rows)
+    print(table(run["results"], history.last_comparable(earlier, run)))
+    return 0
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(lambda rest: console.guarded(main, rest))
+    console.run(define_flags, main)

@@ -1,123 +1,227 @@
-"""Milliseconds per optimizee step, time of the first call and memory: of meta-training and of evaluation.
+"""Milliseconds per optimizee step, time of the first call and memory, of meta-training and of evaluation.
 
     python -m benchmarks.bench_unroll
     python -m benchmarks.bench_unroll --problem=mnist,mnist_deeper --phase=training --repetitions=30
 
-Measured side by side, per problem and optimizer: this project's unroll with and without XLA and with second
-derivatives, against plain automatic differentiation of the same model, a scan written by hand in JAX, and the floor:
-the matrix products and transcendental functions that no program can do without, by NumPy (benchmarks/floor.py).
-`--list` says what each method is. Meant for an idle machine; the load before the run is recorded.
-
-Columns: median and minimum over the repetitions; `x plain` and `x floor`, the median ratios to the methods of those
-names in the same round (`x plain` below 1: faster); the first call, which traces, compiles and runs once; memory
-(`benchmarks/worker.py` says of what); and the median of the last comparable run in `--history`, with the change since.
-One JSON line is appended there.
-
-Meta-training is a meta-epoch of `num_steps` steps as meta_train.py compiles it: draw an optimizee, then windows of
+Meta-training is a meta-epoch of `num_steps` steps as meta_train.py compiles it: draw an optimizee, then run windows of
 `unroll_length` steps, each with its minibatches, its meta-gradient and the update of φ. Evaluation is one run of
-`num_steps` steps, a single window.
+`num_steps` steps in a single window. The methods, of which those with `-xla` are compiled by XLA:
+
+    floor               the matrix products and transcendental functions of a step, in NumPy (benchmarks/floor.py)
+    plain, plain-xla    automatic differentiation of the same unroll; in evaluation a loop over loss, gradient, update
+    ours, ours-xla      what meta_train.py and evaluate.py run
+    second, second-xla  the same with --second_derivatives; meta-training only
+    adam, adam-xla      what evaluate.py runs with Adam: the cost of a step without a network; evaluation only
+    jax                 L2O-DM on a perceptron as a scan written by hand in JAX (benchmarks/peers/jax_scan.py)
+
+Every method has a process of its own. The methods of one problem, optimizer and phase take turns, so that all see the
+same machine. Columns: median and minimum over the repetitions; `x plain` and `x floor`, the median ratios to the
+methods of those names in the same round (`x plain` below 1: faster); the first call, which traces, compiles and runs
+once; memory (benchmarks/worker.py says of what); the median of the last comparable run in `--history`, and the change
+since. The run is appended there as one JSON line. Use an idle machine; the load before the run is recorded.
 """
 
+import contextlib
 import os
+import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from absl import app, flags
+from absl import flags
 
-from benchmarks import history, plan
+from benchmarks import history, peers
 from benchmarks.floor import CELLS
-from benchmarks.measure import measure
-from l2o_tf.saving import provenance
+from benchmarks.worker import Case, Settings, Worker, interpreter
+from l2o_tf.cli import console
+from l2o_tf.common import names
 
-HISTORY = Path(__file__).with_name("history.jsonl")
-QUICK = {"num_steps": 4, "unroll_length": 2, "repetitions": 2, "data": "embedded", "history": ""}
-
-_FLAGS = flags.FLAGS
-flags.DEFINE_list("problem", ["mnist"], "Optimizees; see `python -m problems --list`.")
-flags.DEFINE_list("optimizer", list(CELLS), "Architectures of learned optimizers, with untrained weights.")
-flags.DEFINE_list("phase", list(plan.METHODS), "What to measure: training, evaluation.")
-flags.DEFINE_list("method", ["floor", "plain", "ours-xla", "adam-xla", "jax"], "Methods to compare, see --list.")
-flags.DEFINE_integer("num_steps", 100, "Steps per repetition.")
-flags.DEFINE_integer("unroll_length", 20, "Steps per window of meta-training.")
-flags.DEFINE_integer("repetitions", 7, "Timed repetitions per method.")
-flags.DEFINE_string("data", "auto", "Where images come from: 'auto', 'tfds', 'embedded'.")
-flags.DEFINE_string("data_dir", None, "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default.")
-flags.DEFINE_string("history", str(HISTORY), "File to append to and to compare with; empty: neither.")
-flags.DEFINE_boolean("quick", False, f"Only see that it works: {', '.join(f'{k}={v!r}' for k, v in QUICK.items())}.")
-flags.DEFINE_boolean("list", False, "Say what the methods are, and measure nothing.")
-
-
-def arguments(values: flags.FlagValues) -> dict:
-    """Values of the flags by name; `--quick` replaces those that were not given."""
-    names = ("problem", "optimizer", "phase", "method", "num_steps", "unroll_length", "repetitions")
-    found = {name: values[name].value for name in (*names, "data", "data_dir", "history")}
-    if values.quick:
-        found |= {name: value for name, value in QUICK.items() if not values[name].present}
-    return found
+METHODS = {
+    "training": ("floor", "plain", "plain-xla", "ours", "ours-xla", "second", "second-xla", "jax"),
+    "evaluation": ("floor", "plain", "plain-xla", "ours", "ours-xla", "adam", "adam-xla", "jax"),
+}
+"""Phase -> its methods."""
+DEFAULT_METHODS = ["floor", "plain", "ours-xla", "adam-xla", "jax"]
+COLUMNS = {
+    "problem": "problem",
+    "optimizer": "optimizer",
+    "phase": "phase",
+    "method": "method",
+    "ms_median": "ms/step",
+    "ms_min": "minimum",
+    "ratio": "x plain",
+    "floor_ratio": "x floor",
+    "first_call_s": "first call s",
+    "peak_mib": "peak MiB",
+    "before": "before",
+    "change": "change",
+    "note": "",
+}
+"""Key of a row -> heading."""
 
 
-def bench(given: dict) -> str:
-    """Measures everything that was asked for, appends to the history, and returns the table.
+def define_flags(values: flags.FlagValues) -> None:
+    """The flags of this command."""
+    flags.DEFINE_list("problem", ["mnist"], "Optimizees; see `python -m problems --list`.", flag_values=values)
+    text = "Architectures of learned optimizers, with untrained weights."
+    flags.DEFINE_list("optimizer", list(CELLS), text, flag_values=values)
+    flags.DEFINE_list("phase", list(METHODS), "What to measure: training, evaluation.", flag_values=values)
+    flags.DEFINE_list("method", DEFAULT_METHODS, "Methods to compare.", flag_values=values)
+    flags.DEFINE_integer("num_steps", 100, "Steps per repetition.", lower_bound=1, flag_values=values)
+    text = "Steps per window of meta-training."
+    flags.DEFINE_integer("unroll_length", 20, text, lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("repetitions", 7, "Timed repetitions per method.", lower_bound=1, flag_values=values)
+    text = "Where images come from: 'auto', 'tfds', 'embedded'."
+    flags.DEFINE_string("data", "auto", text, flag_values=values)
+    text = "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default."
+    flags.DEFINE_string("data_dir", None, text, flag_values=values)
+    history.define_flag(values)
+
+
+def make_groups(asked: dict[str, Sequence[str]]) -> list[list[Case]]:
+    """The cases, in groups that do the same work; without methods that a phase, problem or optimizer does not have.
 
     Raises:
-        ValueError: on arguments that cannot be measured, or a damaged history.
+        ValueError: on an unknown phase or method, or if nothing is left to measure.
     """
-    plan.check_sizes(given["num_steps"], given["unroll_length"], given["repetitions"])
-    groups = plan.groups(given["problem"], given["optimizer"], given["phase"], given["method"])
-    settings = plan.Settings(given["num_steps"], given["unroll_length"], given["data"], given["data_dir"])
-    path = Path(given["history"] or os.devnull)
-    earlier, made_by, load = history.read(path), provenance(), _load()
-    results = []
-    for group in groups:
-        results += measure(group, settings, given["repetitions"], on_progress=_say)
-    devices = {row.pop("device") for row in results}
-    asked = {name: value for name, value in given.items() if name not in ("data_dir", "history")}
-    run = history.make_run(made_by, history.machine(", ".join(sorted(devices))), asked, load, results)
-    history.append(path, run)
-    return history.table(run, history.last_comparable(earlier, run))
+    known = {"phase": list(METHODS), "method": list(dict.fromkeys(sum(METHODS.values(), ())))}
+    for what, expected in known.items():
+        for name in asked[what]:
+            if name not in expected:
+                hint = names.hint(name, expected)
+                raise ValueError(f"Received --{what}={name}, expected some of {', '.join(expected)}.{hint}")
+    groups = [
+        [Case(problem, optimizer, phase, method) for method in METHODS[phase] if method in asked["method"]]
+        for problem in dict.fromkeys(asked["problem"])
+        for optimizer in dict.fromkeys(asked["optimizer"])
+        for phase in dict.fromkeys(asked["phase"])
+    ]
+    groups = [found for group in groups if (found := [case for case in group if exists(case)])]
+    if not groups:
+        raise ValueError("Received options that leave nothing to measure; drop --method or --phase.")
+    return groups
 
 
-def _load() -> float | None:
+def exists(case: Case) -> bool:
+    """Whether there is such a method for that problem and optimizer."""
+    if case.method == "jax":
+        return case.problem in peers.PERCEPTRONS and case.optimizer == "L2O-DM"
+    return case.method != "floor" or case.optimizer in CELLS
+
+
+def measure(cases: Sequence[Case], settings: Settings, repetitions: int) -> list[dict[str, Any]]:
+    """Measures the cases of one group: `repetitions` rounds, after one that is not counted.
+
+    Returns:
+        A row per case: the case's names, what its worker answers, and what `summarize` makes of the seconds. The row of
+        a case that cannot run here has the names and a `note` that says why.
+    """
+    absent = [case._asdict() | {"note": peers.MISSING} for case in cases if not interpreter(case)]
+    cases = [case for case in cases if interpreter(case)]
+    if not cases:
+        return absent
+    with contextlib.ExitStack() as stack:
+        workers, facts = [], []
+        for case in cases:  # one after the other, so that a first call has the machine to itself
+            say(f"{' / '.join(case)}: loading and compiling")
+            workers.append(stack.enter_context(Worker(case, settings)))
+            facts.append(workers[-1].start())
+        say(f"{' / '.join(cases[0][:3])}: {repetitions} rounds of {', '.join(case.method for case in cases)}")
+        for worker in workers:
+            worker.run()
+        seconds = [[] for _ in cases]
+        for repetition in range(repetitions):
+            for place in range(len(cases)):  # each round begins with the next case, so that none has a fixed place
+                turn = (repetition + place) % len(cases)
+                seconds[turn].append(workers[turn].run())
+        memory = [worker.memory() for worker in workers]
+    timing = summarize([case.method for case in cases], seconds, settings.num_steps)
+    return [case._asdict() | t | f | m for case, t, f, m in zip(cases, timing, facts, memory, strict=True)] + absent
+
+
+def summarize(methods: Sequence[str], seconds: Sequence[Sequence[float]], num_steps: int) -> list[dict[str, Any]]:
+    """Per method, of `seconds [method][round]`: `ms_median` and `ms_min` per step, `ratio` to plain, `floor_ratio`.
+
+    A ratio is the median over the rounds of the time divided by the other method's time in the same round; None where
+    that method was not measured.
+    """
+
+    def ratio(times, reference):
+        if reference not in methods:
+            return None
+        return statistics.median(t / r for t, r in zip(times, seconds[methods.index(reference)], strict=True))
+
+    return [
+        {
+            "ms_median": 1e3 * statistics.median(times) / num_steps,
+            "ms_min": 1e3 * min(times) / num_steps,
+            "ratio": ratio(times, "plain"),
+            "floor_ratio": ratio(times, "floor"),
+        }
+        for times in seconds
+    ]
+
+
+def table(run: history.Run, before: history.Run | None) -> str:
+    """`run` as aligned text, with the median of `before` and the change since beside each row that both have."""
+    medians = {history.key(row): row.get("ms_median") for row in before["results"]} if before else {}
+    rows = [dict(COLUMNS)]
+    for row in run["results"]:
+        old, new = medians.get(history.key(row)), row.get("ms_median")
+        change = f"{100 * (new / old - 1):+.1f} %" if old and new else None
+        shown = {**dict.fromkeys(COLUMNS), "note": "", **row, "before": old, "change": change}
+        rows.append({column: _text(shown[column]) for column in COLUMNS})
+    widths = {column: max(len(row[column]) for row in rows) for column in COLUMNS}
+    left = ("problem", "optimizer", "phase", "method", "note")
+    pad = {column: str.ljust if column in left else str.rjust for column in COLUMNS}
+    lines = ["  ".join(pad[name](row[name], width) for name, width in widths.items()).rstrip() for row in rows]
+    asked = ", ".join(f"{name} {run['arguments'][name]}" for name in (*history.SETTINGS, "repetitions"))
+    data = sorted({f"{row['problem']}: {row['data']}" for row in run["results"] if row.get("data")})
+    beside = history.source(before) if before else "no comparable run in the history"
+    return "\n".join([asked, *data, f"this run: {history.source(run)}", f"before:   {beside}", "", *lines])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    return "-" if value is None else str(value)
+
+
+def load() -> float | None:
     """Average load of the last minute; a warning if others are at work, since times are then of no use."""
     if not hasattr(os, "getloadavg"):
         return None
-    load = os.getloadavg()[0]
-    if load > 0.5:
-        _say(f"WARNING: the machine is not idle (load {load:.1f}); times will be too long and uneven.")
-    return round(load, 2)
+    found = os.getloadavg()[0]
+    if found > 0.5:
+        say(f"WARNING: the machine is not idle (load {found:.1f}); times will be too long and uneven.")
+    return round(found, 2)
 
 
-def _say(message: str) -> None:
+def say(message: str) -> None:
+    """Progress, on standard error."""
     print(message, file=sys.stderr, flush=True)
 
 
-def describe() -> str:
-    """The methods of every phase."""
-    lines = []
-    for phase, methods in plan.METHODS.items():
-        lines += [f"{phase}:", *(f"  {name:<12}{text}" for name, text in methods.items())]
-    return "\n".join(lines)
+def main(values: flags.FlagValues) -> int:
+    """Measures everything that was asked for, appends it to the history, and prints the table."""
+    options = ("problem", "optimizer", "phase", "method", "num_steps", "unroll_length", "repetitions", "data")
+    asked = {name: values[name].value for name in options}
+    steps, length = asked["num_steps"], asked["unroll_length"]
+    if steps % length:
+        raise ValueError(f"Received --num_steps={steps}, expected a multiple of --unroll_length={length}.")
+    groups = make_groups(asked)
+    console.import_tensorflow()  # only now: a mistake is told at once
+    from l2o_tf.saving import provenance
 
-
-def main(argv: list[str]) -> int:
-    """Turns flags into a benchmark, and errors of the user into exit code 2."""
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"Received unknown arguments {argv[1:]}; options begin with --, see --help.")
-        print(describe() if _FLAGS.list else bench(arguments(_FLAGS)))
-        return 0
-    except (ValueError, OSError) as error:
-        print(f"bench_unroll: {error}", file=sys.stderr)
-        return 2
-
-
-def _parse(argv: list[str]) -> list[str]:
-    try:
-        return _FLAGS(argv)
-    except flags.Error as error:
-        print(f"bench_unroll: {error}. See --help.", file=sys.stderr)
-        sys.exit(2)
+    settings = Settings(steps, length, asked["data"], values.data_dir)
+    path = Path(values.history or os.devnull)
+    earlier, made_by, before_it = history.read(path), provenance(), load()
+    results = [row for group in groups for row in measure(group, settings, asked["repetitions"])]
+    run = history.append(path, made_by, asked, before_it, results)
+    print(table(run, history.last_comparable(earlier, run)))
+    return 0
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse)
+    console.run(define_flags, main)

@@ -1,7 +1,7 @@
-"""From a case to something that can be run again and again.
+"""From a case to a call that does the work of one repetition.
 
-`prepare` loads the data and makes the optimizer, but compiles nothing: that is left to the first repetition, so that it
-can be timed. A repetition is `num_steps` optimizee steps from a fresh start, and returns once the result is there.
+`prepare` loads the data and makes the optimizer, but compiles nothing: the first repetition does, so that it can be
+timed. A repetition is `num_steps` optimizee steps from a fresh start. It returns once the result is there.
 """
 
 import functools
@@ -11,31 +11,20 @@ import keras
 import tensorflow as tf
 
 from benchmarks import floor, plain
-from benchmarks.bowl import PREFIX, bowl
-from benchmarks.plan import FLOOR, Case, Settings
+from benchmarks.worker import Case, Settings
 from l2o_tf.common import nest
 from l2o_tf.evaluating import rollouts
-from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, make_optimizer
+from l2o_tf.optimizers import CELLS, Optimizer, make_optimizer
 from l2o_tf.training.lessons.lesson import own_trajectory
 from l2o_tf.training.meta_epoch import compile_meta_epoch
 from l2o_tf.unrolling import objectives
 from problems import make_problem
-from problems.base import Problem, make_seed
+from problems.base import Problem, make_seed, no_batches
 
 Repetition = Callable[[], float]
-"""Does the work once and returns a loss: the mean meta-loss of meta-training, the last loss of an evaluation."""
+"""Does the work once. Returns the mean meta-loss of meta-training, or the last loss of an evaluation."""
 
-_ours = functools.partial(own_trajectory, objective=objectives.total)
-
-LESSONS = {
-    "plain": plain.own_trajectory,
-    "plain-xla": functools.partial(plain.own_trajectory, jit_compile=True),
-    "ours": _ours,
-    "ours-xla": functools.partial(_ours, jit_compile=True),
-    "second": functools.partial(_ours, second_derivatives=True),
-    "second-xla": functools.partial(_ours, second_derivatives=True, jit_compile=True),
-}
-"""Method of meta-training -> `(problem, student) -> Lesson`."""
+BOWL = "bowl:"
 
 
 def prepare(case: Case, settings: Settings) -> tuple[Repetition, dict]:
@@ -48,8 +37,8 @@ def prepare(case: Case, settings: Settings) -> tuple[Repetition, dict]:
         ValueError: on an unknown problem or optimizer, or if the data cannot be had.
     """
     mode = {"training": "train", "evaluation": "test"}[case.phase]
-    if case.problem.startswith(PREFIX):
-        problem = bowl(int(case.problem.removeprefix(PREFIX)))
+    if case.problem.startswith(BOWL):
+        problem = bowl(int(case.problem.removeprefix(BOWL)))
     else:
         problem = make_problem(case.problem, mode=mode, data=settings.data, data_dir=settings.data_dir)
     if case.optimizer not in CELLS:
@@ -58,11 +47,25 @@ def prepare(case: Case, settings: Settings) -> tuple[Repetition, dict]:
     learned = make_optimizer(case.optimizer)
     params, _ = problem.init(make_seed(0))
     facts = {"data": str(problem.data) if problem.data else None, "coordinates": nest.size(params), "device": _device()}
-    if case.method == FLOOR:
+    name, _, xla = case.method.partition("-")
+    if name == "floor":
         return _floor(case, problem, params, settings), facts | {"device": "cpu"}
     if case.phase == "training":
-        return _training(case.method, problem, learned, settings), facts
-    return EVALUATIONS[case.method](problem, learned, settings.num_steps), facts
+        return _training(LESSONS[name](problem, learned, jit_compile=bool(xla)), learned, settings), facts
+    return EVALUATIONS[name](problem, learned, settings.num_steps, jit_compile=bool(xla)), facts
+
+
+def bowl(size: int) -> Problem:
+    """An optimizee of any size that costs next to nothing: `f(x) = 1/2 mean_i (x_i - 1)²`, from `x ~ N(0, 1)`."""
+
+    def init(seed):
+        return {"x": tf.random.stateless_normal([size], seed)}, ()
+
+    def loss(params, constants, batch):
+        del constants, batch
+        return 0.5 * tf.reduce_mean(tf.square(params["x"] - 1.0))
+
+    return Problem(f"{BOWL}{size}", init, no_batches, loss)
 
 
 def _device() -> str:
@@ -78,10 +81,9 @@ def _floor(case: Case, problem: Problem, params: dict, settings: Settings) -> Re
     return floor.prepare(work, settings.num_steps, threads)
 
 
-def _training(method: str, problem: Problem, student: Optimizer, settings: Settings) -> Repetition:
-    """One meta-epoch, as the trainer compiles it, whatever the lesson. φ is updated: it differs between repetitions."""
+def _training(lesson, student: Optimizer, settings: Settings) -> Repetition:
+    """One meta-epoch, as the trainer compiles it. It updates φ, so that repetitions differ."""
     length = settings.unroll_length
-    lesson = LESSONS[method](problem, student)
     meta_epoch = compile_meta_epoch(lesson, student.trainable_variables, keras.optimizers.Adam(1e-3), length)
     seed, epoch = make_seed(0), tf.constant(0)
     lengths = tf.fill([settings.num_steps // length], length)
@@ -89,13 +91,13 @@ def _training(method: str, problem: Problem, student: Optimizer, settings: Setti
     def repetition() -> float:
         report = meta_epoch(seed, epoch, lengths)
         if report.diverged.numpy():
-            raise ValueError(f"Received {problem.name}, on which meta-training diverged: nothing to measure.")
+            raise ValueError(f"Received a problem on which {lesson.name} diverged: nothing to measure.")
         return float(report.meta_loss)
 
     return repetition
 
 
-def _rollout(problem: Problem, optimizer: Optimizer, num_steps: int, jit_compile: bool = False) -> Repetition:
+def _rollout(problem: Problem, optimizer: Optimizer, num_steps: int, jit_compile: bool) -> Repetition:
     """One run of one window, by the compiled calls of evaluate.py."""
     compiled = rollouts.rollouts(problem, optimizer, window=num_steps, jit_compile=jit_compile)
     seeds = rollouts.run_seeds(make_seed(0), 1)
@@ -103,23 +105,21 @@ def _rollout(problem: Problem, optimizer: Optimizer, num_steps: int, jit_compile
     return lambda: float(compiled.advance(compiled.start(seeds), seeds, first, steps)[1].numpy()[0, 0, -1])
 
 
-def _plain_rollout(problem: Problem, optimizer: Optimizer, num_steps: int, jit_compile: bool = False) -> Repetition:
+def _plain_rollout(problem: Problem, optimizer: Optimizer, num_steps: int, jit_compile: bool) -> Repetition:
     evaluate = plain.evaluation(problem, optimizer, num_steps=num_steps, jit_compile=jit_compile)
     seed = make_seed(0)
     return lambda: float(evaluate(seed).numpy()[-1])
 
 
-def _adam(problem: Problem, learned: Optimizer, num_steps: int, jit_compile: bool = False) -> Repetition:
+def _adam(problem: Problem, learned: Optimizer, num_steps: int, jit_compile: bool) -> Repetition:
     del learned
-    return _rollout(problem, ANALYTIC["adam"](), num_steps, jit_compile)
+    return _rollout(problem, make_optimizer("adam"), num_steps, jit_compile)
 
 
-EVALUATIONS = {
-    "plain": _plain_rollout,
-    "plain-xla": functools.partial(_plain_rollout, jit_compile=True),
-    "ours": _rollout,
-    "ours-xla": functools.partial(_rollout, jit_compile=True),
-    "adam": _adam,
-    "adam-xla": functools.partial(_adam, jit_compile=True),
-}
-"""Method of evaluation -> `(problem, learned optimizer, num_steps) -> Repetition`."""
+_ours = functools.partial(own_trajectory, objective=objectives.total)
+
+LESSONS = {"plain": plain.own_trajectory, "ours": _ours, "second": functools.partial(_ours, second_derivatives=True)}
+"""Method of meta-training -> `(problem, student, jit_compile=) -> Lesson`."""
+
+EVALUATIONS = {"plain": _plain_rollout, "ours": _rollout, "adam": _adam}
+"""Method of evaluation -> `(problem, learned optimizer, num_steps, jit_compile=) -> Repetition`."""

@@ -1,164 +1,139 @@
-"""Writes the tables of docs/performance.md and draws its pictures, from the newest lines of benchmarks/history.jsonl.
+"""Writes the table of docs/performance.md and draws its two plots, from the newest runs in benchmarks/history.jsonl.
 
 python -m benchmarks.document
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+import matplotlib
+import numpy as np
+from absl import flags
+from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from benchmarks import history, memory_plot
+from benchmarks import history
 from l2o_tf.cli import console
+from l2o_tf.plots import style
 
-ROOT = Path(__file__).resolve().parents[1]
-Run = dict[str, Any]
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+BEGIN, END = "<!-- table: python -m benchmarks.document -->", "<!-- end of table -->"
 Row = dict[str, Any]
-MEMORY_KEYS = ("over", "method", "size")
 
-_FLAGS = flags.FLAGS
-
-
-def define_flags() -> None:
-    """The flags of this script; not on import, since others have some of the same names."""
-    flags.DEFINE_string("history", str(ROOT / "benchmarks" / "history.jsonl"), "Where the numbers are.")
-    flags.DEFINE_string("document", str(ROOT / "docs" / "performance.md"), "What is written.")
-
-
-def markers(name: str) -> tuple[str, str]:
-    """Lines between which a table stands."""
-    return f"<!-- {name}: python -m benchmarks.document -->", f"<!-- end of {name} -->"
-
-
-def source(run: Run) -> str:
-    """By what and where a run was made."""
-    where = run["machine"]
-    parts = [where.get("cpu"), f"{where['cores']} cores" if "cores" in where else None, where["device"]]
-    versions = ", ".join(f"{name} {run['versions'][name]}" for name in ("tensorflow", "jax") if name in run["versions"])
-    commit = (run["commit"] or "unknown")[:10] + (" with changes" if run.get("dirty") else "")
-    load = "" if run.get("load") is None else f" Load before the run: {run['load']}."
-    return f"{', '.join(filter(None, parts))}; {versions}; commit {commit}, {run['date'][:10]}.{load}"
-
-
-def grid(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    """A Markdown table; numbers are on the right."""
-    lines = [f"| {' | '.join(heading)} |", "|" + "".join("---|" if i < 4 else "---:|" for i in range(len(heading)))]
-    return lines + [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.2f}" if abs(value) < 10 else f"{value:,.1f}"
-    return "" if value is None else str(value)
-
-
-def newest(runs: Sequence[Run], keys: Sequence[str]) -> tuple[list[Row], list[str]]:
-    """Of every row the newest, by these keys and in the order of their first appearance; and where they are from."""
-    found = {tuple(row.get(key) for key in keys): (row, run) for run in runs for row in run["results"]}
-    return [row for row, _ in found.values()], list(dict.fromkeys(source(run) for _, run in found.values()))
-
-
-def speed(runs: Sequence[Run]) -> list[str]:
-    """Meta-training and evaluation."""
-    keys = ("problem", "optimizer", "phase", "method", "ms_median", "floor_ratio", "ratio", "first_call_s", "peak_mib")
-    heading = (*keys[:4], "ms/step", "x floor", "x plain", "first call s", "peak MiB")
-    rows, sources = newest(runs, keys[:4])
-    cells = [
-        [row.get("note") if key == "ms_median" and "note" in row else row.get(key) for key in keys] for row in rows
-    ]
-    return [*grid(heading, cells), "", *sources]
-
-
-def memory(runs: Sequence[Run]) -> list[str]:
-    """Peak memory of a meta-step; of each size the newest run that has it."""
-    rows, sources = newest(runs, MEMORY_KEYS)
-    heading = ("over", "size", "method", "optimizer", "peak MiB", "first call s")
-    cells = [
-        (
-            row["over"],
-            f"{row['size']:,}",
-            memory_plot.NAMES.get(row["method"], row["method"]),
-            row["optimizer"],
-            row.get("note") or row["peak_mib"],
-            row.get("first_call_s"),
-        )
-        for row in sorted(rows, key=lambda row: (row["over"], row["method"], row["size"]))
-    ]
-    return [*grid(heading, cells), "", *sources]
-
-
-def profile(runs: Sequence[Run]) -> list[str]:
-    """What a meta-step is made of, of each problem and optimizer the newest run."""
-    lines = []
-    for run in {(run["arguments"]["problem"], run["arguments"]["optimizer"]): run for run in runs}.values():
-        lines += [*_profile(run), ""]
-    return lines[:-1]
-
-
-def _profile(run: Run) -> list[str]:
-    wall, asked = run["arguments"]["ms"], run["arguments"]
-    rows = [
-        (row["where"], row["kind"], row.get("name"), row.get("what"), row["ms"], f"{100 * row['ms'] / wall:.1f} %")
-        for row in run["results"]
-    ]
-    heading = ("where", "kind", "instruction", "what", "ms/step", "share")
-    parts = [[row for row in rows if bool(row[2]) == single] for single in (False, True)]
-    text = "{optimizer} on {problem}, {ms:.2f} ms per step, {unroll_length} steps per window.".format(**asked)
-    slices = grid(("where", "kind", "ms/step", "share"), [(*row[:2], *row[4:]) for row in parts[0]])
-    return [text, "", *slices, "", "The longest instructions:", "", *grid(heading, parts[1]), "", source(run)]
-
-
-def hlo(runs: Sequence[Run]) -> list[str]:
-    """The exported program, of each device the newest run."""
-    lines = []
-    for run in {run["machine"]["device"]: run for run in runs}.values():
-        heading = ("problem", "optimizer", "phase", "method", "K", "ms/step", "x floor")
-        cells = [
-            [*(row[key] for key in heading[:4]), row.get("meta_batch_size", 1), row["ms"], row["ratio"]]
-            for row in run["results"]
-        ]
-        lines += [*grid(heading, cells), "", source(run), ""]
-    return lines[:-1]
-
-
-SECTIONS: dict[str, tuple[str | None, Callable[[Sequence[Run]], list[str]]]] = {
-    "speed": (None, speed),
-    "memory": ("memory", memory),
-    "profile": ("profile", profile),
-    "hlo": ("hlo", hlo),
+PLOTS = {
+    "truncation": ("Peak memory of a meta-step, MLP-orig", "steps per window", "L2O-DM, 15,910 coordinates"),
+    "coordinates": ("Peak memory of a meta-step of 20 steps", "coordinates", "L2O-DM, on a trivial optimizee"),
 }
-"""Name of the section -> what `arguments["benchmark"]` is in its lines of the history, and what it makes of them."""
+"""What varies -> title, axis, note of a plot."""
+NAMES = {"ours-xla": "ours", "plain": "plain autodiff"}
 
 
-def write(text: str, runs: Sequence[Run]) -> str:
-    """`text` with every table that it has a place for and the history has numbers for.
+def define_flags(values: flags.FlagValues) -> None:
+    """The flags of this command."""
+    flags.DEFINE_string("history", str(history.HISTORY), "Where the numbers are.", flag_values=values)
+    text = "What is written; its folder `images` gets the plots."
+    flags.DEFINE_string("document", str(DOCS / "performance.md"), text, flag_values=values)
+
+
+def newest(runs: Sequence[history.Run], keys: Sequence[str]) -> tuple[list[Row], list[str]]:
+    """The newest row of each combination of these keys, and where these rows are from."""
+    found = {tuple(row.get(key) for key in keys): (row, run) for run in runs for row in run["results"]}
+    return [row for row, _ in found.values()], list(dict.fromkeys(history.source(run) for _, run in found.values()))
+
+
+def table(runs: Sequence[history.Run]) -> list[str]:
+    """A line per problem, optimizer and phase, with the milliseconds per step of all methods beside each other."""
+    rows, sources = newest(runs, ("problem", "optimizer", "phase", "method"))
+    groups: dict[tuple, dict[str, Row]] = {}
+    for row in rows:
+        groups.setdefault((row["problem"], row["optimizer"], row["phase"]), {})[row["method"]] = row
+    heading = ("problem", "optimizer", "phase", "ours", "plain autodiff", "JAX", "Adam", "floor", "ours / floor")
+    heading += ("plain / ours", "memory: ours, MiB", "plain, MiB")
+    lines = [f"| {' | '.join(heading)} |", "|---|---|---|" + "---:|" * (len(heading) - 3)]
+    for names, methods in groups.items():
+        rows = [methods.get(method, {}) for method in ("ours-xla", "plain", "jax", "adam-xla", "floor")]
+        cells = [_cell(row.get("ms_median")) for row in rows]
+        ratio = rows[0].get("ratio")
+        cells += [_cell(rows[0].get("floor_ratio")), _cell(ratio and 1 / ratio)]
+        cells += [f"{row['peak_mib']:,.0f}" if "peak_mib" in row else "" for row in rows[:2]]
+        lines.append(f"| {' | '.join([*names, *cells])} |")
+    return [*lines, "", *sources]
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def write(text: str, runs: Sequence[history.Run]) -> str:
+    """The document with a new table between its marks.
 
     Raises:
-        ValueError: if a place does not end.
+        ValueError: if it does not have them.
     """
-    for name, (benchmark, make) in SECTIONS.items():
-        begin, end = markers(name)
-        own = [run for run in runs if run["arguments"].get("benchmark") == benchmark]
-        if begin not in text or not own:
-            continue
-        before, rest = text.split(begin, 1)
-        if end not in rest:
-            raise ValueError(f"Received a document without {end!r}.")
-        text = "\n".join([before + begin, *make(own), end + rest.split(end, 1)[1]])
-    return text
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"Received a document without the lines {BEGIN!r} and {END!r}.")
+    return "\n".join([before + begin, *table(runs), end + after])
 
 
-def main() -> None:
-    """Rewrites the document and draws the pictures."""
-    path, runs = Path(_FLAGS.document), history.read(Path(_FLAGS.history))
-    path.write_text(write(path.read_text(), runs))
+def plot(over: str, rows: Sequence[Row], folder: Path) -> Path:
+    """Draws peak memory over what varies: `perf_memory_<over>.png`. Points that could not be run are hollow."""
+    title, axis, note = PLOTS[over]
+    with matplotlib.rc_context(style.STYLE):
+        figure = style.new_figure(7.4, 4.2)
+        ax = figure.subplots()
+        ax.set_xscale("log")
+        labels, methods = [], list(dict.fromkeys(row["method"] for row in rows))
+        for method, (colour, _) in zip(methods, style.line_styles(len(methods)), strict=True):
+            own = sorted((row for row in rows if row["method"] == method), key=lambda row: row["size"])
+            sizes, values = np.array([row["size"] for row in own]), np.log2(_gibibytes(own))
+            run = np.array(["note" not in row for row in own])
+            common = {"color": colour, "clip_on": False, "zorder": 3}
+            ax.plot(sizes, values, "--o", linewidth=1.2, markersize=6, markerfacecolor="white", **common)
+            ax.plot(sizes[run], values[run], "-o", linewidth=2.4, markersize=5, **common)
+            size = f"{2 ** values[-1]:.1f}" if values[-1] < 3.3 else f"{2 ** values[-1]:.0f}"
+            text = NAMES.get(method, method) + ("" if run[-1] else "\n(in proportion)") + f": {size} GiB"
+            labels.append(style.Label(1.0, float(values[-1]), text, colour))
+        _axes(ax, sorted({row["size"] for row in rows}))
+        style.count_axis(ax, axis)
+        style.headings(ax, title, note + "\ntracing and compilers included; hollow: not run, in proportion")
+        style.label_ends(ax, labels)
+    return style.save(figure, folder / f"perf_memory_{over}.png")
+
+
+def _gibibytes(rows: Sequence[Row]) -> list[float]:
+    """Peaks of a method. A point that was not run is in proportion to the last one that was."""
+    last, found = rows[0], []
+    for row in rows:
+        last = row if "peak_mib" in row else last
+        found.append(last["peak_mib"] / 1024 * row["size"] / last["size"])
+    return found
+
+
+def _axes(ax, sizes: Sequence[int]) -> None:
+    ax.xaxis.set_major_locator(FixedLocator(sizes))
+    ax.xaxis.set_minor_locator(FixedLocator([]))
+    ax.set(xlim=(sizes[0] * 0.9, sizes[-1]), ylabel="peak memory")
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_locator(FixedLocator(range(int(np.floor(low)), int(np.ceil(high)) + 1)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{2**y:g} GiB" if y >= 0 else f"{2 ** (y + 10):g} MiB"))
+    ax.set_ylim(low, high)
+
+
+def main(values: flags.FlagValues) -> int:
+    """Rewrites the document and draws the plots."""
+    path, runs = Path(values.document), history.read(Path(values.history))
+    by_kind = {kind: [run for run in runs if run["arguments"].get("benchmark") == kind] for kind in (None, "memory")}
+    path.write_text(write(path.read_text(), by_kind[None]))
     print(path)
-    rows, _ = newest([run for run in runs if run["arguments"].get("benchmark") == "memory"], MEMORY_KEYS)
-    for over in memory_plot.TITLES if rows else ():
-        print(memory_plot.draw(over, [row for row in rows if row["over"] == over], path.parent / "images"))
+    rows, _ = newest(by_kind["memory"], ("over", "method", "size"))
+    for over in PLOTS if rows else ():
+        print(plot(over, [row for row in rows if row["over"] == over], path.parent / "images"))
+    return 0
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(lambda rest: console.guarded(main, rest))
+    console.run(define_flags, main)

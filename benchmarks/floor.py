@@ -1,24 +1,19 @@
-"""The floor: what no program that runs these optimizers on this machine can do without, done by NumPy and timed.
+"""The floor: the work that no program can avoid that runs these optimizers, done by NumPy and timed.
 
-That is, per optimizee step,
+Per optimizee step that is
 
-* the matrix products of the optimizee, forward and backward, where it is a multilayer perceptron (of other optimizees
-  nothing is counted);
-* the matrix products of the optimizer's cell for N coordinates: one per weight matrix in evaluation; in meta-training
-  two more, for the gradients of the weights and of what comes in, where a gradient goes there;
-* one vectorised `tanh` for each transcendental function of the cell (tanh, sigmoid, exp, log), each counted once.
+* the matrix products of the optimizee, forward and backward, if it is a multilayer perceptron (for others: nothing);
+* the matrix products of the optimizer's cell for N coordinates. Evaluation has one per weight matrix. Meta-training has
+  two more, for the gradients of the weights and of the inputs that depend on φ;
+* one vectorised `tanh` for each transcendental function of the cell (tanh, sigmoid, exp, log).
 
-Everything else is free: sums, products and roots of single numbers, all memory traffic between these operations, what
-is computed again in the backward pass, drawing minibatches, the meta-optimizer. So the floor is a bound and not a
-program; a factor of it says how far a program is from a limit that moves with the machine.
+Everything else is free: other arithmetic, memory traffic, recomputation in the backward pass, minibatches, the
+meta-optimizer. So the floor is a bound and no program. A factor of it shows the distance from a limit of the machine.
 
-There is one thread per core, and each does a step for its share of the coordinates and of the minibatch, without
-waiting for the others: BLAS itself is kept to one thread (`ENVIRONMENT`), whose own threads cost more than they bring
-at these sizes. Each product runs for all steps in a row, on preallocated operands, in the layout of operands and result
-that is the fastest here; `tanh` on pieces that stay in the cache. NumPy's is vectorised: 0.26 ns per number on one core
-of a Xeon with AVX-512, and what XLA compiles for it takes as long.
-
-NumPy only: `benchmarks/run_hlo.py` counts by the same numbers on machines without TensorFlow.
+Each core has a thread, which does a step for its share of the coordinates and of the minibatch and waits for no other.
+BLAS has one thread (`ENVIRONMENT`), as its own cost more than they bring at these sizes. Each product runs for all
+steps in a row, on preallocated operands, in the fastest layout of operands and result; `tanh` runs on pieces that stay
+in the cache.
 """
 
 import itertools
@@ -35,7 +30,7 @@ PIECE = 2**14
 """Numbers per call of `tanh`: 64 KiB."""
 
 ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
-"""Of the process that measures; NumPy's BLAS reads it when it is loaded."""
+"""For the process that measures: NumPy's BLAS reads it when it is loaded."""
 
 
 class Product(NamedTuple):

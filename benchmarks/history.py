@@ -1,8 +1,7 @@
-"""One JSON line per run, and how a run compares with the last one like it.
+"""benchmarks/history.jsonl: one JSON line per run, and which earlier run another can be compared with.
 
-Runs are comparable if machine and settings are the same: processor, number of cores, accelerator, `num_steps` and
-`unroll_length`. Rows are the same if problem, optimizer, phase, method and data are. Commits and versions are what is
-being compared, so they may differ; the table's heading says which they were.
+Runs are comparable if machine, `num_steps`, `unroll_length` and kind of benchmark are the same. Commits and versions
+may differ: they are what is compared.
 """
 
 import json
@@ -11,69 +10,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from absl import flags
+
 from benchmarks import floor
 
 Run = dict[str, Any]
 
+HISTORY = Path(__file__).with_name("history.jsonl")
+SETTINGS = ("num_steps", "unroll_length")
 _DIGITS = {"ms_median": 4, "ms_min": 4, "ratio": 4, "floor_ratio": 4, "first_call_s": 3, "peak_mib": 1}
-_ROW = ("problem", "optimizer", "phase", "method", "data")
-_LEFT = (*_ROW, "note")
-_SETTINGS = ("num_steps", "unroll_length")
-
-COLUMNS = {
-    "problem": "problem",
-    "optimizer": "optimizer",
-    "phase": "phase",
-    "method": "method",
-    "ms_median": "ms/step",
-    "ms_min": "minimum",
-    "ratio": "x plain",
-    "floor_ratio": "x floor",
-    "first_call_s": "first call s",
-    "peak_mib": "peak MiB",
-    "before": "before",
-    "change": "change",
-    "note": "",
-}
-"""Key of a row -> heading."""
 
 
-def machine(device: str) -> dict[str, Any]:
-    """Processor, cores that this process may use, and accelerator (or `"cpu"`)."""
-    return {"cpu": _processor(), "cores": floor.threads(), "device": device}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def make_run(
-    provenance: Mapping[str, Any],
-    machine: Mapping[str, Any],
-    arguments: Mapping[str, Any],
-    load: float | None,
-    results: Sequence[Mapping[str, Any]],
-) -> Run:
-    """What goes into a line of the history; numbers are rounded to what they are worth.
-
-    Args:
-        provenance: date, commit, dirty, versions.
-        machine: see `machine`.
-        arguments: of the command.
-        load: average load of the machine before the run, None where unknown. Much above 0 means that it was not idle.
-        results: one per case.
-    """
-    rounded = [{key: _rounded(key, value) for key, value in row.items()} for row in results]
-    return {**provenance, "machine": dict(machine), "load": load, "arguments": dict(arguments), "results": rounded}
-
-
-def _rounded(key: str, value: Any) -> Any:
-    return value if value is None or key not in _DIGITS else round(value, _DIGITS[key])
+def define_flag(values: flags.FlagValues) -> None:
+    """`--history`."""
+    text = "File to append the run to and to compare it with; empty: neither."
+    flags.DEFINE_string("history", str(HISTORY), text, flag_values=values)
 
 
 def read(path: Path) -> list[Run]:
@@ -92,67 +43,70 @@ def read(path: Path) -> list[Run]:
     return runs
 
 
-def append(path: Path, run: Run) -> None:
-    """Adds a line."""
+def append(
+    path: Path,
+    provenance: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    load: float | None,
+    results: Sequence[Mapping[str, Any]],
+) -> Run:
+    """Adds a run, with its numbers rounded, and returns it.
+
+    Args:
+        path: the history.
+        provenance: date, commit, dirty, versions.
+        arguments: of the command. `"benchmark"` names its kind, if it is not `bench_unroll`.
+        load: average load of the machine before the run, None where unknown. Much above 0 means that it was not idle.
+        results: a row per case; `"device"` is taken out of them, and is a part of the machine.
+    """
+    devices = sorted({row["device"] for row in results if "device" in row}) or ["cpu"]
+    machine = {"cpu": processor(), "cores": floor.threads(), "device": ", ".join(devices)}
+    rows = [{key: _rounded(key, value) for key, value in row.items() if key != "device"} for row in results]
+    run = {**provenance, "machine": machine, "load": load, "arguments": dict(arguments), "results": rows}
     with path.open("a") as file:
         file.write(json.dumps(run) + "\n")
+    return run
+
+
+def processor() -> str:
+    """Name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _rounded(key: str, value: Any) -> Any:
+    return value if value is None or key not in _DIGITS else round(value, _DIGITS[key])
 
 
 def last_comparable(history: Sequence[Run], run: Run) -> Run | None:
-    """The newest run of the same machine and settings that shares a row with `run`."""
-    rows = {_key(row) for row in run["results"]}
+    """The newest comparable run that shares a row with `run`."""
+
+    def circumstances(of):
+        return of["machine"], [of["arguments"].get(name) for name in ("benchmark", *SETTINGS)]
+
+    rows = {key(row) for row in run["results"]}
     for other in reversed(history):
-        same_settings = all(other["arguments"].get(name) == run["arguments"].get(name) for name in _SETTINGS)
-        if other["machine"] == run["machine"] and same_settings and rows & {_key(row) for row in other["results"]}:
+        if circumstances(other) == circumstances(run) and rows & {key(row) for row in other["results"]}:
             return other
     return None
 
 
-def _key(row: Mapping[str, Any]) -> tuple:
-    return tuple(row.get(name) for name in _ROW)
+def key(row: Mapping[str, Any]) -> tuple:
+    """What a row measures."""
+    names = ("problem", "optimizer", "phase", "method", "data", "over", "size")
+    return tuple(row.get(name) for name in names)
 
 
-def table(run: Run, before: Run | None) -> str:
-    """`run` as aligned text, with the median of `before` and its change beside each row that both have."""
-    medians = {_key(row): row.get("ms_median") for row in before["results"]} if before else {}
-    rows = [dict(COLUMNS)]
-    for row in run["results"]:
-        old, new = medians.get(_key(row)), row.get("ms_median")
-        change = f"{100 * (new / old - 1):+.1f} %" if old and new else None
-        shown = {**dict.fromkeys(COLUMNS), "note": "", **row, "before": old, "change": change}
-        rows.append({key: _text(value) for key, value in shown.items()})
-    widths = {key: max(len(row[key]) for row in rows) for key in COLUMNS}
-    lines = ["  ".join(_pad(row[key], key, width) for key, width in widths.items()).rstrip() for row in rows]
-    groups = [_key(row)[:3] for row in run["results"]]
-    for place in reversed([i for i in range(1, len(groups)) if groups[i] != groups[i - 1]]):
-        lines.insert(place + 1, "")
-    return "\n".join([*_heading(run, before), "", *lines])
-
-
-def _heading(run: Run, before: Run | None) -> list[str]:
-    where = run["machine"]
-    arguments = ", ".join(f"{name} {run['arguments'][name]}" for name in (*_SETTINGS, "repetitions"))
-    data = sorted({f"{row['problem']}: {row['data']}" for row in run["results"] if row.get("data")})
-    lines = [
-        f"{where['cpu']}, {where['cores']} cores, {where['device']}; {arguments}",
-        *data,
-        f"this run: {_name(run)}",
-    ]
-    return [*lines, f"before:   {_name(before)}" if before else "before:   no comparable run in the history"]
-
-
-def _name(run: Run) -> str:
-    """`2025-01-31T12:00:00+00:00, commit 0123456789 (dirty), tensorflow 2.21.0, ...`"""
-    commit = (run["commit"] or "unknown")[:10] + (" (dirty)" if run["dirty"] else "")
-    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
-    return f"{run['date']}, commit {commit}, {versions}"
-
-
-def _pad(text: str, key: str, width: int) -> str:
-    return text.ljust(width) if key in _LEFT else text.rjust(width)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-    return "-" if value is None else str(value)
+def source(run: Run) -> str:
+    """Where, when and by what a run was made."""
+    machine = run["machine"]
+    cores = f"{machine['cores']} cores" if "cores" in machine else None
+    where = ", ".join(filter(None, [machine.get("cpu"), cores, machine["device"]]))
+    versions = ", ".join(f"{name} {run['versions'][name]}" for name in ("tensorflow", "jax") if name in run["versions"])
+    commit = (run["commit"] or "unknown")[:10] + (" with changes" if run.get("dirty") else "")
+    load = "" if run.get("load") is None else f" Load before the run: {run['load']}."
+    return f"{where}; {versions}; commit {commit}, {run['date'][:10]}.{load}"

@@ -1,38 +1,155 @@
-"""The process that holds one case, and runs a repetition when it is told to.
+"""A case in a process of its own: `Worker` is the near end, `python -m benchmarks.worker` the far one.
 
-Spoken over pipes, one JSON object per line::
+A process per case keeps memory apart, and leaves no caches behind for the next. The ends speak over pipes, one JSON
+object per line::
 
     <- {"case": [...], "settings": [...]}
     -> {"first_call_s", "data", "coordinates", "device"}      or {"error": "..."}
-    <- "run"       -> {"seconds": 0.123}                                  any number of times
+    <- "run"       -> {"seconds": 0.123}                      any number of times
     <- "memory"    -> {"peak_mib"}
     <- end of file: the process ends
 
-**Memory** is resident memory of this process on the host: its high-water mark (`VmHWM`) at the end, minus what was
-resident just before the first call, when TensorFlow was loaded, the data were on the device and the optimizer was made.
-So it covers tracing, TensorFlow's and XLA's compilers (their code as well, which is only read from disk when used) and
-the tensors of the run. Before the first call the mark is set back by `/proc/self/clear_refs` (Linux); where that is not
-possible, what loading took at most is subtracted. Memory of an accelerator is not in it.
+**Memory** is resident memory of the process on the host. It is the high-water mark (`VmHWM`) at the end, minus what was
+resident just before the first call, when libraries, data and optimizer were loaded. So it covers tracing, the compilers
+of TensorFlow and XLA, and the tensors of the run, but no memory of an accelerator. Before the first call
+`/proc/self/clear_refs` (Linux) sets the mark back. Where that fails, the peak of loading is subtracted instead.
+
+Nothing here imports TensorFlow or JAX before a case needs it.
 """
 
 import contextlib
 import json
 import os
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from benchmarks.plan import Case, Settings
-from problems import quiet
+from benchmarks import floor, peers
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Case(NamedTuple):
+    """One row of a table.
+
+    Attributes:
+        problem: a name as in `meta_train.py --problem`, or `bowl:N` (`benchmarks.cases.bowl`).
+        optimizer: architecture of the learned optimizer, e.g. `"L2O-DM"`.
+        phase: `"training"`: windows of `unroll_length` steps, each with its meta-gradient and its update of φ; or
+            `"evaluation"`: steps only.
+        method: what does the work; `benchmarks.bench_unroll` lists the methods.
+    """
+
+    problem: str
+    optimizer: str
+    phase: str
+    method: str
+
+
+class Settings(NamedTuple):
+    """What all cases have in common.
+
+    Attributes:
+        num_steps: optimizee steps per repetition.
+        unroll_length: T of a window of meta-training; divides `num_steps`.
+        data, data_dir: as in meta_train.py.
+    """
+
+    num_steps: int
+    unroll_length: int
+    data: str = "auto"
+    data_dir: str | None = None
+
+
+class Worker:
+    """The near end; a context manager.
+
+    Args:
+        case: what to measure.
+        settings: of all cases.
+
+    Raises:
+        ValueError: if the case cannot be made, with the worker's message.
+        RuntimeError: if the process dies, with the end of its output.
+    """
+
+    def __init__(self, case: Case, settings: Settings):
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        extra = floor.ENVIRONMENT if case[-1] == "floor" else {}
+        defaults = {"TF_CPP_MIN_LOG_LEVEL": "2"}
+        self._case = case
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in __exit__)
+        self._process = subprocess.Popen(
+            [interpreter(case), "-m", "benchmarks.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**defaults, **os.environ, **extra, "PYTHONPATH": path, "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
+        )
+        self._order = json.dumps({"case": case, "settings": settings})
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._log.close()
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
+    def start(self) -> dict[str, Any]:
+        """Loads, compiles and makes the first call."""
+        return self._ask(self._order)
+
+    def run(self) -> float:
+        """Seconds of one repetition."""
+        return self._ask("run")["seconds"]
+
+    def memory(self) -> dict[str, float]:
+        """`peak_mib`."""
+        return self._ask("memory")
+
+    def stop(self) -> None:
+        """Kills the process; whoever waits for its answer gets a RuntimeError."""
+        self._process.kill()
+
+    def _ask(self, request: str) -> dict[str, Any]:
+        line = ""
+        with contextlib.suppress(BrokenPipeError):
+            print(request, file=self._process.stdin, flush=True)
+            line = self._process.stdout.readline()
+        if not line:
+            self._log.seek(0)
+            raise RuntimeError(f"The worker of {' / '.join(self._case)} died:\n{self._log.read()[-3000:]}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise ValueError(answer["error"])
+        return answer
+
+
+def interpreter(case: Case) -> str | None:
+    """The Python that can run a case; None if there is none."""
+    return peers.interpreter() if case[-1] == "jax" else sys.executable
 
 
 def high_water_mib() -> float:
-    """Largest resident size since the start, or since the last `reset_high_water`.
-
-    Linux says it of this process alone; `getrusage` also counts the parent from which it was forked.
-    """
-    with contextlib.suppress(OSError):
+    """Largest resident size since the start, or since the last `reset_high_water`."""
+    with contextlib.suppress(OSError):  # of this process alone; getrusage also counts the parent before the fork
         lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) / 2**10
     unit = 2**20 if sys.platform == "darwin" else 2**10
@@ -40,12 +157,9 @@ def high_water_mib() -> float:
 
 
 def reset_high_water() -> None:
-    """Sets the high-water mark back to what is resident now, where the system lets us."""
-    try:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
-    except OSError:
-        return
+    """Sets the high-water mark back to the present size, where the system allows it."""
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
 
 
 def serve(case: Case, settings: Settings, requests, reply) -> None:
@@ -53,13 +167,11 @@ def serve(case: Case, settings: Settings, requests, reply) -> None:
     if case.method == "jax":
         from benchmarks.peers.jax_case import prepare
     else:
-        quiet.import_tensorflow()
         from benchmarks.cases import prepare
     repetition, facts = prepare(case, settings)
     reset_high_water()
     base = high_water_mib()
-    first_call = _seconds(repetition)
-    reply(first_call_s=first_call, **facts)
+    reply(first_call_s=_seconds(repetition), **facts)
     for request in requests:
         if request.strip() == "run":
             reply(seconds=_seconds(repetition))
@@ -74,7 +186,7 @@ def _seconds(repetition) -> float:
 
 
 def main() -> None:
-    """Keeps standard output for the answers; whatever libraries print there goes to standard error."""
+    """The far end. Standard output is for answers; what libraries print there goes to standard error."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 

@@ -1,7 +1,7 @@
-"""The same work in other programs that pip can install, and where to find the Python that has them.
+"""The same work in JAX, and where to find the Python that has it.
 
-JAX is no dependency of this project. `make bench` installs it with NumPy into an environment of its own, `.venv-bench`
-(requirements-bench.txt); modules here import neither TensorFlow nor `l2o_tf`.
+JAX is no dependency of this project. `make bench` installs it into an environment of its own, `.venv-bench`
+(requirements-bench.txt). The modules here import neither TensorFlow nor `l2o_tf`.
 """
 
 import functools
@@ -11,6 +11,13 @@ from pathlib import Path
 
 ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv-bench"
 MISSING = "no JAX here: make .venv-bench/.installed"
+
+PERCEPTRONS: dict[str, tuple[tuple[int, ...], str]] = {
+    "mnist": ((20,), "sigmoid"),
+    "mnist_relu": ((20,), "relu"),
+    "mnist_deeper": ((20, 20), "sigmoid"),
+}
+"""Problems that the JAX program has: hidden layers, activation. Its optimizer is L2O-DM."""
 
 
 @functools.cache

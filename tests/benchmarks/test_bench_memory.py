@@ -1,7 +1,7 @@
 import pytest
 
-from benchmarks import bench_memory, memory_plot
-from benchmarks.plan import Case, Settings
+from benchmarks import bench_memory, document
+from benchmarks.worker import Case, Settings
 
 NAMES = {"problem": "mnist", "optimizer": "L2O-DM", "data": "embedded"}
 
@@ -47,6 +47,6 @@ def test_a_picture(tmp_path):
         {"method": "ours-xla", "size": 20, "peak_mib": 200.0},
         {"method": "ours-xla", "size": 1000, "peak_mib": 800.0},
     ]
-    path = memory_plot.draw("truncation", rows, tmp_path)
+    path = document.plot("truncation", rows, tmp_path)
     assert path.name == "perf_memory_truncation.png"
     assert path.stat().st_size > 10_000

@@ -1,5 +1,7 @@
 """The benchmark measures what it says, and compares like with like. No time is asserted anywhere."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import cases, history, measure, plain, plan
+from benchmarks import bench_unroll, cases, document, history, peers, plain
+from benchmarks.worker import Case, Settings, Worker
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.training.lessons.lesson import own_trajectory
 from l2o_tf.unrolling import objectives
@@ -15,7 +18,7 @@ from problems import make_problem
 from problems.base import make_seed
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = plan.Settings(num_steps=4, unroll_length=2, data="embedded")
+SETTINGS = Settings(num_steps=4, unroll_length=2, data="embedded")
 ROW = {"problem": "mnist", "optimizer": "L2O-DM", "phase": "training", "method": "ours", "data": None}
 TIMES = {"ms_median": 2.0, "ms_min": 1.0, "ratio": 0.5, "first_call_s": 3.0, "peak_mib": 12.3456}
 
@@ -28,7 +31,7 @@ def bench(*arguments):
 def test_a_quick_run_from_end_to_end(tmp_path):
     path = tmp_path / "history.jsonl"
     few = ("--problem=quadratic", "--optimizer=L2O-DM", "--phase=training", "--method=plain,ours", f"--history={path}")
-    done = bench("--quick", *few)
+    done = bench("--num_steps=4", "--unroll_length=2", "--repetitions=2", "--data=embedded", *few)
     assert done.returncode == 0, done.stderr
     (line,) = history.read(path)
     assert line["arguments"].items() >= {"num_steps": 4, "unroll_length": 2, "repetitions": 2}.items()
@@ -40,20 +43,20 @@ def test_a_quick_run_from_end_to_end(tmp_path):
         assert row["coordinates"] == 1280
         assert 0 < row["ms_min"] <= row["ms_median"]
         assert min(row["ratio"], row["first_call_s"], row["peak_mib"]) > 0
-    assert done.stdout.strip() == history.table(line, None)
+    assert done.stdout.strip() == bench_unroll.table(line, None)
     assert history.last_comparable([line], line) == line
 
 
 def test_a_mistake_is_one_line_and_exit_code_2():
     done = bench("--method=our")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("bench_unroll: Received --method=our, expected")
-    assert done.stderr.endswith("Did you mean ours?\n")
+    assert done.stderr.startswith("bench_unroll.py: Received --method=our, expected")
+    assert done.stderr.endswith("Did you mean ours or ours-xla or floor?\n")
 
 
 def test_what_a_worker_says_against_a_case_comes_back():
     with (
-        measure.Worker(plan.Case("quadratick", "L2O-DM", "training", "ours"), SETTINGS) as worker,
+        Worker(Case("quadratick", "L2O-DM", "training", "ours"), SETTINGS) as worker,
         pytest.raises(ValueError, match=r"quadratick.*did you mean quadratic"),
     ):
         worker.start()
@@ -61,7 +64,7 @@ def test_what_a_worker_says_against_a_case_comes_back():
 
 def test_a_dead_worker_is_reported_with_what_it_said():
     with (
-        measure.Worker(("one", "name too few", "training"), SETTINGS) as worker,
+        Worker(("one", "name too few", "training"), SETTINGS) as worker,
         pytest.raises(RuntimeError, match=r"one / name too few / training died:[\s\S]*TypeError"),
     ):
         worker.start()
@@ -70,27 +73,31 @@ def test_a_dead_worker_is_reported_with_what_it_said():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((["mnist"], ["L2O-DM"], ["training"], ["adam"]), "nothing to measure"),
-        ((["mnist"], ["L2O-DM"], ["train"], ["ours"]), "Received --phase=train, .* Did you mean training"),
+        (("mnist", "L2O-DM", "training", "adam"), "nothing to measure"),
+        (("mnist", "L2O-DM", "train", "ours"), "Received --phase=train, .* Did you mean training"),
     ],
 )
 def test_groups_that_cannot_be(arguments, message):
     with pytest.raises(ValueError, match=message):
-        plan.groups(*arguments)
+        groups(*arguments)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "message"), [((30, 20, 1), "a multiple of --unroll_length=20"), ((20, 20, 0), "Received --repetitions=0")]
-)
-def test_sizes_that_cannot_be(sizes, message):
-    with pytest.raises(ValueError, match=message):
-        plan.check_sizes(*sizes)
+def groups(*names):
+    """The groups of options as a user gives them."""
+    asked = dict(zip(("problem", "optimizer", "phase", "method"), names, strict=True))
+    return bench_unroll.make_groups({name: value.split(",") for name, value in asked.items()})
+
+
+def test_windows_that_do_not_fit():
+    done = bench("--num_steps=30")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "expected a multiple of --unroll_length=20" in done.stderr
 
 
 def test_groups_compare_the_same_work():
-    groups = plan.groups(["simple", "mnist"], ["L2O-DM"], ["training", "evaluation"], ["plain", "ours", "adam"])
-    assert [[case.method for case in group] for group in groups] == 2 * [["plain", "ours"], ["plain", "ours", "adam"]]
-    assert {len({case[:3] for case in group}) for group in groups} == {1}
+    found = groups("simple,mnist", "L2O-DM", "training,evaluation", "plain,ours,adam")
+    assert [[case.method for case in group] for group in found] == 2 * [["plain", "ours"], ["plain", "ours", "adam"]]
+    assert {len({case[:3] for case in group}) for group in found} == {1}
 
 
 def test_methods_that_a_problem_or_an_optimizer_does_not_have_are_left_out():
@@ -100,41 +107,66 @@ def test_methods_that_a_problem_or_an_optimizer_does_not_have_are_left_out():
         ("mnist", "RNNprop", ["floor", "ours"]),
         ("mnist", "one-of-ones-own", ["ours"]),
     ):
-        (group,) = plan.groups([problem], [optimizer], ["training"], ["floor", "ours", "jax"])
+        (group,) = groups(problem, optimizer, "training", "floor,ours,jax")
         assert [case.method for case in group] == expected
 
 
 def test_where_there_is_no_jax_the_row_says_so(monkeypatch):
-    monkeypatch.setattr(measure.peers, "interpreter", lambda: None)
-    (row,) = measure.measure([plan.Case("mnist", "L2O-DM", "training", "jax")], SETTINGS, 1)
+    monkeypatch.setattr(peers, "interpreter", lambda: None)
+    (row,) = bench_unroll.measure([Case("mnist", "L2O-DM", "training", "jax")], SETTINGS, 1)
     assert row["note"].startswith("no JAX here")
-    lines = history.table(run(results=[{**ROW, **TIMES}, row]), run()).splitlines()
+    lines = bench_unroll.table(run(results=[{**ROW, **TIMES}, row]), run()).splitlines()
     assert lines[-1].endswith(row["note"])
     assert lines[-1].split()[3:6] == ["jax", "-", "-"]
 
 
-def test_every_case_has_every_place_in_a_round():
-    order = np.reshape(list(plan.turns(3, 6)), [6, 3])
-    assert {tuple(np.bincount(place, minlength=3)) for place in order.T} == {(2, 2, 2)}
-    assert {tuple(sorted(turn)) for turn in order} == {(0, 1, 2)}
+def test_every_case_has_every_place_in_a_round(monkeypatch):
+    order = []
+
+    class Recorder:
+        def __init__(self, case, settings):
+            self.method = case.method
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            return None
+
+        def start(self):
+            return {}
+
+        memory = start
+
+        def run(self):
+            order.append(self.method)
+            return 1.0
+
+    monkeypatch.setattr(bench_unroll, "Worker", Recorder)
+    (group,) = groups("mnist", "L2O-DM", "training", "plain,ours,second")
+    bench_unroll.measure(group, SETTINGS, 6)
+    rounds = np.reshape(order[3:], [6, 3])  # after one round that is not counted
+    assert {tuple(np.unique(place, return_counts=True)[1]) for place in rounds.T} == {(2, 2, 2)}
+    assert {tuple(sorted(turn)) for turn in rounds} == {("ours", "plain", "second")}
 
 
 def test_every_method_can_be_made():
     elsewhere = {"floor", "jax"}
-    assert set(cases.LESSONS) | elsewhere == set(plan.METHODS["training"])
-    assert set(cases.EVALUATIONS) | elsewhere == set(plan.METHODS["evaluation"])
+    for phase, made in (("training", cases.LESSONS), ("evaluation", cases.EVALUATIONS)):
+        known = {name.removesuffix("-xla") for name in bench_unroll.METHODS[phase]}
+        assert known == set(made) | elsewhere
 
 
 @pytest.mark.parametrize("method", ["plain-xla", "adam"])
 def test_an_evaluation_does_the_same_every_time(method):
-    repetition, facts = cases.prepare(plan.Case("quadratic", "L2O-DM", "evaluation", method), SETTINGS)
+    repetition, facts = cases.prepare(Case("quadratic", "L2O-DM", "evaluation", method), SETTINGS)
     assert facts == {"data": None, "coordinates": 1280, "device": "cpu"}
     assert np.isfinite(repetition())
     assert repetition() == repetition()
 
 
 def test_a_training_trains():
-    repetition, _ = cases.prepare(plan.Case("quadratic", "L2O-DM", "training", "plain-xla"), SETTINGS)
+    repetition, _ = cases.prepare(Case("quadratic", "L2O-DM", "training", "plain-xla"), SETTINGS)
     assert repetition() > repetition() > repetition()
 
 
@@ -153,19 +185,18 @@ def test_the_baseline_computes_the_same_as_ours():
 
 
 def test_times_per_step_and_ratios_within_a_round():
-    summary = measure.summarize(["plain", "ours"], [[0.1, 0.4, 0.2], [0.2, 0.2, 0.3]], num_steps=100)
+    summary = bench_unroll.summarize(["plain", "ours"], [[0.1, 0.4, 0.2], [0.2, 0.2, 0.3]], num_steps=100)
     assert summary[0] == {"ms_median": 2.0, "ms_min": 1.0, "ratio": 1.0, "floor_ratio": None}
     assert summary[1] == pytest.approx({"ms_median": 2.0, "ms_min": 2.0, "ratio": 1.5, "floor_ratio": None})
-    assert measure.summarize(["ours"], [[0.1]], num_steps=1)[0]["ratio"] is None
-    assert measure.summarize(["floor", "ours"], [[0.1], [0.3]], num_steps=1)[1]["floor_ratio"] == pytest.approx(3)
+    assert bench_unroll.summarize(["ours"], [[0.1]], num_steps=1)[0]["ratio"] is None
+    assert bench_unroll.summarize(["floor", "ours"], [[0.1], [0.3]], num_steps=1)[1]["floor_ratio"] == pytest.approx(3)
 
 
 def run(median=2.0, **changes):
     made_by = {"date": "2025-01-31", "commit": "0123456789abcdef", "dirty": True, "versions": {"tensorflow": "2.21.0"}}
-    where = {"cpu": "a cpu", "cores": 2, "device": "cpu"}
     asked = {"num_steps": 100, "unroll_length": 20, "repetitions": 5}
-    line = history.make_run(made_by, where, asked, 0.01, [{**ROW, **TIMES, "ms_median": median}])
-    return {**line, **changes}
+    rows = [{**ROW, **TIMES, "ms_median": median, "device": "cpu"}]
+    return history.append(Path(os.devnull), made_by, asked, 0.01, rows) | changes
 
 
 def test_comparable_is_the_same_machine_settings_and_rows(tmp_path):
@@ -175,8 +206,7 @@ def test_comparable_is_the_same_machine_settings_and_rows(tmp_path):
     old, older = run(3.0), run(4.0)
     assert history.last_comparable([older, old, other_machine, other_settings, other_row], run()) == old
     assert history.last_comparable([other_machine, other_settings, other_row], run()) is None
-    for line in (older, old):
-        history.append(tmp_path / "h.jsonl", line)
+    (tmp_path / "h.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in (older, old)))
     assert history.read(tmp_path / "h.jsonl") == [older, old]
     with (tmp_path / "h.jsonl").open("a") as file:
         file.write('{"date": ')
@@ -185,9 +215,23 @@ def test_comparable_is_the_same_machine_settings_and_rows(tmp_path):
 
 
 def test_the_table_shows_the_change_in_aligned_columns():
-    lines = history.table(run(), run(2.5)).splitlines()
-    assert lines[1] == "this run: 2025-01-31, commit 0123456789 (dirty), tensorflow 2.21.0"
+    lines = bench_unroll.table(run(), run(2.5)).splitlines()
+    assert lines[1].endswith(
+        "tensorflow 2.21.0; commit 0123456789 with changes, 2025-01-31. Load before the run: 0.01."
+    )
     heading, row = lines[-2:]
     assert row.split()[-3:] == ["2.500", "-20.0", "%"]
     assert row.index("12.3") + len("12.3") == heading.index("peak MiB") + len("peak MiB")
-    assert history.table(run(), None).splitlines()[-1].split()[-2:] == ["-", "-"]
+    assert bench_unroll.table(run(), None).splitlines()[-1].split()[-2:] == ["-", "-"]
+
+
+def test_the_document_gets_the_newest_numbers_and_is_written_twice_alike():
+    text = (ROOT / "docs" / "performance.md").read_text()
+    ours = {"method": "ours-xla", "ms_median": 12.345, "ratio": 0.8, "floor_ratio": 2.0, "peak_mib": 1234.5}
+    runs = [run(), run(results=[ROW | ours, ROW | {"method": "plain", "ms_median": 15.0}])]
+    written = document.write(text, runs)
+    assert document.write(written, runs) == written
+    assert "| mnist | L2O-DM | training | 12.3 | 15.0 |  |  |  | 2.00 | 1.25 | 1,234 |  |" in written
+    assert history.source(runs[0]) in written
+    with pytest.raises(ValueError, match="without the lines"):
+        document.write(text.replace(document.END, ""), runs)

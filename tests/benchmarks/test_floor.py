@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import floor
 from benchmarks.cases import prepare
-from benchmarks.plan import Case, Settings
+from benchmarks.worker import Case, Settings
 from l2o_tf.optimizers import make_optimizer
 
 MLP = {"layer_0/w": (784, 20), "layer_0/b": (20,), "layer_1/w": (20, 10), "layer_1/b": (10,)}

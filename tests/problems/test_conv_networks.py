@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import twins
 from l2o_tf.optimizers.combined import FROZEN, Assigned
 from problems import DataOptions, make_problem
 from problems.base import make_seed
 from problems.datasets import load
+from tests.problems import keras_twins
 
 SEED = make_seed(4)
 SIZES = {
@@ -32,7 +32,7 @@ def problem_of(name):
 
 
 def model_of(name):
-    return twins.MODELS[name](**({"blocks": SMALL_VGG} if name == "vgg16" else {}))
+    return keras_twins.MODELS[name](**({"blocks": SMALL_VGG} if name == "vgg16" else {}))
 
 
 def value_and_grad(function, variables):
@@ -53,7 +53,7 @@ def keras_in_float64():
     keras.config.set_dtype_policy(before[1])
 
 
-@pytest.mark.parametrize("name", twins.MODELS)
+@pytest.mark.parametrize("name", keras_twins.MODELS)
 def test_keras_agrees(name, keras_in_float64):
     """With weights that are large enough for every layer to matter: at the start all logits are nearly zero."""
     problem, model = problem_of(name), model_of(name)
@@ -63,14 +63,14 @@ def test_keras_agrees(name, keras_in_float64):
         fan_in = np.prod(value.shape[:-1]) if key.endswith("/w") else 4.0
         params[key] = tf.constant(generator.normal(0, 1.5 / np.sqrt(fan_in), value.shape), tf.float32)
     exact = {key: tf.cast(value, tf.float64) for key, value in params.items()}
-    twins.assign(model, exact)
+    keras_twins.assign(model, exact)
     rows = problem.sample(SEED, 1)[0]
     images, labels, _ = load("mnist" if name.startswith("mnist") else "cifar10", options=DataOptions("embedded"))
     pixels, answers = tf.cast(tf.gather(images, rows), tf.float64) / 255, tf.gather(labels, rows)
     cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     theirs, their_grads = value_and_grad(
         lambda: cross_entropy(answers, tf.identity(model(pixels, training=True))),
-        [variable.value for variable in twins.variables(model)],
+        [variable.value for variable in keras_twins.variables(model)],
     )
     scale = max(float(tf.reduce_max(abs(grad))) for grad in their_grads)
     assert scale > 1e-3

@@ -1,7 +1,7 @@
-"""The convolutional problems once more, as ordinary Keras models: to check ours against, and to time ours against.
+"""The convolutional problems once more, as ordinary Keras models to check ours against.
 
-`MODELS[name]()` is a built `keras.Model` whose trainable variables have the shapes of the problem's parameters, in the
-same order, so that `assign(model, params)` makes the two equal. Batch normalisation uses the moments of the minibatch,
+`MODELS[name]()` is a built `keras.Model`. Its trainable variables have the shapes and the order of the problem's
+parameters, so that `assign(model, params)` makes the two equal. Batch normalisation uses the moments of the minibatch,
 that is `training=True`.
 """
 

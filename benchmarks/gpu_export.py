@@ -1,15 +1,12 @@
-"""Writes the compiled meta-step as StableHLO, so that it can be timed where there is JAX and a GPU but no TensorFlow.
+"""Writes compiled windows as StableHLO, to time them on a machine that has JAX and a GPU but no TensorFlow.
 
-    python -m benchmarks.gpu_hlo --meta_batch_size=1,16,256            # here, with TensorFlow
-    python -m benchmarks.run_hlo build/hlo                             # there, with JAX and NumPy
+    python -m benchmarks.gpu_export --meta_batch_size=1,16,256         # here, with TensorFlow
+    python -m benchmarks.bench_gpu build/hlo                           # there, with JAX and NumPy
 
-What is lowered is what XLA compiles for meta_train.py and evaluate.py: a window of `unroll_length` steps with its
-meta-gradient, and a window of an evaluation; with `--meta_batch_size=K` those of K optimizees side by side, which is
-what fills a GPU, in blocks of coordinates where there are many (`l2o_tf/optimizers/blocks.py`).
-
-The folder has, for each phase and K, the program as a portable StableHLO artifact, its inputs, and the outputs that
-TensorFlow has computed here, by which the runner knows that it runs the very program. Inputs that the JAX peer needs
-are listed by name.
+It exports the programs that XLA compiles for meta_train.py and evaluate.py: a window of `unroll_length` steps with its
+meta-gradient, and a window of an evaluation. With `--meta_batch_size=K` they take K optimizees side by side, which is
+what fills a GPU. The folder has, for each phase and K, the program, its inputs, and the outputs that TensorFlow
+computes here, with which `benchmarks.bench_gpu` compares its own.
 """
 
 import functools
@@ -19,9 +16,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
-from benchmarks.plan import PERCEPTRONS
+from benchmarks import peers
 from l2o_tf.cli import console
 from l2o_tf.common import nest
 from l2o_tf.optimizers import Optimizer, make_optimizer
@@ -29,30 +26,35 @@ from l2o_tf.saving import provenance
 from l2o_tf.training.lessons.lesson import Optimizees, compile_window
 from l2o_tf.unrolling import objectives, unroll
 from problems import Problem, make_problem
-from problems.base import make_seed, shapes_of
+from problems.base import make_seed
 
 SEED = make_seed(0)
-_FLAGS = flags.FLAGS
 
 
-def define_flags() -> None:
-    """The flags of this script; not on import, since others have some of the same names."""
-    flags.DEFINE_string("problem", "mnist", "Optimizee; the JAX peer knows " + ", ".join(PERCEPTRONS) + ".")
-    flags.DEFINE_string("optimizer", "L2O-DM", "Architecture; the JAX peer is L2O-DM.")
-    flags.DEFINE_integer("unroll_length", 20, "Steps per window of meta-training.", lower_bound=1)
-    flags.DEFINE_integer("num_steps", 100, "Steps per window of an evaluation.", lower_bound=1)
-    flags.DEFINE_list("meta_batch_size", ["1"], "K, optimizees or runs of an evaluation side by side; several numbers.")
-    flags.DEFINE_string("data", "auto", "Where images come from: 'auto', 'tfds', 'embedded'.")
-    flags.DEFINE_string("output", "build/hlo", "Folder to write to.")
+def define_flags(values: flags.FlagValues) -> None:
+    """The flags of this command."""
+    text = f"Optimizee; the JAX program knows {', '.join(peers.PERCEPTRONS)}."
+    flags.DEFINE_string("problem", "mnist", text, flag_values=values)
+    text = "Architecture; the JAX program is L2O-DM."
+    flags.DEFINE_string("optimizer", "L2O-DM", text, flag_values=values)
+    text = "Steps per window of meta-training."
+    flags.DEFINE_integer("unroll_length", 20, text, lower_bound=1, flag_values=values)
+    text = "Steps per window of an evaluation."
+    flags.DEFINE_integer("num_steps", 100, text, lower_bound=1, flag_values=values)
+    flags.DEFINE_list("meta_batch_size", ["1"], "K, optimizees side by side; several numbers.", flag_values=values)
+    text = "Where images come from: 'auto', 'tfds', 'embedded'."
+    flags.DEFINE_string("data", "auto", text, flag_values=values)
+    flags.DEFINE_string("output", "build/hlo", "Folder to write to.", flag_values=values)
 
 
 def training_step(optimizees: Optimizees, student: Optimizer, *, in_blocks: bool):
     """`(params, states, batches) -> (meta-loss, gradients, losses, params)` of one window, under XLA.
 
     Args:
-        optimizees, student: what is trained on, and what is trained.
-        in_blocks: whether the backward pass takes blocks of coordinates, as it does on a processor (there several at a
-            time, here one after the other), or all of them together, as on a GPU.
+        optimizees: what is trained on.
+        student: what is trained.
+        in_blocks: whether the backward pass takes blocks of coordinates, as on a processor, or all of them together,
+            as on a GPU.
     """
     window = compile_window(optimizees, student, objective=objectives.total, jit_compile=in_blocks)
     start = optimizees.first_run(student, SEED)
@@ -112,9 +114,6 @@ def export(
         "optimizer": optimizer.kind,
         "meta_batch_size": meta_batch_size,
         "num_steps": num_steps,
-        "batch_size": int(batches.shape[-1]),
-        "data": str(problem.data),
-        "shapes": {name: list(like.shape) for name, like in shapes_of(problem, SEED).items()},
         "weights": list(optimizer.named_variables),
         "named": _places(problem, optimizer, batches, arguments),
     }
@@ -128,7 +127,7 @@ def _captured(concrete) -> list[tf.Tensor]:
 
 
 def _places(problem: Problem, optimizer: Optimizer, batches, arguments: list[np.ndarray]) -> dict[str, int]:
-    """Name -> number of the argument, of what the peer needs."""
+    """Name -> number of the argument, of what the JAX program needs."""
     images, labels = problem.examples(tf.range(problem.data.size))
     named = {"batches": batches, "images": images, "labels": labels}
     named |= {name: variable.value for name, variable in optimizer.named_variables.items()}
@@ -139,23 +138,21 @@ def _places(problem: Problem, optimizer: Optimizer, batches, arguments: list[np.
     }
 
 
-def main() -> None:
+def main(values: flags.FlagValues) -> int:
     """Writes both phases of every K."""
-    wrong = [count for count in _FLAGS.meta_batch_size if not (count.isdecimal() and int(count) > 0)]
+    wrong = [count for count in values.meta_batch_size if not (count.isdecimal() and int(count) > 0)]
     if wrong:
         raise ValueError(f"Received --meta_batch_size={','.join(wrong)}, expected positive numbers.")
     keras.utils.set_random_seed(0)
-    optimizer = make_optimizer(_FLAGS.optimizer)
-    if not optimizer.coordinatewise and _FLAGS.meta_batch_size != ["1"]:
-        raise ValueError(f"Received several optimizees for {_FLAGS.optimizer}, which takes them one by one only.")
-    for phase, mode, steps in (("training", "train", _FLAGS.unroll_length), ("evaluation", "test", _FLAGS.num_steps)):
-        problem = make_problem(_FLAGS.problem, mode=mode, data=_FLAGS.data)
-        for count in map(int, _FLAGS.meta_batch_size):
-            folder = Path(_FLAGS.output) / f"{phase}_{count}"
+    optimizer = make_optimizer(values.optimizer)
+    for phase, mode, steps in (("training", "train", values.unroll_length), ("evaluation", "test", values.num_steps)):
+        problem = make_problem(values.problem, mode=mode, data=values.data)
+        for count in map(int, values.meta_batch_size):
+            folder = Path(values.output) / f"{phase}_{count}"
             export(folder, problem, optimizer, phase, steps, count)
             print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 2**20:.1f} MiB", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(lambda rest: console.guarded(main, rest))
+    console.run(define_flags, main)
