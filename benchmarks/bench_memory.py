@@ -22,9 +22,9 @@ from typing import Any
 
 from absl import flags
 
-from benchmarks import history
+from benchmarks import Case, Settings, history
 from benchmarks.bench_unroll import say
-from benchmarks.worker import Case, Settings, Worker
+from benchmarks.worker import Worker
 from l2o_tf.cli import console
 from l2o_tf.saving import provenance
 

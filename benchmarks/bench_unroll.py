@@ -31,9 +31,9 @@ from typing import Any
 
 from absl import flags
 
-from benchmarks import history, peers
+from benchmarks import Case, Settings, history, peers
 from benchmarks.floor import CELLS
-from benchmarks.worker import Case, Settings, Worker, interpreter
+from benchmarks.worker import Worker, interpreter
 from l2o_tf.cli import console
 from l2o_tf.common import names
 

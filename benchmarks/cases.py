@@ -10,8 +10,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from benchmarks import floor, plain
-from benchmarks.worker import Case, Settings
+from benchmarks import Case, Settings, floor, plain
 from l2o_tf.common import nest
 from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers import CELLS, Optimizer, make_optimizer

@@ -26,43 +26,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from benchmarks import floor, peers
+from benchmarks import Case, Settings, floor, peers
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-class Case(NamedTuple):
-    """One row of a table.
-
-    Attributes:
-        problem: a name as in `meta_train.py --problem`, or `bowl:N` (`benchmarks.cases.bowl`).
-        optimizer: architecture of the learned optimizer, e.g. `"L2O-DM"`.
-        phase: `"training"`: windows of `unroll_length` steps, each with its meta-gradient and its update of φ; or
-            `"evaluation"`: steps only.
-        method: what does the work; `benchmarks.bench_unroll` lists the methods.
-    """
-
-    problem: str
-    optimizer: str
-    phase: str
-    method: str
-
-
-class Settings(NamedTuple):
-    """What all cases have in common.
-
-    Attributes:
-        num_steps: optimizee steps per repetition.
-        unroll_length: T of a window of meta-training; divides `num_steps`.
-        data, data_dir: as in meta_train.py.
-    """
-
-    num_steps: int
-    unroll_length: int
-    data: str = "auto"
-    data_dir: str | None = None
 
 
 class Worker:

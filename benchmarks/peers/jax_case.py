@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import Case, Settings
 from benchmarks.peers import PERCEPTRONS, jax_scan
-from benchmarks.worker import Case, Settings
 
 BATCH_SIZE, NUM_IMAGES = 128, {"training": 60_000, "evaluation": 10_000}
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import gpu_export, peers
-from benchmarks.worker import Case, Settings, Worker
+from benchmarks import Case, Settings, gpu_export, peers
+from benchmarks.worker import Worker
 from l2o_tf.optimizers import blocks, make_optimizer
 from l2o_tf.training.lessons.lesson import Optimizees
 from l2o_tf.unrolling.meta_gradients import pull_back

@@ -1,7 +1,6 @@
 import pytest
 
-from benchmarks import bench_memory, document
-from benchmarks.worker import Case, Settings
+from benchmarks import Case, Settings, bench_memory, document
 
 NAMES = {"problem": "mnist", "optimizer": "L2O-DM", "data": "embedded"}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import bench_unroll, cases, document, history, peers, plain
-from benchmarks.worker import Case, Settings, Worker
+from benchmarks import Case, Settings, bench_unroll, cases, document, history, peers, plain
+from benchmarks.worker import Worker
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.training.lessons.lesson import own_trajectory
 from l2o_tf.unrolling import objectives

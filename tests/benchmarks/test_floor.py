@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks import floor
+from benchmarks import Case, Settings, floor
 from benchmarks.cases import prepare
-from benchmarks.worker import Case, Settings
 from l2o_tf.optimizers import make_optimizer
 
 MLP = {"layer_0/w": (784, 20), "layer_0/b": (20,), "layer_1/w": (20, 10), "layer_1/b": (10,)}
