@@ -167,4 +167,4 @@ class TestTheCommand:
 
 
 def test_the_document_of_the_project_has_its_marks():
-    assert all(reproduce.around_tables(scripts.ROOT / "docs" / "reproduction.md"))
+    assert all(reproduce.around_tables(scripts.ROOT / "docs" / "reproduction-tables.md"))

@@ -9,9 +9,9 @@ others, and `--problem=lenet,nas --num_steps=2000 --num_runs=3` those of its fig
 result file of its own in --results. Files that exist are kept; an interrupted evaluation is continued.
 
 The project's own results, in experiments/results, are shown beside the new ones and never used in their place. The
-tables of docs/reproduction.md are made of them alone:
+tables of docs/reproduction-tables.md are made of them alone:
 
-    python reproduce.py --results=experiments/results --document=docs/reproduction.md
+    python reproduce.py --results=experiments/results --document=docs/reproduction-tables.md
 """
 
 import json
@@ -211,7 +211,7 @@ def show(folder: Path, document: Path | None) -> None:
     if not found:
         raise ValueError(
             f"Received --results={folder}, without result files, and no --optimizer to evaluate. Name one. "
-            "Earlier measurements are in docs/reproduction.md."
+            "Earlier measurements are in docs/reproduction-tables.md."
         )
     if document:
         before, after = around_tables(document)
