@@ -3,6 +3,7 @@
     l2o_tf.list_pretrained()                # names of the trained optimizers that ship
     l2o_tf.load("RNNprop-CL-IL")            # one of them, for the unroll; or the folder of a run
     l2o_tf.LearnedOptimizer("L2O-DM")       # the same for `model.compile`
+    l2o_tf.evaluate(["L2O-DM", "Adam:0.01"], "mnist")    # runs, a table, a picture
 
 Importing this package loads nothing heavy; these names load what they need when they are used. After it, Keras loads
 models that were saved with a learned optimizer.
@@ -26,6 +27,8 @@ __getattr__, __dir__ = exports(
         "StageDecay": "l2o_tf.training.schedules:StageDecay",
         "CosinePeriods": "l2o_tf.training.schedules:CosinePeriods",
         "RMSprop1": "l2o_tf.training.meta_optimizers:RMSprop1",
+        "Results": "l2o_tf.evaluating.results:Results",
+        "evaluate": "l2o_tf.evaluating.comparison:evaluate",
         "list_pretrained": "l2o_tf.common.names:pretrained_names",
         "load": "l2o_tf.saving.loading:load",
         "LearnedOptimizer": "l2o_tf.keras_optimizer.optimizer:LearnedOptimizer",

@@ -179,7 +179,7 @@ class TestOptions:
         validation = [{"epoch": epoch, "stage": 0, "cost": cost} for epoch, cost in costs]
         card = {"optimizer": "L2O-DM", "architecture": optimizer.architecture, "validation": validation}
         saving.save_weights(tmp_path, saving.named_weights(optimizer), card)
-        assert comparison.contender(str(tmp_path))[0].name == f"{tmp_path}{ending}"
+        assert comparison.with_cards(str(tmp_path))[0][0].name == f"{tmp_path}{ending}"
         assert ("the weights that its meta-training began with" in caplog.text) == bool(ending)
 
     def test_the_same_name_twice(self, tmp_path):
@@ -187,11 +187,8 @@ class TestOptions:
         for name in ("a", "b"):
             (tmp_path / name).mkdir()
             np.savez(tmp_path / name / "dm.npz", **saving.named_weights(make_optimizer("L2O-DM", {"seed": 1})))
-        values = scripts.flags.FlagValues()
-        evaluate.define_flags(values)
-        values(["", f"--optimizer={tmp_path}/a/dm.npz,{tmp_path}/b/dm.npz,Adam"])
-        names = [optimizer.name for optimizer, _ in evaluate._optimizers(values)]
-        assert names == [f"{tmp_path}/a/dm.npz", f"{tmp_path}/b/dm.npz", "Adam"]
+        found = comparison.with_cards([f"{tmp_path}/a/dm.npz", f"{tmp_path}/b/dm.npz", "Adam"])
+        assert [optimizer.name for optimizer, _ in found] == [f"{tmp_path}/a/dm.npz", f"{tmp_path}/b/dm.npz", "Adam"]
 
 
 @pytest.fixture

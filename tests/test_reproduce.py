@@ -3,12 +3,11 @@
 import json
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from l2o_tf import saving
 from l2o_tf.cli import console, reproduce
 from l2o_tf.optimizers import make_optimizer
+from l2o_tf.saving import named_weights, save_weights
 from tests import scripts
 
 
@@ -74,9 +73,7 @@ def test_what_is_recorded_is_called_so():
 @pytest.fixture
 def unevaluated(monkeypatch):
     """Nothing may be evaluated, and problems are nothing but names."""
-    monkeypatch.setattr(
-        "l2o_tf.evaluating.comparison.evaluate_all", lambda pairs, *args, **options: iter(map(fail, pairs))
-    )
+    monkeypatch.setattr("l2o_tf.evaluating.comparison.run_each", lambda pairs, **options: iter(map(fail, pairs)))
     monkeypatch.setattr("problems.make_problem", lambda name, **options: SimpleNamespace(name=name, data="mnist/test"))
 
 
@@ -96,7 +93,6 @@ class TestTheCommand:
 
     def test_what_is_there_is_kept_and_said(self, tmp_path):
         """Nothing is evaluated where a result file exists."""
-        (tmp_path / "mnist--adam.halfway.npz").write_bytes(b"left by a kill")
         answer = scripts.call(reproduce, *self.options, written(tmp_path))
         assert answer.code == 0 and f"Not run again, since {tmp_path} has it: mnist--adam.json." in answer.err
         assert "| adam | 10 | -1.23" in answer.out and "| *recorded: Adam* | 10 | -0.44" in answer.out
@@ -156,14 +152,13 @@ class TestTheCommand:
         assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
         assert text.count("| adam | 10 |") == 1 and "recorded" not in text
 
-    def test_two_that_would_share_a_result_file(self, tmp_path):
-        paths = [tmp_path / folder / "dm.npz" for folder in ("a", "b")]
+    def test_two_that_would_share_a_result_file(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        paths = [tmp_path / "a b", tmp_path / "a_b"]
         for path in paths:
-            path.parent.mkdir()
-            np.savez(path, **saving.named_weights(make_optimizer("L2O-DM")))
-        optimizers = ",".join(map(str, paths))
-        answer = scripts.refused(reproduce, f"--optimizer={optimizers}", f"--results={tmp_path}")
-        assert "'dm (original)'" in answer and "two would share a result file" in answer
+            save_weights(path, named_weights(make_optimizer("L2O-DM")), {"optimizer": "L2O-DM", "architecture": {}})
+        answer = scripts.refused(reproduce, "--optimizer=a b,a_b", f"--results={tmp_path}")
+        assert "['a b', 'a_b']" in answer and "two would share a result file" in answer
 
 
 def test_the_document_of_the_project_has_its_marks():

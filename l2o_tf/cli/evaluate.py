@@ -5,14 +5,16 @@
     python evaluate.py --optimizer=Adam:0.001,Adam:0.003,Adam:0.01 --split=train --num_steps=2000
     python evaluate.py --plot_only --x_scale=log
 
-Every optimizer starts run r from the same parameters and sees the same minibatches. It prints a table, and writes
-`curves.npz`, `summary.json` and `curves.png` in --output_dir; `evaluating/results.py` describes them. Results that the
-folder has are kept, and drawn with the new ones; a command that does not fit them is refused. So several commands can
-fill one folder. The same command continues an interrupted evaluation from its state about a minute before; if
-its states are more than 1 GiB, after the last optimizer and problem that were done.
+Here --optimizer names trained weights or rules such as Adam; in meta_train.py it names the architecture to train.
+`l2o_tf.evaluate` does the same in Python.
+
+Every optimizer starts run r from the same parameters and sees the same minibatches. The script prints a table, and
+writes `curves.npz`, `summary.json` and `curves.png` in --output_dir; `evaluating/results.py` describes them. Results
+that the folder has are kept, and drawn with the new ones. So several commands can fill one folder. A command that does
+not fit the results in the folder is refused. The same command continues an interrupted evaluation, after the last
+optimizer and problem that were done.
 """
 
-import math
 import sys
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from l2o_tf.cli import console
 
 def define_flags(values: flags.FlagValues) -> None:
     """The flags of this script."""
-    text = "Shipped names, analytic ones (Adam, SGD:0.1, ...), run folders, weight files."
+    text = "Weights or rules: shipped names, Adam, SGD:0.1, ..., folders of meta-trainings, weight files."
     flags.DEFINE_list("optimizer", ["L2O-DM-CL-IL"], text, flag_values=values)
     text = "Run Python code in the weights folders of --optimizer. Without this flag, an error names the file."
     flags.DEFINE_boolean("allow_code", False, text, flag_values=values)
@@ -54,48 +56,6 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("plot_only", False, text, flag_values=values)
 
 
-def asked_for(values: flags.FlagValues) -> list:
-    """The `comparison.Pair`s of every problem and every optimizer."""
-    from l2o_tf.evaluating import comparison
-
-    optimizers = _optimizers(values)
-    return [comparison.Pair(problem, *optimizer) for problem in _problems(values) for optimizer in optimizers]
-
-
-def evaluate_all(values: flags.FlagValues, pairs: list, folder: Path):
-    """Evaluates what is missing in the folder, and writes it there; returns the folder's `results.Results`."""
-    from l2o_tf.evaluating import comparison, results
-
-    options = {name: values[name].value for name in ("seed", "num_runs", "num_steps", "record", "full_period")}
-    found = results.read(folder) or results.Results(options, [])
-    there = results.fitting(folder, found, options, {pair.names: pair.identity for pair in pairs})
-    missing = [pair for pair in pairs if pair.names not in there]
-    comparison.forget(folder, there)
-    if there:
-        told = f"Results that {folder} has: {len(there)}. Evaluations to do: {len(missing)} of {len(pairs)}."
-        print(told, file=sys.stderr)
-    for result in comparison.evaluate_all(missing, folder, side_by_side=values.side_by_side, **options):
-        found = found._replace(all=[*found.all, result])
-        results.write(folder, found)
-    results.write_summary(folder, found)
-    return found
-
-
-def _optimizers(values: flags.FlagValues) -> list:
-    """`[(optimizer, card)]`; no two have the same name."""
-    from l2o_tf.evaluating.comparison import contender
-    from l2o_tf.saving.loading import wants_learning_rate
-
-    names = list(dict.fromkeys(values.optimizer))
-    if values.learning_rate is not None and not any(map(wants_learning_rate, names)):
-        raise ValueError(f"Received --learning_rate with {names}, none of which takes it. Add Adam, say, or drop it.")
-    optimizers = {name: contender(name, values.learning_rate, allow_code=values.allow_code) for name in names}
-    shown = [optimizer.name for optimizer, _ in optimizers.values()]
-    for name, (optimizer, _) in optimizers.items():
-        optimizer.name = name if shown.count(optimizer.name) > 1 else optimizer.name
-    return list(optimizers.values())
-
-
 def _problems(values: flags.FlagValues) -> list:
     from problems import make_problem
 
@@ -117,33 +77,44 @@ def _problems(values: flags.FlagValues) -> list:
 
 def present(found, folder: Path, x_scale: str) -> None:
     """Prints the table, draws the picture, and says where the files are."""
-    from l2o_tf import plots
-    from l2o_tf.common import summary
     from l2o_tf.evaluating import results
 
-    panels = {}
-    for result in found.all:
-        guess = math.log(10) if result.data and not result.identity["problem"]["file"] else None
-        panel = panels.setdefault(result.problem, plots.Panel(result.problem, {}, result.data, guess))
-        panel.curves[result.optimizer] = result.losses
-    print(summary.format_table([summary.Row(*result[:2], result.summary, result.data) for result in found.all]))
-    plots.save(plots.evaluation_figure(list(panels.values()), x_scale=x_scale), folder / results.PICTURE)
+    print(found.table())
+    found.plot(folder / results.PICTURE, x_scale=x_scale)
     files = {"Curves": results.CURVES, "Summary": results.SUMMARY, "Picture": results.PICTURE}
     print("", *(f"{what}: {folder / name}" for what, name in files.items() if (folder / name).exists()), sep="\n")
 
 
 def plot(values: flags.FlagValues) -> None:
     """Draws what is in a folder."""
-    from l2o_tf.evaluating import results
+    from l2o_tf.evaluating.results import Results
 
-    others = [f"--{flag.name}" for flag in values.get_flags_for_module(__name__) if flag.present]
-    if told := [name for name in others if name not in ("--plot_only", "--output_dir", "--x_scale")]:
-        raise ValueError(f"Received --plot_only with {', '.join(told)}, which it has no use for. Drop them.")
+    given = [f"--{flag.name}" for flag in values.get_flags_for_module(__name__) if flag.present]
+    if useless := [name for name in given if name not in ("--plot_only", "--output_dir", "--x_scale")]:
+        raise ValueError(f"Received --plot_only with {', '.join(useless)}, which it has no use for. Drop them.")
     folder = Path(values.output_dir)
-    found = results.read(folder)
-    if not found:
-        raise ValueError(f"Received --plot_only with --output_dir={folder}, expected a folder with {results.CURVES}.")
-    present(found, folder, values.x_scale)
+    present(Results.read(folder), folder, values.x_scale)
+
+
+def evaluate(values: flags.FlagValues) -> None:
+    """Evaluates what the folder lacks, and presents all that it then has."""
+    from l2o_tf.evaluating import comparison
+    from l2o_tf.saving.loading import wants_learning_rate
+
+    names = list(dict.fromkeys(values.optimizer))
+    if values.learning_rate is not None and not any(map(wants_learning_rate, names)):
+        raise ValueError(f"Received --learning_rate with {names}, none of which takes it. Add Adam, say, or drop it.")
+    optimizers = comparison.with_cards(names, values.learning_rate, allow_code=values.allow_code)
+    pairs = comparison.all_pairs(optimizers, _problems(values))
+    options = {name: values[name].value for name in ("seed", "num_runs", "num_steps", "record", "full_period")}
+    folder = console.make_folder(values.output_dir)
+    with console.alone_in(folder):
+        try:
+            found = comparison.evaluate_pairs(pairs, folder, side_by_side=values.side_by_side, **options)
+        except KeyboardInterrupt:
+            print("The same command continues after the last optimizer and problem that were done.", file=sys.stderr)
+            raise
+        present(found, folder, values.x_scale)
 
 
 def main(values: flags.FlagValues) -> int:
@@ -157,15 +128,7 @@ def main(values: flags.FlagValues) -> int:
         if bad := [each for each in values[name].value if not each.isprintable()]:
             raise ValueError(f"Received --{name}={bad[0][:80]!r}, which cannot be printed. Rename that file or folder.")
     console.import_tensorflow()
-    pairs = asked_for(values)
-    folder = console.make_folder(values.output_dir)
-    with console.alone_in(folder):
-        try:
-            found = evaluate_all(values, pairs, folder)
-        except KeyboardInterrupt:
-            print("The same command continues.", file=sys.stderr)
-            raise
-        present(found, folder, values.x_scale)
+    evaluate(values)
     return 0
 
 

@@ -6,7 +6,7 @@
 
 10,000 steps, 10 runs, by default on the paper's three multilayer perceptrons; `--problem=mnist_conv,cifar_conv` are its
 others, and `--problem=lenet,nas --num_steps=2000 --num_runs=3` those of its figure 7. Every optimizer and problem has a
-result file of its own in --results. Files that exist are kept; an interrupted evaluation is continued.
+result file of its own in --results. Files that exist are kept; the same command continues after the last of them.
 
 The project's own results, in experiments/results, are shown beside the new ones and never used in their place. The
 tables of docs/reproduction-tables.md are made of them alone:
@@ -68,12 +68,12 @@ def evaluate_missing(values: flags.FlagValues, folder: Path) -> None:
     from problems import make_problem
 
     options = {"mode": "test", "data": "tfds", "data_dir": values.data_dir}
-    contenders = [comparison.contender(name) for name in dict.fromkeys(values.optimizer)]
+    optimizers = comparison.with_cards(list(dict.fromkeys(values.optimizer)))
     problems = [make_problem(name, **options) for name in dict.fromkeys(values.problem)]
-    pairs = [comparison.Pair(problem, *contender) for contender in contenders for problem in problems]
+    pairs = comparison.all_pairs(optimizers, problems)
     files = {folder / results.file_name(*pair.names, ".json"): pair for pair in pairs}
     if len(files) < len(pairs):
-        names = [optimizer.name for optimizer, _ in contenders]
+        names = [optimizer.name for optimizer, _ in optimizers]
         raise ValueError(
             f"Received optimizers {names} on {list(values.problem)}, of which two would share a result file. Evaluate "
             "one of them with another --results."
@@ -83,9 +83,8 @@ def evaluate_missing(values: flags.FlagValues, folder: Path) -> None:
         _check(path, pair, values)
     if kept:
         print(f"Not run again, since {folder} has it: {', '.join(path.name for path in kept)}.", file=sys.stderr)
-    comparison.forget(folder, [pair.names for pair in kept.values()])
     missing = [pair for path, pair in files.items() if path not in kept]
-    for result in comparison.evaluate_all(missing, folder, num_runs=values.num_runs, num_steps=values.num_steps):
+    for result in comparison.run_each(missing, num_runs=values.num_runs, num_steps=values.num_steps):
         record = {
             "problem": result.problem,
             "optimizer": result.optimizer,

@@ -1,11 +1,15 @@
-"""Evaluates many optimizers on many problems, one pair after the other; each result is returned when it is done.
+"""Evaluates every optimizer on every problem, one pair after the other.
 
-A running evaluation keeps its state in a file (`halfway`). If it is interrupted, the next one continues from
-there. The caller keeps the results, in the form of `l2o_tf.evaluating.results` for example.
+`evaluate` is for users; evaluate.py takes the same steps. With a folder, each result is a file as soon as its pair is
+done (`l2o_tf.evaluating.results`). A killed evaluation loses at most the pair that it was at.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,24 +17,27 @@ from absl import logging
 
 from l2o_tf.common import summary
 from l2o_tf.common.names import ends
-from l2o_tf.evaluating import rollouts
-from l2o_tf.evaluating.halfway import Keeper
-from l2o_tf.evaluating.results import Identity, Result, file_name
+from l2o_tf.evaluating import results, rollouts
+from l2o_tf.evaluating.results import Identity, Result, Results
 from l2o_tf.optimizers import Optimizer
 from l2o_tf.recording.progress import Progress
-from l2o_tf.saving import named_weights, provenance, sources
+from l2o_tf.saving import named_weights, provenance
 from l2o_tf.saving.cards import kept_validation
 from l2o_tf.saving.loading import kinds, load_optimizer
-from problems.base import Problem, make_seed
+from problems import make_problem
+from problems.base import Problem, Seed, make_seed
 from problems.python_files import digests
+
+Card = Mapping[str, Any]
+"""What is known of an optimizer, of JSON types; at least `"optimizer"`, its kind."""
 
 
 class Pair(NamedTuple):
-    """What is to be evaluated: an optimizer, with its card, on a problem."""
+    """An optimizer, with its card, on a problem."""
 
     problem: Problem
     optimizer: Optimizer
-    card: Mapping[str, Any]
+    card: Card
 
     @property
     def names(self) -> tuple[str, str]:
@@ -64,80 +71,196 @@ def _digest(weights: Mapping[str, Any]) -> str | None:
     return digest.hexdigest()[:16] if weights else None
 
 
-def contender(
-    name: str, learning_rate: float | None = None, *, allow_code: bool = False
-) -> tuple[Optimizer, Mapping[str, Any]]:
-    """An optimizer and its card, as `trained.load_optimizer` finds them.
+def evaluate(
+    optimizers: Optimizer | str | Sequence[Optimizer | str],
+    problems: Problem | str | Sequence[Problem | str],
+    *,
+    num_steps: int = 10_000,
+    num_runs: int = 10,
+    seed: int = 0,
+    record: str = "after",
+    full_period: int = 0,
+    side_by_side: int = 1,
+    folder: str | os.PathLike | None = None,
+    allow_code: bool = False,
+) -> Results:
+    """Evaluates every optimizer on every problem; shows its progress on stderr.
+
+    Run r of a problem has the same start and the same minibatches for every optimizer.
+
+    >>> found = l2o_tf.evaluate(["Adam:0.1", "SGD:0.1"], "quadratic", num_steps=200, num_runs=2)
+    >>> print(found.table())  # doctest: +ELLIPSIS
+    quadratic...
+    >>> figure = found.plot("quadratic.png")
+    >>> found.losses["quadratic", "Adam 0.1"].shape
+    (2, 200)
+
+    Args:
+        optimizers: one or a list: optimizers in memory; names of trained ones (`"L2O-DM"`) or of rules (`"Adam"`,
+            `"Adam:0.001"`); folders of meta-trainings; weight files of the original program.
+        problems: one or a list: problems in memory, or names. A problem that is named has its test data.
+        num_steps: S, steps per run. Default 10,000, as in the paper.
+        num_runs: R, runs per optimizer and problem, from different starting points. Default 10, as in the paper.
+        seed: decides starting points and minibatches. Default 0.
+        record: `"after"` (default): the loss after each update, on a fresh minibatch; `"before"`: the loss before it.
+        full_period: measure loss and accuracy over the whole data set every so many steps, a multiple of 100. Default
+            0: never.
+        side_by_side: runs that take their steps together, a divisor of `num_runs`. Default 1; a GPU wants more.
+        folder: keeps the results. Those that the folder has already are not evaluated again, and are among the
+            results. If the process is killed, the same call continues after the last pair that was done. Default:
+            results stay in memory.
+        allow_code: whether Python code in the folders of optimizers may run. Default False.
+
+    Returns:
+        The results.
+
+    Raises:
+        ValueError: before anything is run: if an optimizer or a problem does not exist, or is damaged; if two have the
+            same name; if an optimizer does not fit a problem; if a number is out of its range; if the folder has
+            results that contradict the arguments.
+    """
+    settings = {"num_runs": num_runs, "num_steps": num_steps, "record": record, "full_period": full_period}
+    rollouts.check_options(side_by_side=side_by_side, **settings)
+    settings = {"seed": int(make_seed(seed)[0])} | {k: x if k == "record" else int(x) for k, x in settings.items()}
+    pairs = all_pairs(with_cards(optimizers, allow_code=allow_code), _made(problems))
+    return evaluate_pairs(pairs, None if folder is None else Path(folder), side_by_side=side_by_side, **settings)
+
+
+def with_cards(
+    optimizers: Optimizer | str | Sequence[Optimizer | str],
+    learning_rate: float | None = None,
+    *,
+    allow_code: bool = False,
+) -> list[tuple[Optimizer, Card]]:
+    """Optimizers that are given, or named, with their cards. Their names differ.
 
     Until a validation of a run finds better weights, its folder has those that it began with. Then the optimizer is
     named `NAME (before training)`, and a warning says why.
+
+    Args:
+        optimizers: as in `evaluate`.
+        learning_rate: of rules whose name has none.
+        allow_code: as in `evaluate`.
+
+    Raises:
+        ValueError: as `evaluate` does.
     """
-    optimizer, card = load_optimizer(name, learning_rate, allow_code=allow_code)
+    given = _listed("optimizers", optimizers, Optimizer)
+    found = [_with_card(each, learning_rate, allow_code) for each in given]
+    names = [optimizer.name for optimizer, _ in found]
+    for each, (optimizer, _) in zip(given, found, strict=True):
+        if isinstance(each, str) and names.count(optimizer.name) > 1:  # files of the original program are called alike
+            optimizer.name = each
+    _require_different("optimizers", [optimizer.name for optimizer, _ in found])
+    return found
+
+
+def _with_card(given: Optimizer | str, learning_rate: float | None, allow_code: bool) -> tuple[Optimizer, Card]:
+    if isinstance(given, Optimizer):
+        text = json.dumps({"optimizer": given.kind, "architecture": given.architecture}, default=str)
+        return given, json.loads(text, object_hook=_without_name)
+    optimizer, card = load_optimizer(given, learning_rate, allow_code=allow_code)
     kept = kept_validation(card) if "validation" in card else {"epoch": None}
     if not kept or kept["epoch"] == 0:
         logging.warning(
             "%s has the weights that its meta-training began with: no validation has found better ones yet. Continue "
             "the meta-training first.",
-            name,
+            given,
         )
         optimizer.name += " (before training)"
     return optimizer, card
 
 
-def evaluate_all(
-    pairs: Sequence[Pair], folder: Path, *, seed: int = 0, num_steps: int, full_period: int = 0, **options: Any
-) -> Iterator[Result]:
-    """Evaluates pair after pair, with a progress bar each; an interrupted evaluation is continued.
+def _without_name(found: dict[str, Any]) -> dict[str, Any]:
+    """Keras numbers the names of its layers, so two that are alike have different ones."""
+    return {key: value for key, value in found.items() if key != "name"}
+
+
+def _made(problems: Problem | str | Sequence[Problem | str]) -> list[Problem]:
+    given = _listed("problems", problems, Problem)
+    return [make_problem(each, mode="test") if isinstance(each, str) else each for each in given]
+
+
+def _listed(what: str, given: Any, kind: type) -> list:
+    """One thing, or a sequence of things, each a name or of that kind."""
+    each = [given] if isinstance(given, str | kind) else list(given) if isinstance(given, Sequence) else None
+    if not each or not all(isinstance(one, str | kind) for one in each):
+        got = type(given).__name__ if not each else [type(one).__name__ for one in each]
+        raise ValueError(f"Received {got} as {what}, expected names or objects of {kind.__name__}, at least one.")
+    return each
+
+
+def _require_different(what: str, names: Sequence[str]) -> None:
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"Received two {what} called {twice[0]!r}, expected different names. Give one another name.")
+
+
+def all_pairs(optimizers: Sequence[tuple[Optimizer, Card]], problems: Sequence[Problem]) -> list[Pair]:
+    """Every problem with every optimizer, problem by problem.
+
+    Raises:
+        ValueError: if two problems have the same name.
+    """
+    _require_different("problems", [problem.name for problem in problems])
+    return [Pair(problem, *optimizer) for problem in problems for optimizer in optimizers]
+
+
+def evaluate_pairs(pairs: Sequence[Pair], folder: Path | None = None, *, side_by_side: int = 1, **settings) -> Results:
+    """`evaluate` for pairs of optimizers and problems.
+
+    Args:
+        pairs: what to evaluate; no two have the same names.
+        folder, side_by_side: as in `evaluate`.
+        **settings: the other options of `evaluate`; they are kept with the results.
+
+    Raises:
+        ValueError: as `evaluate` does.
+    """
+    there = (results.find(folder) if folder else None) or Results(settings, [])
+    known = results.check_fit(folder, there, settings, {pair.names: pair.identity for pair in pairs})
+    missing = [pair for pair in pairs if pair.names not in known]
+    found = run_each(missing, side_by_side=side_by_side, **settings)
+    if known:
+        told = f"Results that {folder} has: {len(known)}. Evaluations to do: {len(missing)} of {len(pairs)}."
+        print(told, file=sys.stderr)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = (results.write_pair(folder, settings, result) for result in found)
+    everything = Results(settings, [*there, *found])
+    if folder:
+        results.write(folder, everything)
+    return everything
+
+
+def run_each(pairs: Sequence[Pair], *, seed: int = 0, **options) -> Iterator[Result]:
+    """The result of each pair, when it is done; a progress bar for each.
 
     Args:
         pairs: what to evaluate.
-        folder: for the file of the running evaluation. The file is removed when the caller asks for the next result.
         seed: decides starting points and minibatches.
-        num_steps: steps per run.
-        full_period: as in `evaluation.evaluate`.
-        **options: further ones of `evaluation.evaluate`.
+        **options: of `rollouts.run`.
 
     Raises:
-        ValueError: if one of the pairs cannot be evaluated; it is raised before the first evaluation.
+        ValueError: if one of the pairs cannot be evaluated; it is raised by the call, before the first evaluation.
     """
-    checked = {name: options[name] for name in ("num_runs", "side_by_side") if name in options}
+    root = make_seed(seed)
     for problem, optimizer, _ in pairs:
-        rollouts.check(problem, optimizer, full_period=full_period, **checked)
-    options |= {"seed": seed, "num_steps": num_steps, "full_period": full_period}
-    return _each(pairs, folder, options)
+        rollouts.check(problem, optimizer, **options)
+    return (_result(pair, root, **options) for pair in pairs)
 
 
-def _each(pairs: Sequence[Pair], folder: Path, options: Mapping[str, Any]) -> Iterator[Result]:
-    program = {"sources": sources(), "versions": provenance()["versions"]}
-    for pair in pairs:
-        identity = pair.identity
-        keeper = Keeper(_halfway(folder, pair.names), {"identity": identity, "program": program, **options})
-        yield _evaluate(pair, identity, keeper=keeper, **options)
-        forget(folder, [pair.names])
-
-
-def forget(folder: Path, names: Iterable[tuple[str, str]]) -> None:
-    """Removes the files of evaluations that are done and whose results are kept elsewhere."""
-    for each in names:
-        _halfway(folder, each).unlink(missing_ok=True)
-
-
-def _halfway(folder: Path, names: tuple[str, str]) -> Path:
-    return folder / file_name(*names, ".halfway.npz")
-
-
-def _evaluate(pair: Pair, identity: Identity, seed: int, *, num_steps: int, keeper: Keeper, **options: Any) -> Result:
+def _result(pair: Pair, seed: Seed, *, num_steps: int, **options) -> Result:
     problem, optimizer, card = pair
-    progress = Progress(num_steps, description=ends(f"{problem.name}: {optimizer.name}", 60))
-    found = rollouts.evaluate(
-        problem,
-        optimizer,
-        make_seed(seed),
-        num_steps=num_steps,
-        keeper=keeper,
-        on_progress=lambda done, loss: progress.update(done, f"loss {loss:.4g}"),
-        **options,
-    )
-    progress.close()
-    statistics = summary.summarize(found.losses, seconds=found.seconds)
-    return Result(*pair.names, identity, card, statistics, provenance(), found.losses, found.full or {})
+    identity = pair.identity
+    description = ends(f"{problem.name}: {optimizer.name}", 60)
+    with contextlib.closing(Progress(num_steps, description=description)) as progress:
+        runs = rollouts.run(
+            problem,
+            optimizer,
+            seed,
+            num_steps=num_steps,
+            on_progress=lambda done, loss: progress.update(done, f"loss {loss:.4g}"),
+            **options,
+        )
+    statistics = summary.summarize(runs.losses, seconds=runs.seconds)
+    return Result(*pair.names, identity, card, statistics, provenance(), runs.losses, runs.full or {})

@@ -24,30 +24,39 @@ example::
             losses = file[f"{result['problem']}/{result['optimizer']}"]
             plt.plot(np.log(losses).mean(axis=0), label=result["optimizer"])
 
-reproduce.py writes each result, without its curves, to a JSON file of its own (`read_file`).
+Each result is a file of the same form, `<problem>--<optimizer>.pair.npz`, as soon as its pair is done. When all pairs
+of a command are done, they become entries of `curves.npz`, and their files are removed. So a killed evaluation loses
+the pair that it was at, and nothing else; the next command continues from there. Files are replaced atomically. A
+command that does not fit the results in the folder is refused.
 
-`curves.npz` is replaced after each result, atomically. So the folder of an interrupted evaluation is as good as that of
-a finished one: the next command adds what is missing. A command that does not fit the results in the folder is refused.
+reproduce.py writes each result, without its curves, to a JSON file of its own (`read_file`).
 """
 
+import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from l2o_tf.common import summary
 from l2o_tf.common.quoting import cut, reason
 from l2o_tf.common.reading import LIMITS_OF_RESULTS, parse_json, read_bytes, read_json, read_npz
-from l2o_tf.common.summary import is_summary
 from l2o_tf.saving import write_atomically
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 CURVES, SUMMARY, PICTURE = "curves.npz", "summary.json", "curves.png"
+PAIR = ".pair.npz"
 _ABOUT = "about"
 _ROLES = ("problem", "optimizer")
-_ELSEWHERE = f"another folder, or remove {CURVES}, {SUMMARY} and {PICTURE} from it to evaluate anew"
+_ELSEWHERE = f"another folder, or remove {CURVES}, {SUMMARY}, {PICTURE} and *{PAIR} from it to evaluate anew"
 
 Identity = Mapping[str, Mapping[str, Any]]
 """`{"problem": {...}, "optimizer": {...}}`, of JSON types: what tells each from others of the same name."""
@@ -76,6 +85,11 @@ class Result(NamedTuple):
     full: Mapping[str, np.ndarray]
 
     @property
+    def names(self) -> tuple[str, str]:
+        """Of the problem and of the optimizer."""
+        return self.problem, self.optimizer
+
+    @property
     def key(self) -> str:
         """Name of the losses in `curves.npz`."""
         return f"{self.problem}/{self.optimizer}"
@@ -85,61 +99,171 @@ class Result(NamedTuple):
         """Which data was used (`str(DataInfo)`), or None."""
         return self.identity["problem"]["data"]
 
+    @property
+    def guess(self) -> float | None:
+        """Loss of a guesser: ln 10 for problems that ship and have data, since these have ten classes; else None."""
+        from problems import PROBLEMS
 
-class Results(NamedTuple):
-    """The content of a folder: `settings`, the options of the evaluation, of JSON types; `all`, the results so far."""
+        return math.log(10) if self.data and self.problem in PROBLEMS else None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Results:
+    """What an evaluation found: the results of optimizers on problems, in the order in which they are shown.
+
+    >>> found = l2o_tf.evaluate(["Adam", "SGD"], "simple", num_steps=100, num_runs=2)
+    >>> found.losses["simple", "Adam"].shape
+    (2, 100)
+    >>> found.save("results/simple")
+    >>> len(l2o_tf.Results.read("results/simple"))
+    2
+
+    Attributes:
+        settings: the options of the evaluation, of JSON types.
+        all: a `Result` for each pair. Iteration goes through them, too.
+    """
 
     settings: Mapping[str, Any]
     all: Sequence[Result]
 
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.all)
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    @property
+    def losses(self) -> dict[tuple[str, str], np.ndarray]:
+        """`(problem, optimizer)` by name -> losses `[R, S]`; not finite where a run has diverged."""
+        return {result.names: result.losses for result in self}
+
+    def table(self) -> str:
+        """A table as text: for each problem and optimizer the ln of the mean of the last 50 losses, at a few steps."""
+        rows = [summary.Row(*result.names, result.summary, result.data) for result in self]
+        return summary.format_table(rows)
+
+    def plot(self, path: str | os.PathLike | None = None, *, x_scale: Literal["linear", "log"] = "linear") -> "Figure":
+        """Draws loss against step, a panel for each problem.
+
+        Args:
+            path: a file to write, of a kind that Matplotlib knows by its ending. Default: none is written.
+            x_scale: `"log"` shows the first steps, too.
+
+        Returns:
+            The figure.
+
+        Raises:
+            ValueError: if there are no results, or the ending of the file is unknown.
+            OSError: if the file cannot be written.
+        """
+        from l2o_tf import plots
+
+        panels: dict[str, plots.Panel] = {}
+        for result in self:
+            panel = plots.Panel(result.problem, {}, result.data, result.guess)
+            panels.setdefault(result.problem, panel).curves[result.optimizer] = result.losses
+        figure = plots.evaluation_figure(list(panels.values()), x_scale=x_scale)
+        if path is not None:
+            plots.save(figure, path)
+        return figure
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Adds the results to a folder.
+
+        Raises:
+            ValueError: if the folder has results of other settings, or of the same optimizer on the same problem.
+            OSError: if the folder cannot be written or the disk is full.
+        """
+        folder = Path(folder)
+        there = find(folder) or Results(self.settings, [])
+        known = check_fit(folder, there, self.settings, {result.names: result.identity for result in self})
+        if twice := [" on ".join(reversed(result.names)) for result in self if result.names in known]:
+            raise ValueError(f"Received folder {folder}, which has results of {twice[0]}. Use {_ELSEWHERE}.")
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder, Results(self.settings, [*there, *self]))
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike) -> "Results":
+        """All results in a folder; of a killed evaluation those that were done.
+
+        Raises:
+            ValueError: if there are none, or one of the files is damaged or not of an evaluation.
+        """
+        found = find(Path(folder))
+        if found is None:
+            raise ValueError(f"Received {folder}, expected a folder with {CURVES}.")
+        return found
+
 
 def write(folder: Path, results: Results) -> None:
-    """Writes `curves.npz`, then `summary.json`.
+    """Writes `curves.npz` and `summary.json`, and removes the files of pairs, whose results must be among these.
 
     Raises:
         OSError: if the folder cannot be written or the disk is full; each file is then as it was.
     """
-    curves = {result.key: result.losses for result in results.all}
-    curves |= {f"{result.key}/full_{name}": value for result in results.all for name, value in result.full.items()}
+    write_atomically(folder / CURVES, _packed(results))
+    write_atomically(folder / SUMMARY, _about(results).encode())
+    for names in results.losses:
+        (folder / file_name(*names, PAIR)).unlink(missing_ok=True)
+
+
+def write_pair(folder: Path, settings: Mapping[str, Any], result: Result) -> Result:
+    """Writes the file of one pair; returns its result.
+
+    Raises:
+        OSError: as `write`.
+    """
+    write_atomically(folder / file_name(*result.names, PAIR), _packed(Results(settings, [result])))
+    return result
+
+
+def _packed(results: Results) -> bytes:
+    curves = {result.key: result.losses for result in results}
+    curves |= {f"{result.key}/full_{name}": value for result in results for name, value in result.full.items()}
     content = io.BytesIO()
     np.savez_compressed(content, **{_ABOUT: np.array(_about(results))}, **curves)
-    write_atomically(folder / CURVES, content.getvalue())
-    write_summary(folder, results)
-
-
-def write_summary(folder: Path, results: Results) -> None:
-    """Writes `summary.json` alone. After a kill it may lack results that `curves.npz` has."""
-    write_atomically(folder / SUMMARY, _about(results).encode())
+    return content.getvalue()
 
 
 def _about(results: Results) -> str:
-    described = [{name: getattr(result, name) for name in Result._fields[:-2]} for result in results.all]
+    described = [{name: getattr(result, name) for name in Result._fields[:-2]} for result in results]
     return json.dumps({"flags": results.settings, "results": described}, indent=2)
 
 
-def read(folder: Path) -> Results | None:
-    """What is in a folder; None where there is nothing yet.
+def find(folder: Path) -> Results | None:
+    """All results in a folder; None where there are none yet.
 
     Raises:
         ValueError: if one of the files is damaged or not of an evaluation.
     """
-    path, beside = folder / CURVES, [name for name in (SUMMARY, PICTURE) if (folder / name).exists()]
-    if not path.exists():
+    pairs = sorted(folder.glob(f"*{PAIR}"), key=lambda path: path.stat().st_mtime_ns)
+    parts = {path: _read(path) for path in (folder / CURVES, *pairs) if path.exists()}
+    beside = [name for name in (SUMMARY, PICTURE) if (folder / name).exists()]
+    if not parts:
         if beside:
             raise _foreign(folder / beside[0], f"there is no {CURVES} beside it")
         return None
+    settings = next(iter(parts.values())).settings
+    for path, part in parts.items():
+        if told := differences(settings, part.settings):
+            raise _foreign(path, f"it does not fit the other results: {told}")
+    found = Results(settings, list({result.names: result for part in parts.values() for result in part}.values()))
+    if SUMMARY in beside:
+        _check_summary(folder / SUMMARY, found)
+    return found
+
+
+def _read(path: Path) -> Results:
+    """The results in `curves.npz`, or in the file of a pair."""
     try:
         curves = read_npz(read_bytes(path, LIMITS_OF_RESULTS["most"]), path, **LIMITS_OF_RESULTS)
         about = parse_json(str(curves[_ABOUT]).encode())
-        results = Results(dict(about["flags"]), [_read(entry, about["flags"], curves) for entry in about["results"]])
+        return Results(dict(about["flags"]), [_result(entry, about["flags"], curves) for entry in about["results"]])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _foreign(path, f"{type(error).__name__}: {reason(error)}") from error
-    if SUMMARY in beside:
-        _check_summary(folder / SUMMARY, results)
-    return results
 
 
-def _read(entry: Mapping[str, Any], flags: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Result:
+def _result(entry: Mapping[str, Any], flags: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Result:
     """A result whose parts are what they should be; else a ValueError, KeyError or TypeError."""
     key = f"{entry['problem']}/{entry['optimizer']}"
     start = f"{key}/full_"
@@ -147,10 +271,10 @@ def _read(entry: Mapping[str, Any], flags: Mapping[str, Any], curves: Mapping[st
     result = Result(**entry, losses=curves[key], full=full)
     texts = (result.problem, result.optimizer)
     dicts = (result.identity, result.card, result.provenance, *(result.identity[role] for role in _ROLES))
-    data = result.identity["problem"]["data"]
+    problem = result.identity["problem"]
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(each, dict) for each in dicts):
         raise ValueError(f"{cut(key)} is not described")
-    if not isinstance(data, str | None) or "file" not in result.identity["problem"] or not is_summary(result.summary):
+    if not isinstance(problem["data"], str | None) or "file" not in problem or not summary.is_summary(result.summary):
         raise ValueError(f"data, file or summary of {cut(key)} are missing")
     shape = (flags["num_runs"], flags["num_steps"])
     if result.losses.dtype != np.float32 or result.losses.shape != shape:
@@ -163,11 +287,11 @@ def _read(entry: Mapping[str, Any], flags: Mapping[str, Any], curves: Mapping[st
 
 
 def _check_summary(path: Path, results: Results) -> None:
-    """After a kill the summary may lack a result; everything else in it must fit."""
+    """Refuses a summary of something else. After a kill it may lack results."""
     try:
         about = read_json(path)
         there = [(entry["problem"], entry["optimizer"]) for entry in about["results"]]
-        if about["flags"] == results.settings and set(there) <= {result[:2] for result in results.all}:
+        if about["flags"] == results.settings and set(there) <= results.losses.keys():
             return
         why = f"it is not about {CURVES} beside it"
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -181,8 +305,8 @@ def _foreign(path: Path, why: str) -> ValueError:
     )
 
 
-def fitting(
-    folder: Path, found: Results, settings: Mapping[str, Any], asked: Mapping[tuple[str, str], Identity]
+def check_fit(
+    folder: Path | None, found: Results, settings: Mapping[str, Any], asked: Mapping[tuple[str, str], Identity]
 ) -> set[tuple[str, str]]:
     """Checks that a new evaluation fits the results of a folder.
 
@@ -200,18 +324,18 @@ def fitting(
     """
     if told := differences(found.settings, settings):
         raise ValueError(
-            f"Received --output_dir={folder}, which holds an evaluation with other options ({told}). Use the same "
-            f"ones to add to it, {_ELSEWHERE}."
+            f"Received folder {folder}, which holds an evaluation with other options ({told}). Use the same ones to "
+            f"add to it, {_ELSEWHERE}."
         )
     for names, identity in asked.items():
         for role, name in zip(_ROLES, names, strict=True):
-            same = (result.identity[role] for result in found.all if getattr(result, role) == name)
+            same = (result.identity[role] for result in found if getattr(result, role) == name)
             if told := next(filter(None, (differences(there, identity[role]) for there in same)), ""):
                 raise ValueError(
-                    f"Received --output_dir={folder}, which holds results of another {role} called {name} ({told}). "
+                    f"Received folder {folder}, which holds results of another {role} called {name} ({told}). "
                     f"Use {_ELSEWHERE}."
                 )
-    return {result[:2] for result in found.all}
+    return set(found.losses)
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -1,12 +1,12 @@
-"""How good is an optimizer? Many runs, long horizons, the same call for Adam and for a learned optimizer.
+"""The runs of one optimizer on one problem. The same call serves Adam and a learned optimizer.
 
-Run r starts from the same parameters and sees the same minibatches whatever optimizer is evaluated, since both are
-derived from the run's seed alone: comparisons are paired. All runs of an optimizer advance in one compiled call, as
-many at the same time as there are cores; long horizons are cut into calls of some hundred steps each, so that progress
-can be shown. States stay on the device between calls.
+Run r has the same first parameters and the same minibatches for every optimizer: both depend on the seed of the run
+alone. So comparisons are paired. One compiled call advances all runs, as many at the same time as there are cores.
+A long horizon takes several calls of some hundred steps each, so that progress can be shown. States stay on the
+device between calls.
 
-A run is recorded window by window: `losses[r, w, t]` is the loss before update t of window w, and the last of a window
-is that of the parameters after it. `recorded_losses` turns them into one curve per run:
+A run is recorded window by window: `losses[r, w, t]` is the loss before update t of window w. The last loss of a
+window is that of the parameters after it. `recorded_losses` turns them into one curve per run:
 
 * `"after"` (as the original program records): entry i is the loss after update i+1, on a fresh minibatch that had no
   part in that update;
@@ -24,7 +24,6 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_tf.common import devices
-from l2o_tf.evaluating.halfway import Halfway, Keeper
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.training.lessons.lesson import Optimizees
 from l2o_tf.unrolling import unroll
@@ -201,20 +200,24 @@ def recorded_losses(losses: np.ndarray, record: str = "after") -> np.ndarray:
     Raises:
         ValueError: if `record` is neither `"after"` nor `"before"`.
     """
-    slices = {"after": slice(1, None), "before": slice(None, -1)}
-    if record not in slices:
+    require_record(record)
+    return losses[:, :, slice(1, None) if record == "after" else slice(-1)].reshape(len(losses), -1)
+
+
+def require_record(record: str) -> None:
+    """Raises ValueError unless `record` is `"after"` or `"before"`."""
+    if record not in ("after", "before"):
         raise ValueError(f"Received record={record!r}, expected 'after' or 'before'.")
-    return losses[:, :, slices[record]].reshape(len(losses), -1)
 
 
-class Evaluation(NamedTuple):
+class Runs(NamedTuple):
     """The runs of one optimizer on one problem.
 
     Attributes:
-        losses: `[R, num_steps]`, as `recorded_losses` defines them.
+        losses: `[R, S]`, as `recorded_losses` defines them.
         seconds: wall time of all runs together, which share the cores, without compilation.
         full: `{"step": [M], "loss": [R, M], "accuracy": [R, M]}` over the whole data set; None unless asked for. The
-            last step is `num_steps`.
+            last step is S.
     """
 
     losses: np.ndarray
@@ -222,44 +225,52 @@ class Evaluation(NamedTuple):
     full: dict[str, np.ndarray] | None = None
 
 
-def check(
-    problem: Problem,
-    optimizer: Optimizer,
+def check_options(
     *,
-    num_runs: int = 1,
+    num_runs: int = 10,
+    num_steps: int = 10_000,
+    record: str = "after",
     full_period: int = 0,
     window: int = 100,
     side_by_side: int = 1,
 ) -> None:
-    """Refuses what `evaluate` cannot do, before anything is compiled.
+    """Refuses options of `run` that are of another type or out of their range.
 
     Raises:
-        ValueError: if a number is not positive, or an argument has another type; if `full_period` is no multiple of
-            `window`; if the problem breaks its contract, or cannot be measured on all its data; if the optimizer does
-            not fit the problem's parameters, or cannot run several optimizees side by side; if `side_by_side` does not
-            divide `num_runs`.
+        ValueError: if a number is not positive; if `full_period` is no multiple of `window`; if `side_by_side` does
+            not divide `num_runs`.
     """
-    for name, value in {"num_runs": num_runs, "window": window, "side_by_side": side_by_side}.items():
+    numbers = {"num_runs": num_runs, "num_steps": num_steps, "window": window, "side_by_side": side_by_side}
+    for name, value in (numbers | ({"full_period": full_period} if full_period else {})).items():
         require_positive(name, value)
-    if full_period:
-        require_positive("full_period", full_period)
+    require_record(record)
+    if num_runs % side_by_side:
+        raise ValueError(f"Received side_by_side={side_by_side}, expected a divisor of num_runs={num_runs}.")
+    if full_period % window:
+        raise ValueError(f"Received full_period={full_period}, expected a multiple of {window}.")
+
+
+def check(problem: Problem, optimizer: Optimizer, *, full_period: int = 0, side_by_side: int = 1, **options) -> None:
+    """Refuses what `run` cannot do, before anything is compiled. The options are those of `run`.
+
+    Raises:
+        ValueError: as `check_options` does; if the problem breaks its contract, or cannot be measured on all its data;
+            if the optimizer does not fit the problem's parameters, or cannot run several optimizees side by side.
+    """
+    check_options(full_period=full_period, side_by_side=side_by_side, **options)
     if not isinstance(optimizer, Optimizer):
         kind = type(optimizer).__name__
         raise ValueError(f"Received a {kind} as optimizer, expected what l2o_tf.optimizers.make_optimizer makes.")
     contract.check(problem)
-    if num_runs % side_by_side:
-        raise ValueError(f"Received side_by_side={side_by_side}, expected a divisor of num_runs={num_runs}.")
     Optimizees.of(problem, side_by_side, optimizer)
-    if full_period and (full_period % window or problem.evaluate is None):
-        reason = f"a multiple of {window}"
-        if problem.evaluate is None:
-            reason = f"0: {problem.name} does not say how to measure loss and accuracy on all its data"
+    if full_period and problem.evaluate is None:
+        reason = f"0: {problem.name} does not say how to measure loss and accuracy on all its data"
         raise ValueError(f"Received full_period={full_period}, expected {reason}.")
     seed = make_seed(0)
     unroll.initial_state(optimizer, problem.init(seed)[0], seed)
 
 
-def evaluate(
+def run(
     problem: Problem,
     optimizer: Optimizer,
     seed: Seed,
@@ -271,48 +282,50 @@ def evaluate(
     window: int = 100,
     side_by_side: int = 1,
     on_progress: Callable[[int, float], None] = lambda steps, loss: None,
-    keeper: Keeper | None = None,
-) -> Evaluation:
+) -> Runs:
     """Runs `optimizer` on `problem` from `num_runs` starting points.
 
-    Compiled programs of the last few pairs are kept: the same problem and optimizer are compiled once. Before the runs
-    begin, one step of all of them compiles the program; it is discarded and not timed.
+    The compiled programs of the last few pairs are kept, so the same problem and optimizer are compiled once. One step
+    of all runs compiles the program. It is discarded and not timed.
 
     Args:
         problem: what is optimized.
         optimizer: what optimizes it, learned or not.
-        seed: root seed; decides starting points and minibatches whatever the optimizer.
+        seed: root seed, int32 `[2]`; decides starting points and minibatches whatever the optimizer.
         num_runs: R. Default 10, as in the paper.
-        num_steps: steps per run. Default 10,000, as in the paper.
+        num_steps: S, steps per run. Default 10,000, as in the paper.
         record: `"after"` (default, as the original program) or `"before"`.
-        full_period: measure loss and accuracy over the whole data set every so many steps, a multiple of `window`; 0:
-            never.
-        window: steps per window.
-        side_by_side: runs that take their steps together, see `rollouts`; divides `num_runs`.
+        full_period: measure loss and accuracy over the whole data set every so many steps, a multiple of `window`; 0
+            (default): never.
+        window: steps per window. Default 100.
+        side_by_side: runs that take their steps together, see `rollouts`; divides `num_runs`. Default 1.
         on_progress: called as `(steps done, mean loss)` several times a run.
-        keeper: keeps the state of the evaluation in a file, and finds that of an interrupted one.
 
     Raises:
-        ValueError: as `check` does.
+        ValueError: as `check` does; if the seed has another shape.
     """
-    require_positive("num_steps", num_steps)
     if np.shape(seed) != (2,):
         raise ValueError(f"Received seed={seed!r}, expected one of shape [2]; problems.base.make_seed(0) is one.")
-    check(problem, optimizer, num_runs=num_runs, full_period=full_period, window=window, side_by_side=side_by_side)
+    numbers = {"num_runs": num_runs, "num_steps": num_steps, "window": window, "side_by_side": side_by_side}
+    check(problem, optimizer, record=record, full_period=full_period, **numbers)
     compiled = _compiled(_Key(problem), optimizer, window, side_by_side)
     seeds = run_seeds(seed, num_runs)
-    state = Halfway(0, compiled.start(seeds), [], {}, 0.0)
-    compiled.advance(state.carry, seeds, tf.constant(0), tf.constant(1))  # pure, so nothing has happened
-    state = keeper.load(state) if keeper else state
+    carry = compiled.start(seeds)
+    compiled.advance(carry, seeds, tf.constant(0), tf.constant(1))  # pure, so nothing has happened
+    curves, seconds, measured = np.empty([num_runs, num_steps], np.float32), 0.0, []
     chunk = full_period or 5 * window
-    while (first := state.done * window) < num_steps:
-        last = min(first + chunk, num_steps)
-        state = _go_on(compiled, seeds, state, last, measured=full_period > 0)
-        if keeper and last < num_steps:
-            keeper.save(state)
-        on_progress(last, float(recorded_losses(state.losses[-1])[:, last - first - 1].mean()))
-    full = {name: np.stack(values, axis=-1) for name, values in state.full.items()}
-    return Evaluation(_curves(state.losses, record, num_steps), state.seconds, full or None)
+    for first in range(0, num_steps, chunk):
+        last, started = min(first + chunk, num_steps), time.perf_counter()
+        carry, losses = compiled.advance(carry, seeds, tf.constant(first // window), tf.constant(last - first))
+        losses = losses.numpy()
+        seconds += time.perf_counter() - started
+        curves[:, first:last] = recorded_losses(losses, record)[:, : last - first]
+        if full_period:
+            found = compiled.measure(carry)
+            measured.append({"step": np.array(last)} | {name: values.numpy() for name, values in found.items()})
+        on_progress(last, float(curves[:, last - 1].mean()))
+    full = {name: np.stack([each[name] for each in measured], axis=-1) for name in (measured[0] if measured else ())}
+    return Runs(curves, seconds, full or None)
 
 
 class _Key:
@@ -337,25 +350,3 @@ class _Key:
 def _compiled(key: _Key, optimizer: Optimizer, window: int, side_by_side: int) -> Rollouts:
     """`rollouts`, cached: TensorFlow never frees what XLA has compiled, some 10 MB each time."""
     return rollouts(key.problem, optimizer, window=window, side_by_side=side_by_side)
-
-
-def _go_on(compiled: Rollouts, seeds: tf.Tensor, state: Halfway, last: int, *, measured: bool) -> Halfway:
-    """The steps up to `last`, and a measurement over the whole data set after them."""
-    started, full, steps = time.perf_counter(), state.full, last - state.done * compiled.window
-    carry, losses = compiled.advance(state.carry, seeds, tf.constant(state.done), tf.constant(steps))
-    pieces = [*state.losses, losses.numpy()]
-    seconds = state.seconds + time.perf_counter() - started
-    if measured:
-        entry = {"step": np.array(last)} | {k: x.numpy() for k, x in compiled.measure(carry).items()}
-        full = {name: [*full.get(name, []), value] for name, value in entry.items()}
-    return Halfway(-(-last // compiled.window), carry, pieces, full, seconds)
-
-
-def _curves(pieces: list[np.ndarray], record: str, num_steps: int) -> np.ndarray:
-    """`[R, num_steps]` of pieces `[R, w, T+1]`, without a second copy of them all."""
-    curves, first = np.empty([len(pieces[0]), num_steps], np.float32), 0
-    for piece in pieces:
-        found = recorded_losses(piece, record)[:, : num_steps - first]
-        curves[:, first : first + found.shape[1]] = found
-        first += found.shape[1]
-    return curves

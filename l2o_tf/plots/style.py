@@ -68,18 +68,21 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, path: str | os.PathLike) -> Path:
-    """Writes a PNG atomically: readers see the old file or the new one, never a half.
+    """Writes a picture atomically: readers see the old file or the new one, never a half.
 
-    The folder is made where it is missing. The file depends on the figure alone, not on the time of writing.
+    The folder is made where it is missing. The ending of the file says of which kind it is; without one it is a PNG.
+    A PNG depends on the figure alone, not on the time of writing.
 
     Raises:
+        ValueError: if Matplotlib does not know the ending.
         OSError: if the file cannot be written; no partial file stays behind.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    kind = path.suffix[1:].lower() or "png"
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        figure.savefig(part, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(part, format=kind, dpi=DPI, metadata={"Software": None} if kind == "png" else None)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import pytest
 from l2o_tf import saving
 from l2o_tf.cli import evaluate
 from l2o_tf.evaluating import comparison, results, rollouts
+from l2o_tf.evaluating.results import Results
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.saving.loading import load_optimizer
 from problems import make_problem
@@ -28,15 +29,15 @@ def whole(tmp_path_factory):
 
 def noted(patch, cut_at=None):
     """A list of what is evaluated from now on; Ctrl-C when it is so long."""
-    begun, really = [], rollouts.evaluate
+    begun, really = [], rollouts.run
 
-    def evaluate_(problem, optimizer, *args, **options):
+    def run(problem, optimizer, *args, **options):
         begun.append(f"{problem.name}/{optimizer.name}")
         if len(begun) == cut_at:
             raise KeyboardInterrupt
         return really(problem, optimizer, *args, **options)
 
-    patch.setattr(rollouts, "evaluate", evaluate_)
+    patch.setattr(rollouts, "run", run)
     return begun
 
 
@@ -69,8 +70,13 @@ def done(whole, tmp_path):
 
 
 def curves(folder):
-    with np.load(folder / "curves.npz") as file:
-        return {name: file[name] for name in file.files if name != "about"}
+    """All of a folder, as users read them."""
+    found = {}
+    for path in (folder / "curves.npz", *folder.glob("*.pair.npz")):
+        if path.exists():
+            with np.load(path) as file:
+                found |= {name: file[name] for name in file.files if name != "about"}
+    return found
 
 
 def contents(folder):
@@ -78,6 +84,9 @@ def contents(folder):
 
 
 def test_what_was_done_before_a_cut_is_there(cut, whole):
+    """A file for each pair, which the next command, or none, puts into the one for all."""
+    assert {path.name for path in cut.iterdir()} == {"simple--Adam.pair.npz", "simple--SGD.pair.npz"}
+    assert Results.read(cut).losses.keys() == {("simple", "Adam"), ("simple", "SGD")}
     assert curves(cut).keys() == {"simple/Adam", "simple/SGD"}
     np.testing.assert_array_equal(curves(cut)["simple/SGD"], curves(whole)["simple/SGD"])
 
@@ -87,6 +96,7 @@ def test_the_same_command_does_the_rest(cut, begun, whole):
     assert again.code == 0 and f"Results that {cut} has: 2. Evaluations to do: 2 of 4." in again.err
     assert begun == ["digits/Adam", "digits/SGD"]
     assert curves(cut).keys() == curves(whole).keys()
+    assert not list(cut.glob("*.pair.npz"))
     for name, losses in curves(cut).items():
         np.testing.assert_array_equal(losses, curves(whole)[name])
 
@@ -119,7 +129,7 @@ def test_another_command_adds_its_part(cut, begun):
 def test_what_contradicts_is_refused(done, begun, arguments, words):
     before = contents(done)
     answer = scripts.refused(evaluate, *BOTH, *arguments.split(), f"--output_dir={done}")
-    assert words in answer and "or remove curves.npz, summary.json and curves.png from it" in answer
+    assert words in answer and "or remove curves.npz, summary.json, curves.png and *.pair.npz from it" in answer
     assert contents(done) == before and not begun
 
 
@@ -151,11 +161,11 @@ def test_an_optimizer_is_its_weights(tmp_path):
 
 @pytest.mark.parametrize("role", ["problem", "optimizer"])
 def test_another_of_the_same_name_is_refused_on_any_partner(done, role):
-    found = results.read(done)
+    found = Results.read(done)
     asked = {**found.all[0].identity, role: {**found.all[0].identity[role], "file": "0123"}}
     names = {"problem": "simple", "optimizer": "Adam"} | {"optimizer" if role == "problem" else "problem": "new"}
     with pytest.raises(ValueError, match=rf"another {role} called {names[role]} \(file: None there, 0123 now\)"):
-        results.fitting(done, found, found.settings, {tuple(names.values()): asked})
+        results.check_fit(done, found, found.settings, {tuple(names.values()): asked})
 
 
 @pytest.mark.parametrize(
@@ -168,10 +178,12 @@ def test_another_of_the_same_name_is_refused_on_any_partner(done, role):
         ("summary.json", lambda data: data[:100]),
         ("summary.json", lambda data: b"[]"),
         ("summary.json", lambda data: data.replace(b'"seed": 0', b'"seed": 1')),
+        ("simple--New.pair.npz", lambda data: b"PK"),
+        ("simple--New.pair.npz", lambda data: np.zeros(3).tobytes()),
     ],
 )
 def test_what_is_damaged_or_foreign_stays(done, begun, name, content):
-    changed = content((done / name).read_bytes())
+    changed = content((done / name).read_bytes() if (done / name).exists() else b"")
     (done / name).unlink() if changed is None else (done / name).write_bytes(changed)
     before = contents(done)
     answer = scripts.refused(evaluate, *BOTH, f"--output_dir={done}")
@@ -206,25 +218,26 @@ def edited(folder, edit):
 def test_what_is_read_is_checked(done, edit, words):
     edited(done, edit)
     with pytest.raises(ValueError, match="damaged or not of an evaluation") as caught:
-        results.read(done)
+        Results.read(done)
     assert words in str(caught.value)
 
 
 def test_only_files_of_a_bounded_size_are_read(done):
     os.truncate(done / "curves.npz", 60 * 10**9)  # sparse
     with pytest.raises(ValueError, match="60,000,000,000 bytes, expected at most"):
-        results.read(done)
+        Results.read(done)
     (done / "curves.npz").unlink()
     os.mkfifo(done / "curves.npz")
     with pytest.raises(ValueError, match="expected a regular file"):
-        results.read(done)
+        Results.read(done)
 
 
-def test_a_kill_between_the_files_loses_nothing(cut, begun, monkeypatch):
+@pytest.mark.parametrize("name", [results.SUMMARY, results.CURVES])
+def test_a_kill_between_the_files_loses_nothing(cut, begun, monkeypatch, name):
     really = results.write_atomically
 
     def write(path, data):
-        if path.name == results.SUMMARY:
+        if path.name == name:
             raise KeyboardInterrupt
         really(path, data)
 
@@ -234,13 +247,16 @@ def test_a_kill_between_the_files_loses_nothing(cut, begun, monkeypatch):
     monkeypatch.setattr(results, "write_atomically", really)
     assert scripts.call(evaluate, *command).code == 0
     assert begun == ["digits/SGD"]
-    assert len(json.loads((cut / "summary.json").read_text())["results"]) == 3
+    assert len(json.loads((cut / "summary.json").read_text())["results"]) == len(curves(cut)) == 3
+    assert not list(cut.glob("*.pair.npz"))
 
 
-def test_what_a_kill_has_left_of_a_finished_part_is_removed(done, begun):
-    (done / "simple--Adam.halfway.npz").write_bytes(b"anything")
-    assert scripts.call(evaluate, "--optimizer=SGD", "--problem=digits", *OPTIONS, f"--output_dir={done}").code == 0
-    assert not begun and not list(done.glob("*.halfway.npz"))
+def test_a_pair_of_another_evaluation_is_refused(cut, done):
+    """Say, copied from there."""
+    settings = {**Results.read(done).settings, "seed": 7}
+    results.write_pair(cut, settings, Results.read(done).all[3])
+    with pytest.raises(ValueError, match=r"pair.npz, .* does not fit the other results: seed: 0 there, 7 now"):
+        Results.read(cut)
 
 
 def test_a_picture_is_drawn_again_from_the_curves_alone(done, begun):
@@ -262,7 +278,7 @@ def test_a_picture_of_nothing_or_with_other_flags_is_refused(tmp_path):
 
 def test_file_names_have_a_bounded_length(tmp_path):
     """In bytes, and still different; a short name is left as it is."""
-    names = [results.file_name(f"{'ä' * 200}/p.py:f", f"runs/{'x' * 300}{end}", ".halfway.npz") for end in "ab"]
+    names = [results.file_name(f"{'ä' * 200}/p.py:f", f"runs/{'x' * 300}{end}", results.PAIR) for end in "ab"]
     assert names[0] != names[1]
     for name in names:
         saving.write_atomically(tmp_path / name, b"")

@@ -21,7 +21,7 @@ def run(problems, window=1):
 
 def test_one_problem_is_evaluated_like_any_other():
     problem = tiny.perceptron(4)
-    expected = rollouts.evaluate(problem, sgd(0.5), SEED, num_runs=3, num_steps=8, window=4).losses
+    expected = rollouts.run(problem, sgd(0.5), SEED, num_runs=3, num_steps=8, window=4).losses
     for window in (1, 3):
         cost, losses = run([problem], window)
         np.testing.assert_allclose(losses, expected, rtol=1e-6)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from l2o_tf.evaluating.rollouts import evaluate
+from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers import Assigned, HierarchicalOptimizer, make_optimizer
 from l2o_tf.saving.loading import load_optimizer
 from problems import ensemble, from_keras, make_problem
@@ -17,7 +17,7 @@ SIMPLE, ADAM = make_problem("simple"), make_optimizer("adam")
 
 
 def evaluated(problem=SIMPLE, optimizer=ADAM, seed=(0, 0), **options):
-    return lambda: evaluate(problem, optimizer, seed, **{"num_runs": 2, "num_steps": 10, **options})
+    return lambda: rollouts.run(problem, optimizer, seed, **{"num_runs": 2, "num_steps": 10, **options})
 
 
 def made(*given):

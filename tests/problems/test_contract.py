@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.evaluating.rollouts import evaluate
+from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers import make_optimizer
 from problems import Problem
 from problems.base import make_seed, no_batches
@@ -122,9 +122,9 @@ def test_randomness_comes_from_the_seed(part, function):
 
 def test_who_evaluates_is_told_at_once():
     with pytest.raises(ValueError, match="expected a problems.Problem"):
-        evaluate(None, make_optimizer("adam"), make_seed(0))
+        rollouts.run(None, make_optimizer("adam"), make_seed(0))
     with pytest.raises(ValueError, match="'w' as a tensor of float16"):
-        evaluate(problem(params={"w": tf.ones([3], tf.float16)}), make_optimizer("adam"), make_seed(0))
+        rollouts.run(problem(params={"w": tf.ones([3], tf.float16)}), make_optimizer("adam"), make_seed(0))
 
 
 def test_what_is_good_passes_and_is_not_looked_at_again():
@@ -161,7 +161,7 @@ class WithoutWeakReferences:
 
 @pytest.mark.parametrize("loss", [Unhashable(), WithoutWeakReferences()])
 def test_functions_may_be_objects_of_any_kind(loss):
-    evaluate(problem(loss=loss), make_optimizer("adam"), make_seed(0), num_runs=1, num_steps=1)
+    rollouts.run(problem(loss=loss), make_optimizer("adam"), make_seed(0), num_runs=1, num_steps=1)
 
 
 def test_a_problem_is_known_by_identity():
@@ -178,7 +178,7 @@ def test_a_problem_is_known_by_identity():
 def test_a_regression_has_no_accuracy(side_by_side):
     regression = problem(evaluate=lambda params, constants: {"loss": squares(params, (), ()), "accuracy": None})
     options = {"num_runs": 2, "num_steps": 2, "window": 2, "full_period": 2, "side_by_side": side_by_side}
-    found = evaluate(regression, make_optimizer("adam"), make_seed(0), **options).full
+    found = rollouts.run(regression, make_optimizer("adam"), make_seed(0), **options).full
     assert np.isfinite(found["loss"]).all() and np.isnan(found["accuracy"]).all()
 
 
@@ -189,4 +189,4 @@ def test_ragged_batches():
     ragged = problem(sample=sample, loss=lambda params, _, batch: squares(params, (), ()) * tf.reduce_sum(batch))
     with pytest.raises(ValueError, match="batches with a RaggedTensor of float32 .*, expected dense tensors"):
         check(ragged)
-    evaluate(ragged._replace(xla=False), make_optimizer("adam"), make_seed(0), num_runs=1, num_steps=2)
+    rollouts.run(ragged._replace(xla=False), make_optimizer("adam"), make_seed(0), num_runs=1, num_steps=2)

@@ -171,7 +171,7 @@ class TestEvaluate:
         np.testing.assert_allclose(again, loss, rtol=1e-6)
         for name in params:
             np.testing.assert_allclose(others[name], grads[name], rtol=1e-4, atol=1e-6)
-        run = rollouts.evaluate(problem, make_optimizer("adam"), SEED, num_runs=2, num_steps=4, window=2, full_period=4)
+        run = rollouts.run(problem, make_optimizer("adam"), SEED, num_runs=2, num_steps=4, window=2, full_period=4)
         assert run.full["loss"].shape == (2, 1) and np.isfinite(run.full["loss"]).all()
 
     def test_frozen_batch_normalisation_keeps_its_statistics(self):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from l2o_tf.cli import assembly
 from l2o_tf.cli import config as configuration
 from l2o_tf.common import devices
-from l2o_tf.evaluating.rollouts import evaluate
+from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.analytic import adam
 from l2o_tf.training.lessons.imitation import DISTANCES, imitation
@@ -115,13 +115,13 @@ def test_a_student_that_cannot_is_refused():
 def test_evaluation(optimizer):
     """Every run is what it is by itself, over several windows and with its measurements of all data."""
     options = {"num_runs": 4, "num_steps": 12, "window": 4, "full_period": 4}
-    expected = evaluate(tiny.perceptron(4), optimizer, START, **options)
-    found = evaluate(tiny.perceptron(4), optimizer, START, side_by_side=2, **options)
+    expected = rollouts.run(tiny.perceptron(4), optimizer, START, **options)
+    found = rollouts.run(tiny.perceptron(4), optimizer, START, side_by_side=2, **options)
     np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-4)
     for name, values in expected.full.items():
         np.testing.assert_allclose(found.full[name], values, rtol=1e-4)
     with pytest.raises(ValueError, match="side_by_side=3, expected a divisor of num_runs=4"):
-        evaluate(tiny.perceptron(4), optimizer, START, side_by_side=3, **options)
+        rollouts.run(tiny.perceptron(4), optimizer, START, side_by_side=3, **options)
 
 
 def test_a_problem_and_its_seeds():

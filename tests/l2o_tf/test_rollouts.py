@@ -1,4 +1,4 @@
-"""Evaluation: runs that are paired, curves that say what was recorded, one compilation."""
+"""The runs of an optimizer on a problem: paired, with curves that say what was recorded, compiled once."""
 
 import itertools
 import time
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from l2o_tf.common import devices, nest
 from l2o_tf.evaluating import rollouts
-from l2o_tf.evaluating.rollouts import evaluate, recorded_losses, run_seeds
+from l2o_tf.evaluating.rollouts import recorded_losses, run_seeds
 from l2o_tf.optimizers.analytic import adam, sgd
 from problems import contract
 from problems.analytic import simple
@@ -63,7 +63,7 @@ def by_hand(problem, make_rule, run, num_steps):
 def test_equals_a_loop_by_hand(optimizer, make_rule):
     """After each update on a minibatch that had no part in it, where there is one; before it on its own."""
     problem = tiny.perceptron(4)
-    found = {record: evaluate(problem, optimizer, SEED, record=record, **OPTIONS) for record in ("after", "before")}
+    found = {record: rollouts.run(problem, optimizer, SEED, record=record, **OPTIONS) for record in ("after", "before")}
     for run in range(2):
         windows, _, _ = by_hand(problem, make_rule, run, 10)
         for record, part in (("after", slice(1, None)), ("before", slice(-1))):
@@ -74,7 +74,7 @@ def test_equals_a_loop_by_hand(optimizer, make_rule):
 def test_a_learned_optimizer_keeps_its_state_over_windows():
     student, weights = tiny.random_student(1, layers=(4, 3), spread=3.0, scale=0.1)
     problem = tiny.perceptron()
-    found = evaluate(problem, student, SEED, **OPTIONS)
+    found = rollouts.run(problem, student, SEED, **OPTIONS)
     params, constants = problem.init(fold(SEED, 1, 0))
     weights, loss = tiny.in_float64(weights), tiny.numpy_loss(constants, np.zeros(11))
     run = reference.unroll(loss, weights, tiny.flat(params), reference.zero_state(weights, tiny.SIZE), 10, scale=0.1)
@@ -84,20 +84,20 @@ def test_a_learned_optimizer_keeps_its_state_over_windows():
 def test_runs_are_paired():
     """The same starts and minibatches for every optimizer, and for any number of runs, steps, or calls."""
     student, _ = tiny.random_student(2, layers=(3,))
-    expected = evaluate(weather(), sgd(), SEED, **OPTIONS).losses
-    np.testing.assert_array_equal(evaluate(weather(), student, SEED, **OPTIONS).losses, expected)
-    longer = evaluate(weather(), adam(), SEED, num_runs=3, num_steps=30, window=WINDOW).losses
+    expected = rollouts.run(weather(), sgd(), SEED, **OPTIONS).losses
+    np.testing.assert_array_equal(rollouts.run(weather(), student, SEED, **OPTIONS).losses, expected)
+    longer = rollouts.run(weather(), adam(), SEED, num_runs=3, num_steps=30, window=WINDOW).losses
     np.testing.assert_array_equal(longer[:2, :10], expected)
     assert len(np.unique(longer)) == longer.size, "two steps had the same minibatch"
     assert len(np.unique(np.round(longer.mean(axis=1)))) > 1, "two runs had the same constants"
-    assert not np.array_equal(evaluate(weather(), sgd(), make_seed(12), **OPTIONS).losses, expected)
+    assert not np.array_equal(rollouts.run(weather(), sgd(), make_seed(12), **OPTIONS).losses, expected)
 
 
 @pytest.mark.parametrize(("num_steps", "window"), [(10, 4), (8, 4), (3, 4), (1, 1), (41, 2)])
 def test_any_number_of_steps(num_steps, window):
     """Also one that is no multiple of the window, shorter than it, or of more than one call."""
     rate = 0.01
-    found = evaluate(simple(), sgd(rate), SEED, num_runs=1, num_steps=num_steps, window=window)
+    found = rollouts.run(simple(), sgd(rate), SEED, num_runs=1, num_steps=num_steps, window=window)
     np.testing.assert_allclose(found.losses, [(1 - 2 * rate) ** (2 * np.arange(1, num_steps + 1))], rtol=1e-4)
 
 
@@ -112,7 +112,7 @@ def test_recorded_losses():
 class TestWholeDataSet:
     def test_is_measured_every_so_many_steps(self):
         problem = tiny.perceptron(4)
-        found = evaluate(problem, sgd(0.5), SEED, num_runs=2, num_steps=20, window=WINDOW, full_period=8).full
+        found = rollouts.run(problem, sgd(0.5), SEED, num_runs=2, num_steps=20, window=WINDOW, full_period=8).full
         np.testing.assert_array_equal(found["step"], [8, 16, 20])
         assert found["loss"].shape == found["accuracy"].shape == (2, 3)
         for run in range(2):
@@ -126,7 +126,7 @@ class TestWholeDataSet:
     def test_the_step_is_that_of_the_parameters_measured(self):
         """10 steps are two windows of four and half of one."""
         problem = tiny.perceptron(4)
-        found = evaluate(problem, sgd(0.5), SEED, num_runs=1, num_steps=10, window=WINDOW, full_period=4).full
+        found = rollouts.run(problem, sgd(0.5), SEED, num_runs=1, num_steps=10, window=WINDOW, full_period=4).full
         np.testing.assert_array_equal(found["step"], [4, 8, 10])
         _, theta, constants = by_hand(problem, lambda: lambda g: -0.5 * g, 0, 10)
         np.testing.assert_allclose(
@@ -134,20 +134,20 @@ class TestWholeDataSet:
         )
 
     def test_is_not_measured_unless_asked_for(self):
-        assert evaluate(tiny.perceptron(), sgd(), SEED, **OPTIONS).full is None
+        assert rollouts.run(tiny.perceptron(), sgd(), SEED, **OPTIONS).full is None
 
     def test_the_period_must_fit(self):
         with pytest.raises(ValueError, match="Received full_period=6, expected a multiple of 4"):
-            evaluate(tiny.perceptron(), sgd(), SEED, full_period=6, **OPTIONS)
+            rollouts.run(tiny.perceptron(), sgd(), SEED, full_period=6, **OPTIONS)
 
     def test_a_problem_without_data_has_none(self):
         with pytest.raises(ValueError, match="Received full_period=4, expected 0: simple does not say how"):
-            evaluate(simple(), sgd(), SEED, full_period=4, **OPTIONS)
+            rollouts.run(simple(), sgd(), SEED, full_period=4, **OPTIONS)
 
 
 def test_divergence_is_kept():
     """A run that leaves the numbers stays in the result as it is; `x` grows five-fold a step."""
-    losses = evaluate(simple(), sgd(3.0), SEED, num_runs=1, num_steps=60, window=20).losses[0]
+    losses = rollouts.run(simple(), sgd(3.0), SEED, num_runs=1, num_steps=60, window=20).losses[0]
     finite = np.isfinite(losses)
     np.testing.assert_allclose(losses[:5], 25.0 ** np.arange(1, 6))
     assert finite[:20].all()
@@ -189,7 +189,7 @@ def test_runs_do_not_depend_on_how_many_take_place_at_the_same_time(num_runs, si
     for count in (1, cores):
         monkeypatch.setattr(devices, "cores", lambda count=count: count)
         found.append(
-            evaluate(tiny.perceptron(), student, SEED, num_steps=8, window=WINDOW, full_period=WINDOW, **options)
+            rollouts.run(tiny.perceptron(), student, SEED, num_steps=8, window=WINDOW, full_period=WINDOW, **options)
         )
     one, other = found
     np.testing.assert_array_equal(other.losses, one.losses)
@@ -199,7 +199,7 @@ def test_runs_do_not_depend_on_how_many_take_place_at_the_same_time(num_runs, si
 
 def test_progress_and_time():
     told = []
-    found = evaluate(
+    found = rollouts.run(
         simple(), sgd(0.1), SEED, num_runs=2, num_steps=13, window=2, on_progress=lambda *entry: told.append(entry)
     )
     assert [steps for steps, _ in told] == [10, 13]
@@ -219,7 +219,7 @@ def test_no_step_is_taken_that_was_not_asked_for(monkeypatch):
     problem = simple()._replace(loss=loss, xla=False)
     contract.check(problem)  # calls the loss, too
     calls.clear()
-    found = evaluate(problem, sgd(0.1), SEED, num_runs=1, num_steps=3)
+    found = rollouts.run(problem, sgd(0.1), SEED, num_runs=1, num_steps=3)
     assert (found.losses.shape, len(calls), found.seconds) == ((1, 3), 2 + 4, 1)
 
 
@@ -229,13 +229,13 @@ def test_the_same_problem_and_optimizer_are_compiled_once(monkeypatch):
     really = rollouts.rollouts
     monkeypatch.setattr(rollouts, "rollouts", lambda *args, **options: made.append(0) or really(*args, **options))
     problem, (student, _), (other, _) = tiny.perceptron(4), *(tiny.random_student(k, layers=(3,)) for k in (3, 4))
-    first = evaluate(problem, student, SEED, **OPTIONS).losses
+    first = rollouts.run(problem, student, SEED, **OPTIONS).losses
     for variable, value in zip(student.trainable_variables, other.trainable_variables, strict=True):
         variable.assign(value)
-    second = evaluate(problem, student, SEED, **OPTIONS).losses
-    evaluate(problem, student, make_seed(1), num_runs=1, num_steps=3, window=WINDOW)
+    second = rollouts.run(problem, student, SEED, **OPTIONS).losses
+    rollouts.run(problem, student, make_seed(1), num_runs=1, num_steps=3, window=WINDOW)
     assert len(made) == 1
-    np.testing.assert_array_equal(second, evaluate(problem, other, SEED, **OPTIONS).losses)
+    np.testing.assert_array_equal(second, rollouts.run(problem, other, SEED, **OPTIONS).losses)
     assert np.abs(second / first - 1).max() > 1e-3
 
 
