@@ -24,7 +24,7 @@ from l2o_tf.recording.progress import Progress
 from l2o_tf.saving import named_weights, provenance
 from l2o_tf.saving.cards import kept_validation
 from l2o_tf.saving.loading import kinds, load_optimizer
-from problems import make_problem
+from problems import PROBLEMS, make_problem
 from problems.base import Problem, Seed, make_seed
 from problems.python_files import digests
 
@@ -46,13 +46,17 @@ class Pair(NamedTuple):
 
     @property
     def identity(self) -> Identity:
-        """Data, rule and weights, and digests of the user's own files."""
+        """Data, rule and weights, and digests of the user's own files.
+
+        The `"file"` of a problem that ships is None; that of one that was made in memory is `"in memory"`.
+        """
+        ships = self.problem.name in PROBLEMS
         own = kinds(self.card)
         files = digests([self.problem.name, *own])
         return {
             "problem": {
                 "data": str(self.problem.data) if self.problem.data else None,
-                "file": files.get(self.problem.name),
+                "file": files.get(self.problem.name, None if ships else "in memory"),
             },
             "optimizer": {
                 "rule": self.card["optimizer"],

@@ -20,6 +20,10 @@ HEADROOM = 4.0
 """Units of ln loss above the lowest start (or the guessing level) beyond which a curve leaves the frame."""
 
 
+AXES_WIDTH, LETTER_WIDTH = 4.6, 0.08
+"""Inches: of a panel without the labels beside it, and of a letter of these labels."""
+
+
 class Panel(NamedTuple):
     """One problem of an evaluation.
 
@@ -71,13 +75,13 @@ def evaluation_figure(
         )
     names = shortened((name for panel in panels for name in panel.curves), 32)
     styles = dict(zip(names, style.line_styles(len(names)), strict=True))
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
+    rows = -(-len(panels) // 3)
+    columns = -(-len(panels) // rows)
+    longest = max(len("2 of 10 diverged"), *(len(name) + len("  \N{MINUS SIGN}10.00") for name in names.values()))
+    width = AXES_WIDTH + LETTER_WIDTH * longest
     height = max(3.2, style.LABEL_ROW * (2 + max(map(_label_lines, panels))))
     with matplotlib.rc_context(style.STYLE):
-        figure = style.new_figure(
-            columns * {1: 6.4, 2: 5.6}.get(columns, 5.2), (height + 1) * rows + (0.35 if title else 0)
-        )
+        figure = style.new_figure(columns * width, (height + 1) * rows + (0.35 if title else 0))
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for ax, panel in zip(grid, panels, strict=False):
             style.label_ends(ax, _draw_panel(ax, panel, names, styles, x_scale), height)

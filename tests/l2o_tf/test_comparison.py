@@ -117,6 +117,7 @@ def test_only_problems_that_ship_have_ten_classes():
     info = make_problem("digits").data
     found = l2o_tf.evaluate("Adam", ["digits", tiny.perceptron()._replace(data=info)], num_steps=2, num_runs=1)
     assert [result.guess for result in found] == [pytest.approx(np.log(10)), None]
+    assert [result.identity["problem"]["file"] for result in found] == [None, "in memory"]
 
 
 @pytest.mark.usefixtures("untraced")

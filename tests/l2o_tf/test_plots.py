@@ -68,7 +68,7 @@ def test_panels_have_room_whatever_is_written_beside_them():
         figure = plots.evaluation_figure(shown)
         draw(figure)
         for ax in figure.axes:
-            assert ax.get_window_extent().width > 2.4 * figure.dpi
+            assert ax.get_window_extent().width > 3.2 * figure.dpi
             bounds = [text.get_window_extent() for text in (*ax.texts, ax.title)]
             assert max(bound.x1 for bound in bounds) <= figure.bbox.x1
             assert 0 <= min(bound.y0 for bound in bounds) <= max(bound.y1 for bound in bounds) <= figure.bbox.y1
