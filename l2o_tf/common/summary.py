@@ -134,27 +134,6 @@ def summarize(
     }
 
 
-def is_summary(value: Any) -> bool:
-    """Whether a value from a file is what `summarize` returns."""
-
-    def numbers(entry: Any, names: Sequence[str], kinds: Any) -> bool:
-        return isinstance(entry, dict) and all(name in entry and isinstance(entry[name], kinds) for name in names)
-
-    real = int | float
-    return (
-        numbers(value, ("runs", "steps", "window"), int)
-        and numbers(value, ("seconds_per_run", "ms_per_step"), real | None)
-        and isinstance(value.get("at"), list)
-        and len(value["at"]) > 0
-        and all(
-            numbers(at, ("step",), int)
-            and numbers(at, ("diverged",), real)
-            and numbers(at, ("seconds", "mean", "std", "median"), real | None)
-            for at in value["at"]
-        )
-    )
-
-
 def _statistics(values: np.ndarray) -> dict[str, float | None]:
     finite = values[np.isfinite(values)]
     return {

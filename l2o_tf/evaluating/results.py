@@ -1,7 +1,7 @@
 """The folder of an evaluation. Further evaluations can add their results to it.
 
     curves.npz      all results; `numpy.load` reads it, no pickle inside
-    summary.json    the entry "about" of curves.npz, for people
+    summary.json    the entry "about" of curves.npz, for people; nothing reads it
     curves.png      the picture; `evaluate.py --plot_only` draws it again
 
 Of R runs of S steps, `curves.npz` has::
@@ -236,19 +236,16 @@ def find(folder: Path) -> Results | None:
     """
     pairs = sorted(folder.glob(f"*{PAIR}"), key=lambda path: path.stat().st_mtime_ns)
     parts = {path: _read(path) for path in (folder / CURVES, *pairs) if path.exists()}
-    beside = [name for name in (SUMMARY, PICTURE) if (folder / name).exists()]
     if not parts:
-        if beside:
-            raise _foreign(folder / beside[0], f"there is no {CURVES} beside it")
+        for path in (folder / SUMMARY, folder / PICTURE):
+            if path.exists():
+                raise _foreign(path, f"there is no {CURVES} beside it")
         return None
     settings = next(iter(parts.values())).settings
     for path, part in parts.items():
         if told := differences(settings, part.settings):
             raise _foreign(path, f"it does not fit the other results: {told}")
-    found = Results(settings, list({result.names: result for part in parts.values() for result in part}.values()))
-    if SUMMARY in beside:
-        _check_summary(folder / SUMMARY, found)
-    return found
+    return Results(settings, list({result.names: result for part in parts.values() for result in part}.values()))
 
 
 def _read(path: Path) -> Results:
@@ -267,34 +264,22 @@ def _result(entry: Mapping[str, Any], flags: Mapping[str, Any], curves: Mapping[
     start = f"{key}/full_"
     full = {name.removeprefix(start): value for name, value in curves.items() if name.startswith(start)}
     result = Result(**entry, losses=curves[key], full=full)
-    texts = (result.problem, result.optimizer)
-    dicts = (result.identity, result.card, result.provenance, *(result.identity[role] for role in _ROLES))
     problem = result.identity["problem"]
-    if not all(isinstance(text, str) for text in texts) or not all(isinstance(each, dict) for each in dicts):
+    dicts = (result.identity, result.card, result.provenance, *(result.identity[role] for role in _ROLES))
+    if not all(isinstance(text, str) for text in result.names) or not all(isinstance(each, dict) for each in dicts):
         raise ValueError(f"{cut(key)} is not described")
-    if not isinstance(problem["data"], str | None) or "file" not in problem or not summary.is_summary(result.summary):
-        raise ValueError(f"data, file or summary of {cut(key)} are missing")
-    shape = (flags["num_runs"], flags["num_steps"])
-    if result.losses.dtype != np.float32 or result.losses.shape != shape:
+    if not isinstance(problem["data"], str | None) or "file" not in problem:
+        raise ValueError(f"data or file of {cut(key)} are missing")
+    runs, steps = flags["num_runs"], flags["num_steps"]
+    if result.losses.dtype != np.float32 or result.losses.shape != (runs, steps):
         found = f"{result.losses.dtype} {list(result.losses.shape)}"
-        raise ValueError(f"the losses of {cut(key)} are {found}, expected float32 {list(shape)}")
+        raise ValueError(f"the losses of {cut(key)} are {found}, expected float32 {[runs, steps]}")
     shapes = {name: value.shape for name, value in full.items()}
-    if full and shapes != dict.fromkeys(shapes, (shape[0], *shapes["step"])) | {"step": (full["step"].size,)}:
+    if full and shapes != dict.fromkeys(shapes, (runs, *shapes["step"])) | {"step": (full["step"].size,)}:
         raise ValueError(f"the measurements of {cut(key)} are of different shapes")
-    return result
-
-
-def _check_summary(path: Path, results: Results) -> None:
-    """Refuses a summary of something else. After a kill it may lack results."""
-    try:
-        about = read_json(path)
-        there = [(entry["problem"], entry["optimizer"]) for entry in about["results"]]
-        if about["flags"] == results.settings and set(there) <= results.losses.keys():
-            return
-        why = f"it is not about {CURVES} beside it"
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        why = f"{type(error).__name__}: {reason(error)}"
-    raise _foreign(path, why)
+    seconds = result.summary["seconds_per_run"]
+    statistics = summary.summarize(result.losses, seconds=None if seconds is None else runs * float(seconds))
+    return result._replace(summary=statistics)
 
 
 def _foreign(path: Path, why: str) -> ValueError:
