@@ -109,9 +109,9 @@ def _check(path: Path, pair: Any, values: flags.FlagValues) -> None:
     elif weights := (found.get("meta_training") or {}).get("weights"):
         there |= {"weights": weights["sha256"]}
         now |= {"weights": pair.card.get("weights", {}).get("sha256")}
-    if told := results.differences(there, now):
+    if differing := results.differences(there, now):
         raise ValueError(
-            f"Received {path}, a result of something else ({told}). Use another --results, or remove that file to "
+            f"Received {path}, a result of something else ({differing}). Use another --results, or remove that file to "
             "evaluate anew."
         )
 

@@ -181,12 +181,9 @@ def _terminal_lines(row: Row, width: int) -> list[str]:
 
 def _headline(problem: str, rows: Sequence[Row]) -> str:
     runs = "/".join(f"{count:,}" for count in sorted({row.summary["runs"] for row in rows}))
-    window = sorted({row.summary["window"] for row in rows})
-    data = rows[0].data
     return (
-        f"{problem}{f' on {data}' if data else ''}\n"
-        f"ln of the mean of up to {'/'.join(map(str, window))} losses, over {runs} runs; "
-        "time per run without compilation"
+        f"{problem}{f' on {rows[0].data}' if rows[0].data else ''}\n"
+        f"ln of the mean of up to {WINDOW} losses, over {runs} runs; time per run without compilation"
     )
 
 

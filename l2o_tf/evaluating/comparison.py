@@ -32,6 +32,10 @@ Card = Mapping[str, Any]
 """What is known of an optimizer, of JSON types; at least `"optimizer"`, its kind."""
 
 
+GivenOptimizer = Optimizer | str | os.PathLike
+"""An optimizer in memory, or what finds one: a name, a folder, a file."""
+
+
 class Pair(NamedTuple):
     """An optimizer, with its card, on a problem."""
 
@@ -42,7 +46,7 @@ class Pair(NamedTuple):
     @property
     def names(self) -> tuple[str, str]:
         """Of the problem and of the optimizer."""
-        return self.problem.name, self.optimizer.name
+        return self.problem.name, _name(self.optimizer)
 
     @property
     def identity(self) -> Identity:
@@ -67,6 +71,11 @@ class Pair(NamedTuple):
         }
 
 
+def _name(optimizer: Optimizer) -> str:
+    """Its name; that of its class if it has none."""
+    return getattr(optimizer, "name", type(optimizer).__name__)
+
+
 def _digest(weights: Mapping[str, Any]) -> str | None:
     """The first 16 hex digits of the SHA-256 of names, shapes and values; None without weights."""
     digest = hashlib.sha256()
@@ -76,7 +85,7 @@ def _digest(weights: Mapping[str, Any]) -> str | None:
 
 
 def evaluate(
-    optimizers: Optimizer | str | Sequence[Optimizer | str],
+    optimizers: GivenOptimizer | Sequence[GivenOptimizer],
     problems: Problem | str | Sequence[Problem | str],
     *,
     num_steps: int = 10_000,
@@ -131,7 +140,7 @@ def evaluate(
 
 
 def with_cards(
-    optimizers: Optimizer | str | Sequence[Optimizer | str],
+    optimizers: GivenOptimizer | Sequence[GivenOptimizer],
     learning_rate: float | None = None,
     *,
     allow_code: bool = False,
@@ -151,17 +160,18 @@ def with_cards(
     """
     given = _listed("optimizers", optimizers, Optimizer)
     found = [_with_card(each, learning_rate, allow_code) for each in given]
-    names = [optimizer.name for optimizer, _ in found]
-    for each, (optimizer, _) in zip(given, found, strict=True):
-        if isinstance(each, str) and names.count(optimizer.name) > 1:  # files of the original program are called alike
+    names = [_name(optimizer) for optimizer, _ in found]
+    for each, (optimizer, _), name in zip(given, found, names, strict=True):
+        if isinstance(each, str) and names.count(name) > 1:  # files of the original program are called alike
             optimizer.name = each
-    _require_different("optimizers", [optimizer.name for optimizer, _ in found])
+    _require_different("optimizers", [_name(optimizer) for optimizer, _ in found])
     return found
 
 
 def _with_card(given: Optimizer | str, learning_rate: float | None, allow_code: bool) -> tuple[Optimizer, Card]:
     if isinstance(given, Optimizer):
-        text = json.dumps({"optimizer": given.kind, "architecture": given.architecture}, default=str)
+        kind, architecture = getattr(given, "kind", type(given).__name__), getattr(given, "architecture", {})
+        text = json.dumps({"optimizer": kind, "architecture": architecture}, default=str)
         return given, json.loads(text, object_hook=_without_name)
     optimizer, card = load_optimizer(given, learning_rate, allow_code=allow_code)
     kept = kept_validation(card) if "validation" in card else {"epoch": None}
@@ -187,11 +197,12 @@ def _made(problems: Problem | str | Sequence[Problem | str]) -> list[Problem]:
 
 def _listed(what: str, given: Any, kind: type) -> list:
     """One thing, or a sequence of things, each a name or of that kind."""
-    each = [given] if isinstance(given, str | kind) else list(given) if isinstance(given, Sequence) else None
-    if not each or not all(isinstance(one, str | kind) for one in each):
-        got = type(given).__name__ if not each else [type(one).__name__ for one in each]
-        raise ValueError(f"Received {got} as {what}, expected names or objects of {kind.__name__}, at least one.")
-    return each
+    several = isinstance(given, Sequence) and not isinstance(given, str | kind)
+    found = [os.fspath(each) if isinstance(each, os.PathLike) else each for each in (given if several else [given])]
+    if not found or not all(isinstance(each, str | kind) for each in found):
+        types = [type(each).__name__ for each in found]
+        raise ValueError(f"Received {what} of types {types}, expected names or {kind.__name__}s, at least one.")
+    return found
 
 
 def _require_different(what: str, names: Sequence[str]) -> None:
@@ -225,8 +236,8 @@ def evaluate_pairs(pairs: Sequence[Pair], folder: Path | None = None, *, side_by
     missing = [pair for pair in pairs if pair.names not in known]
     found = run_each(missing, side_by_side=side_by_side, **settings)
     if known:
-        told = f"Results that {folder} has: {len(known)}. Evaluations to do: {len(missing)} of {len(pairs)}."
-        print(told, file=sys.stderr)
+        counts = f"Results that {folder} has: {len(known)}. Evaluations to do: {len(missing)} of {len(pairs)}."
+        print(counts, file=sys.stderr)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         found = (results.write_pair(folder, settings, result) for result in found)
@@ -254,17 +265,15 @@ def run_each(pairs: Sequence[Pair], *, seed: int = 0, **options) -> Iterator[Res
 
 
 def _result(pair: Pair, seed: Seed, *, num_steps: int, **options) -> Result:
-    problem, optimizer, card = pair
     identity = pair.identity
-    description = ends(f"{problem.name}: {optimizer.name}", 60)
-    with contextlib.closing(Progress(num_steps, description=description)) as progress:
+    with contextlib.closing(Progress(num_steps, description=ends(": ".join(pair.names), 60))) as progress:
         runs = rollouts.run(
-            problem,
-            optimizer,
+            pair.problem,
+            pair.optimizer,
             seed,
             num_steps=num_steps,
             on_progress=lambda done, loss: progress.update(done, f"loss {loss:.4g}"),
             **options,
         )
     statistics = summary.summarize(runs.losses, seconds=runs.seconds)
-    return Result(*pair.names, identity, card, statistics, provenance(), runs.losses, runs.full or {})
+    return Result(*pair.names, identity, pair.card, statistics, provenance(), runs.losses, runs.full or {})

@@ -105,7 +105,7 @@ class Result(NamedTuple):
         return math.log(10) if self.data and not self.identity["problem"]["file"] else None
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Results:
     """What an evaluation found: the results of optimizers on problems, in the order in which they are shown.
 
@@ -129,6 +129,9 @@ class Results:
 
     def __len__(self) -> int:
         return len(self.all)
+
+    def __repr__(self) -> str:
+        return self.table()
 
     @property
     def losses(self) -> dict[tuple[str, str], np.ndarray]:
@@ -243,8 +246,8 @@ def find(folder: Path) -> Results | None:
         return None
     settings = next(iter(parts.values())).settings
     for path, part in parts.items():
-        if told := differences(settings, part.settings):
-            raise _foreign(path, f"it does not fit the other results: {told}")
+        if differing := differences(settings, part.settings):
+            raise _foreign(path, f"it does not fit the other results: {differing}")
     return Results(settings, list({result.names: result for part in parts.values() for result in part}.values()))
 
 
@@ -305,17 +308,17 @@ def check_fit(
     Raises:
         ValueError: if settings differ, or a problem or an optimizer has the name of another one in the folder.
     """
-    if told := differences(found.settings, settings):
+    if differing := differences(found.settings, settings):
         raise ValueError(
-            f"Received folder {folder}, which holds an evaluation with other options ({told}). Use the same ones to "
-            f"add to it, {_ELSEWHERE}."
+            f"Received folder {folder}, which holds an evaluation with other options ({differing}). Use the same ones "
+            f"to add to it, {_ELSEWHERE}."
         )
     for names, identity in asked.items():
         for role, name in zip(_ROLES, names, strict=True):
             same = (result.identity[role] for result in found if getattr(result, role) == name)
-            if told := next(filter(None, (differences(there, identity[role]) for there in same)), ""):
+            if differing := next(filter(None, (differences(there, identity[role]) for there in same)), ""):
                 raise ValueError(
-                    f"Received folder {folder}, which holds results of another {role} called {name} ({told}). "
+                    f"Received folder {folder}, which holds results of another {role} called {name} ({differing}). "
                     f"Use {_ELSEWHERE}."
                 )
     return set(found.losses)

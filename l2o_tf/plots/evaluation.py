@@ -48,9 +48,7 @@ class Band(NamedTuple):
     deviations: np.ndarray
 
 
-def evaluation_figure(
-    panels: Sequence[Panel], *, title: str | None = None, x_scale: Literal["linear", "log"] = "linear"
-) -> Figure:
+def evaluation_figure(panels: Sequence[Panel], *, x_scale: Literal["linear", "log"] = "linear") -> Figure:
     """Loss against step: mean over runs of the ln of the trailing mean loss, with a band of one standard deviation.
 
     Every point is the statistic of `summary`, so that a line ends at the number of the table. A diverged run
@@ -59,7 +57,6 @@ def evaluation_figure(
 
     Args:
         panels: one per problem, at least one.
-        title: headline, or None.
         x_scale: `"log"` shows the first steps too.
 
     Returns:
@@ -81,7 +78,7 @@ def evaluation_figure(
     width = AXES_WIDTH + LETTER_WIDTH * longest
     height = max(3.2, style.LABEL_ROW * (2 + max(map(_label_lines, panels))))
     with matplotlib.rc_context(style.STYLE):
-        figure = style.new_figure(columns * width, (height + 1) * rows + (0.35 if title else 0))
+        figure = style.new_figure(columns * width, (height + 1) * rows)
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for ax, panel in zip(grid, panels, strict=False):
             style.label_ends(ax, _draw_panel(ax, panel, names, styles, x_scale), height)
@@ -90,8 +87,6 @@ def evaluation_figure(
         for ax in grid[::columns]:
             ax.set_ylabel(QUANTITY)
         figure.get_layout_engine().set(w_pad=0.09)
-        if title:
-            figure.suptitle(title, x=0.008, ha="left", fontsize=14, fontweight="bold")
     return figure
 
 

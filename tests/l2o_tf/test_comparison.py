@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import l2o_tf
+from l2o_tf import saving
 from l2o_tf.evaluating import comparison, results, rollouts
-from l2o_tf.optimizers import make_optimizer
+from l2o_tf.optimizers import Optimizer, make_optimizer
 from problems import make_problem
 from problems.base import make_seed
 from tests.l2o_tf import tiny
@@ -49,6 +50,30 @@ def test_in_memory_and_by_name():
 def test_one_of_each():
     found = l2o_tf.evaluate("SGD:0.1", make_problem("simple"), num_steps=3, num_runs=1)
     np.testing.assert_allclose(found.losses["simple", "SGD 0.1"], [0.8 ** (2 * np.arange(1, 4))], rtol=1e-5)
+
+
+class Halving(Optimizer):
+    """A rule of a user's own, which has nothing that it needs not have."""
+
+    def initial_state(self, params, seed):
+        return ()
+
+    def update(self, step, state):
+        return {name: -0.5 * value for name, value in step.params.items()}, state
+
+
+def test_a_rule_of_ones_own(tmp_path):
+    found = l2o_tf.evaluate(Halving(), "simple", num_steps=3, num_runs=1, folder=tmp_path)
+    np.testing.assert_allclose(found.losses["simple", "Halving"], [0.25 ** np.arange(1, 4)])
+    assert repr(found) == found.table() and "\nHalving " in found.table()
+
+
+def test_a_folder_of_a_meta_training(tmp_path):
+    mine = student()
+    card = {"optimizer": "L2O-DM", "architecture": mine.architecture}
+    saving.save_weights(tmp_path / "run", saving.named_weights(mine), card)
+    found = l2o_tf.evaluate([mine, tmp_path / "run"], "simple", **SHORT)
+    np.testing.assert_array_equal(*found.losses.values())
 
 
 def test_measurements_over_the_whole_data_set():
@@ -125,14 +150,14 @@ def test_only_problems_that_ship_have_ten_classes():
     ("optimizers", "problems", "options", "words"),
     [
         ("Adma", "simple", {}, "Received optimizer 'Adma', expected one of .* Did you mean Adam"),
-        ([], "simple", {}, r"Received list as optimizers, expected names or objects of Optimizer, at least one"),
-        (3, "simple", {}, "Received int as optimizers"),
-        (["Adam", None], "simple", {}, r"Received \['str', 'NoneType'\] as optimizers"),
+        ([], "simple", {}, r"Received optimizers of types \[\], expected names or Optimizers, at least one"),
+        (3, "simple", {}, r"Received optimizers of types \['int'\]"),
+        (["Adam", None], "simple", {}, r"Received optimizers of types \['str', 'NoneType'\]"),
         (["Adam", "Adam"], "simple", {}, "Received two optimizers called 'Adam', expected different names"),
         ([student(), student()], "simple", {}, "Received two optimizers called 'mine'"),
         ("Adam", ["simple", "simple"], {}, "Received two problems called 'simple'"),
         ("Adam", "smple", {}, "Received problem 'smple', expected one of .*did you mean simple"),
-        ("Adam", (), {}, "Received tuple as problems, expected names or objects of Problem"),
+        ("Adam", (), {}, r"Received problems of types \[\], expected names or Problems"),
         ("Adam", ["simple"], {"num_runs": "2"}, "Received num_runs='2', expected a positive integer"),
         ("Adam", ["simple"], {"num_steps": 0}, "Received num_steps=0, expected a positive integer"),
         ("Adam", ["simple"], {"record": "both"}, "Received record='both', expected 'after' or 'before'"),

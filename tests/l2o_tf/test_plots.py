@@ -36,11 +36,10 @@ def test_evaluation_figure_of_any_length(x_scale, steps):
 def test_evaluation_figure_names_data_optimizers_and_levels():
     curves = {"L2O-DM": losses(), "Adam": losses(seed=1)}
     figure = plots.evaluation_figure(
-        [plots.Panel(name, curves, f"{name}/test (10,000 examples, 0123456789abcdef)", np.log(10)) for name in "abcd"],
-        title="Headline",
+        [plots.Panel(name, curves, f"{name}/test (10,000 examples, 0123456789abcdef)", np.log(10)) for name in "abcd"]
     )
     draw(figure)
-    for wanted in ("Headline", "a/test (10,000 examples, 0123456789abcdef)", "L2O-DM", "Adam", "guessing"):
+    for wanted in ("step", "a/test (10,000 examples, 0123456789abcdef)", "L2O-DM", "Adam", "guessing"):
         assert wanted in texts(figure)
 
 
