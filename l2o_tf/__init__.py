@@ -9,10 +9,11 @@ Importing this package loads nothing heavy; these names load what they need when
 models that were saved with a learned optimizer.
 """
 
+from l2o_tf.common.version import VERSION
 from l2o_tf.keras_optimizer import registration
 from problems.lazy import exports
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __getattr__, __dir__ = exports(
     __name__,

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import l2o_tf
+from l2o_tf.common.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("tensorflow", "keras", "numpy")
@@ -79,7 +79,7 @@ def provenance(program: Program = RUNNING) -> dict[str, Any]:
         `date` (UTC, now), `commit` and `dirty` as in `Program`, `versions` of l2o_tf, python and the packages that
         decide numbers.
     """
-    versions = {"l2o_tf": l2o_tf.__version__, "python": platform.python_version()}
+    versions = {"l2o_tf": VERSION, "python": platform.python_version()}
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **program._asdict(),
