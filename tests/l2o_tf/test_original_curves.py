@@ -1,6 +1,6 @@
 """The released weights under our evaluator, beside the curves that the original program gave with them.
 
-Both are one loss after each update on a fresh minibatch; compared are the results that docs/reproduction-tables.md shows. A
+Both are one loss after each update on a fresh minibatch. The results are those of docs/reproduction-tables.md. A
 curve is one run of the original's, with a start and minibatches of its own, so it must lie where one more of our runs
 would: `z = (x - mean) / (std sqrt(1 + 1/R))` is about a standard normal number.
 """
