@@ -18,9 +18,11 @@ from absl import flags
 
 from l2o_tf.cli import console
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.training.lessons.lesson import mean_of, own_trajectory
+from l2o_tf.training.lessons.lesson import Setting, in_turn
+from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
 from l2o_tf.training.meta_epoch import compile_meta_epoch
-from l2o_tf.unrolling import objectives
+from l2o_tf.unrolling import batch
+from l2o_tf.unrolling.meta_gradients import FirstOrder
 from problems import make_problem
 from problems.base import make_seed
 
@@ -37,7 +39,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def ways(problem_name: str, optimizer: str, count: int) -> dict[str, Callable[[], float]]:
     """`{way: a meta-epoch}`."""
-    problem, options = make_problem(problem_name), {"objective": objectives.total, "jit_compile": True}
+    problem = make_problem(problem_name)
 
     def meta_epoch(make_lesson):
         student = make_optimizer(optimizer)
@@ -46,11 +48,12 @@ def ways(problem_name: str, optimizer: str, count: int) -> dict[str, Callable[[]
         arguments = make_seed(0), tf.constant(0), tf.fill([WINDOWS], UNROLL_LENGTH)
         return lambda: float(compiled(*arguments).meta_loss.numpy())
 
-    found = {"calls": meta_epoch(lambda student: mean_of(own_trajectory(problem, student, **options), count))}
+    def lesson(student, optimizees):
+        return OwnTrajectory().lesson(Setting(problem, student, FirstOrder()), optimizees)
+
+    found = {"calls": meta_epoch(lambda student: in_turn(lesson(student, batch.One(problem)), count))}
     if make_optimizer(optimizer).coordinatewise:
-        found["one step"] = meta_epoch(
-            lambda student: own_trajectory(problem, student, meta_batch_size=count, **options)
-        )
+        found["one step"] = meta_epoch(lambda student: lesson(student, batch.together(problem, count, student)))
     return found
 
 

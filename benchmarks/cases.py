@@ -14,9 +14,10 @@ from benchmarks import Case, Settings, floor, plain
 from l2o_tf.common import nest
 from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers import CELLS, Optimizer, make_optimizer
-from l2o_tf.training.lessons.lesson import own_trajectory
+from l2o_tf.training.lessons.lesson import Lesson, Setting
+from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
 from l2o_tf.training.meta_epoch import compile_meta_epoch
-from l2o_tf.unrolling import objectives
+from l2o_tf.unrolling.meta_gradients import FirstOrder, WholeRun
 from problems import make_problem
 from problems.base import Problem, make_seed, no_batches
 
@@ -115,9 +116,11 @@ def _adam(problem: Problem, learned: Optimizer, num_steps: int, jit_compile: boo
     return _rollout(problem, make_optimizer("adam"), num_steps, jit_compile)
 
 
-_ours = functools.partial(own_trajectory, objective=objectives.total)
+def _ours(problem: Problem, student: Optimizer, *, meta_gradient=None, jit_compile: bool = False) -> Lesson:
+    return OwnTrajectory().lessons(Setting(problem, student, meta_gradient or FirstOrder(), jit_compile=jit_compile))[0]
 
-LESSONS = {"plain": plain.own_trajectory, "ours": _ours, "second": functools.partial(_ours, second_derivatives=True)}
+
+LESSONS = {"plain": plain.own_trajectory, "ours": _ours, "second": functools.partial(_ours, meta_gradient=WholeRun())}
 """Method of meta-training -> `(problem, student, jit_compile=) -> Lesson`."""
 
 EVALUATIONS = {"plain": _plain_rollout, "ours": _rollout, "adam": _adam}

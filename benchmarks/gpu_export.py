@@ -23,8 +23,11 @@ from l2o_tf.cli import console
 from l2o_tf.common import nest
 from l2o_tf.optimizers import Optimizer, make_optimizer
 from l2o_tf.saving import provenance
-from l2o_tf.training.lessons.lesson import Optimizees, compile_window
-from l2o_tf.unrolling import objectives, unroll
+from l2o_tf.training.lessons.lesson import Setting, first_run
+from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
+from l2o_tf.unrolling import batch, unroll
+from l2o_tf.unrolling.batch import Optimizees
+from l2o_tf.unrolling.meta_gradients import FirstOrder
 from problems import Problem, make_problem
 from problems.base import make_seed
 
@@ -56,15 +59,20 @@ def training_step(optimizees: Optimizees, student: Optimizer, *, in_blocks: bool
         in_blocks: whether the backward pass takes blocks of coordinates, as on a processor, or all of them together,
             as on a GPU.
     """
-    window = compile_window(optimizees, student, objective=objectives.total, jit_compile=in_blocks)
-    start = optimizees.first_run(student, SEED)
+    setting = Setting(optimizees.problem, student, FirstOrder(), jit_compile=in_blocks)
+    window, start = OwnTrajectory().compile_window(setting, optimizees, student), _start(optimizees, student)
 
     @tf.function(jit_compile=True, autograph=False)
     def step(params, states, batches):
-        run, outcome = window(start._replace(params=params, student=states), batches)
-        return outcome.meta_loss, outcome.gradients, outcome.losses, nest.flatten(run.params)
+        begun = start._replace(state=start.state._replace(params=params, optimizer=states))
+        run, outcome = window(begun, batches, SEED)
+        return outcome.meta_loss, outcome.gradients, outcome.losses, nest.flatten(run.state.params)
 
     return step
+
+
+def _start(optimizees: Optimizees, student: Optimizer):
+    return first_run(Setting(optimizees.problem, student, FirstOrder()), optimizees, student, SEED, 0)
 
 
 def evaluation_step(optimizees: Optimizees, optimizer: Optimizer):
@@ -77,9 +85,9 @@ def evaluation_step(optimizees: Optimizees, optimizer: Optimizer):
             optimizer,
             unroll.UnrollState(params, states),
             batches,
-            side_by_side=optimizees.count,
+            shape=optimizees.shape,
         )
-        return optimizees.mean_of_losses(found.losses), nest.flatten(state.params)
+        return optimizees.mean_losses(found.losses), nest.flatten(state.params)
 
     return step
 
@@ -92,9 +100,9 @@ def export(
     In `arrays.npz`, `in_0`, `in_1`, ... are the program's arguments in their order, `out_0`, ... its results, and
     `theta [K, N]` the parameters of each optimizee as one vector.
     """
-    optimizees = Optimizees.of(problem, meta_batch_size, optimizer)
+    optimizees = batch.together(problem, meta_batch_size, optimizer)
     optimizer = optimizees.in_blocks_if_large(optimizer)
-    seeds, params = optimizees.seed(SEED), optimizees.first_run(optimizer, SEED).params
+    seeds, params = optimizees.seed(SEED), _start(optimizees, optimizer).state.params
     states, batches = optimizer.initial_state(params, SEED), optimizees.problem.sample(seeds, num_steps + 1)
     make = {"training": functools.partial(training_step, in_blocks=False), "evaluation": evaluation_step}[phase]
     step = make(optimizees, optimizer)

@@ -52,8 +52,8 @@ def run(loss_fn: Callable, optimizer: Optimizer, params: dict, state: Any, batch
 def own_trajectory(problem: Problem, student: Optimizer, *, jit_compile: bool = False) -> Lesson:
     """The plain counterpart of `own_trajectory`; its objective is the sum of the losses."""
 
-    def start(seed, meta_epoch):
-        del meta_epoch
+    def start(seed, meta_epoch, horizon=0):
+        del meta_epoch, horizon
         params, constants = problem.init(seed)
         return params, student.initial_state(params, seed), constants
 

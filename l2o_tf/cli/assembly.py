@@ -8,16 +8,20 @@ from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer, from_file, mak
 from l2o_tf.saving import loading
 from l2o_tf.training.averaging import RunningAverage
 from l2o_tf.training.curriculum import Curriculum
-from l2o_tf.training.lessons import technique as tq
-from l2o_tf.training.lessons.imitation import DISTANCES
+from l2o_tf.training.lessons.imitation import Imitation
+from l2o_tf.training.lessons.kept_states import KeptStates, States
+from l2o_tf.training.lessons.lesson import Technique
+from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
+from l2o_tf.training.lessons.self_improving import SelfImproving
 from l2o_tf.training.meta_optimizers import META_OPTIMIZERS
 from l2o_tf.training.run_folder import Description
 from l2o_tf.training.schedules import CosinePeriods, StageDecay
 from l2o_tf.training.trainer import MetaTrainer
 from l2o_tf.training.validation import Validation
 from l2o_tf.training.windows import LongTail, Windows
+from l2o_tf.unrolling.meta_gradients import FirstOrder, WholeRun, ZeroNonfinite
 from problems import PROBLEM_SETS, DataOptions, make_problem
-from problems.base import Problem, objective_of
+from problems.base import Problem
 from problems.convex_term import convex_term
 from problems.python_files import is_file
 from problems.sets import MadeOnce
@@ -113,7 +117,7 @@ def options(config: Config, optimizees: Sequence[Problem]) -> dict:
     }
     schedule = [StageDecay(config.stage_decay)] if config.stage_decay < 1 else []
     schedule += [CosinePeriods(config.evaluation_period)] if config.anneal else []
-    meta_gradient = tq.WholeRun() if config.second_derivatives else tq.FirstOrder()
+    meta_gradient = WholeRun() if config.second_derivatives else FirstOrder()
     return {
         "lessons": make_lessons(config),
         "curriculum": Curriculum(
@@ -125,7 +129,7 @@ def options(config: Config, optimizees: Sequence[Problem]) -> dict:
             config.unroll_length,
             **{name: LongTail(tail[0], *(int(bound) for bound in tail[1:])) for name, tail in tails.items() if tail},
         ),
-        "meta_gradient": tq.ZeroNonfinite(meta_gradient) if config.zero_nonfinite else meta_gradient,
+        "meta_gradient": ZeroNonfinite(meta_gradient) if config.zero_nonfinite else meta_gradient,
         "meta_optimizer": META_OPTIMIZERS[config.meta_optimizer](config.learning_rate, **clipping),
         "schedule": schedule,
         "validation": Validation(
@@ -174,31 +178,32 @@ def make_teacher(name: str, learning_rate: float) -> Optimizer:
     return make_optimizer(name.lower(), {"learning_rate": learning_rate})
 
 
-def make_lessons(config: Config) -> list[tq.Technique]:
+def make_lessons(config: Config) -> list[Technique]:
     """The configured techniques; the first is the ordinary one."""
     teachers = tuple(make_teacher(name, config.teacher_learning_rate) for name in config.teachers.split(","))
     options = {
         "objective": config.objective,
-        "judge": None if config.judge == "steps" else objective_of,
+        "judge": None if config.judge == "steps" else "problem",
         "max_growth": config.max_growth,
     }
     if config.self_improving:
-        first = tq.SelfImproving(teachers=teachers, decay_epochs=config.self_improving_epochs, **options)
+        first = SelfImproving(teachers=teachers, decay_epochs=config.self_improving_epochs, **options)
     else:
-        first = tq.OwnTrajectory(**options)
-    lessons = [tq.KeptStates(first) if config.keep_states else first]
+        first = OwnTrajectory(**options)
+    lessons = [first]
     if config.imitation:
         ratios = tuple(float(ratio) for ratio in config.imitation_ratios.split(","))
         lessons.append(
-            tq.Imitation(
+            Imitation(
                 teachers=teachers,
                 ratio=ratios if config.curriculum else config.imitation_ratio,
-                distance=DISTANCES[config.imitation_distance],
+                distance=config.imitation_distance,
                 teacher_steps=config.teacher_steps,
                 choice=config.teacher_choice,
             )
         )
-    return lessons
+    states = States()
+    return [KeptStates(lesson, states) for lesson in lessons] if config.keep_states else lessons
 
 
 def describe(config: Config) -> Description:

@@ -25,11 +25,10 @@ import tensorflow as tf
 
 from l2o_tf.common import devices
 from l2o_tf.optimizers.base import Optimizer
-from l2o_tf.training.lessons.lesson import Optimizees
-from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling import batch, unroll
+from l2o_tf.unrolling.batch import Optimizees
 from problems import contract
 from problems.base import Problem, Seed, fold, make_seed, require_positive
-from problems.side_by_side import fold_each
 
 _INIT, _WINDOW = 0, 1
 
@@ -38,7 +37,8 @@ class Rollouts(NamedTuple):
     """The compiled runs of one optimizer on one problem.
 
     Attributes:
-        start: `seeds [R, 2] -> carry`: parameters, constants and optimizer states of R runs.
+        start: `(seeds [R, 2], horizon=0) -> carry`: parameters, constants and optimizer states of R runs. The horizon
+            is an int32 scalar, for rules that look at the number of steps of a run; 0: unknown.
         advance: `(carry, seeds, first_window, num_steps) -> (carry, losses [R, W, T+1])`: so many steps from the
             beginning of a window, `W = ⌈num_steps / T⌉`. If the last window ends early, the rest of its losses are 0.
             The two numbers are int32 scalars: one compiled program serves all values.
@@ -47,7 +47,7 @@ class Rollouts(NamedTuple):
         window: T.
     """
 
-    start: Callable[[tf.Tensor], Any]
+    start: Callable[..., Any]
     advance: Callable[[Any, tf.Tensor, tf.Tensor, tf.Tensor], tuple[Any, tf.Tensor]]
     measure: Callable[[Any], dict[str, tf.Tensor]] | None
     window: int
@@ -74,33 +74,35 @@ def rollouts(
     Raises:
         ValueError: if the optimizer cannot run several optimizees side by side.
     """
-    optimizees = Optimizees.of(problem, side_by_side, optimizer)
-    problem, group = optimizees.problem, _Group(optimizees.count)
-    optimizer = optimizees.in_blocks_if_large(optimizer)
-    advance_run = _windows(problem, optimizer, window, jit_compile, group)
+    group = batch.together(problem, side_by_side, optimizer)
+    problem, optimizer = group.problem, group.in_blocks_if_large(optimizer)
+    advance_run = _windows(group, optimizer, window, jit_compile)
 
     @tf.function(autograph=False)
-    def start_run(seed):
+    def start_run(seed, horizon):
         seed = group.fold(seed, _INIT)
         params, constants = problem.init(seed)
-        return unroll.initial_state(optimizer, params, group.first(seed)), constants
+        return unroll.initial_state(optimizer, params, group.one_seed(seed), horizon), constants
 
     @tf.function(autograph=False)
-    def start(seeds):
-        seeds = group.split(seeds)
-        found = start_run.get_concrete_function(tf.TensorSpec(seeds.shape[1:], seeds.dtype)).structured_outputs
+    def start(seeds, horizon=0):
+        seeds, horizon = group.grouped(seeds), tf.convert_to_tensor(horizon)
+        specs = tf.TensorSpec(seeds.shape[1:], seeds.dtype), tf.TensorSpec([], tf.int32)
+        found = start_run.get_concrete_function(*specs).structured_outputs
         one_run = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), found)
-        return tf.map_fn(start_run, seeds, fn_output_signature=one_run, parallel_iterations=1)
+        return tf.map_fn(
+            lambda seed: start_run(seed, horizon), seeds, fn_output_signature=one_run, parallel_iterations=1
+        )
 
     @tf.function(autograph=False)
     def advance(carry, seeds, first_window, num_steps):
         one_run = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape[1:], tensor.dtype), carry)
         carry, losses = _each_run(
             lambda run: advance_run(*run, first_window, num_steps),
-            (carry, group.split(seeds)),
+            (carry, group.grouped(seeds)),
             (one_run, tf.TensorSpec([None, window + 1, *group.shape], tf.float32)),
         )
-        return carry, group.join(losses)
+        return carry, group.ungrouped(losses)
 
     @tf.function(autograph=False)
     def measure(carry):
@@ -117,10 +119,9 @@ def rollouts(
     return Rollouts(start, advance, measure if problem.evaluate else None, window)
 
 
-def _windows(problem: Problem, optimizer: Optimizer, window: int, jit_compile: bool, group: "_Group"):
+def _windows(group: Optimizees, optimizer: Optimizer, window: int, jit_compile: bool):
     """`(carry, seed, first_window, num_steps) -> (carry, losses [W, T+1])` of one run, or of a group."""
-
-    xla = unroll.xla_part(problem, jit_compile)
+    problem, xla = group.problem, unroll.xla_part(group.problem, jit_compile)
 
     @tf.function(autograph=False)
     def run_window(state, constants, batches, num_steps):
@@ -130,7 +131,7 @@ def _windows(problem: Problem, optimizer: Optimizer, window: int, jit_compile: b
             state,
             batches,
             xla=xla,
-            side_by_side=group.count,
+            shape=group.shape,
             num_steps=num_steps,
         )
 
@@ -148,33 +149,6 @@ def _windows(problem: Problem, optimizer: Optimizer, window: int, jit_compile: b
         return (state, constants), losses.stack()
 
     return advance
-
-
-class _Group(NamedTuple):
-    """Runs side by side: R of them are R/K groups of K; with `count` None each is by itself."""
-
-    count: int | None
-
-    @property
-    def shape(self) -> list[int]:
-        return [] if self.count is None else [self.count]
-
-    def fold(self, seed: Seed, *values) -> Seed:
-        return fold(seed, *values) if self.count is None else fold_each(seed, *values)
-
-    def first(self, seed: Seed) -> Seed:
-        return seed if self.count is None else seed[0]
-
-    def split(self, seeds: tf.Tensor) -> tf.Tensor:
-        """`[R, 2] -> [R/K, K, 2]`."""
-        return seeds if self.count is None else tf.reshape(seeds, [-1, self.count, 2])
-
-    def join(self, losses: tf.Tensor) -> tf.Tensor:
-        """`[R/K, W, T+1, K] -> [R, W, T+1]`."""
-        if self.count is None:
-            return losses
-        losses = tf.transpose(losses, [0, 3, 1, 2])
-        return tf.reshape(losses, tf.concat([[-1], tf.shape(losses)[2:]], axis=0))
 
 
 def _each_run(function, inputs, signature):
@@ -262,7 +236,7 @@ def check(problem: Problem, optimizer: Optimizer, *, full_period: int = 0, side_
         kind = type(optimizer).__name__
         raise ValueError(f"Received a {kind} as optimizer, expected what l2o_tf.optimizers.make_optimizer makes.")
     contract.check(problem)
-    Optimizees.of(problem, side_by_side, optimizer)
+    batch.together(problem, side_by_side, optimizer)
     if full_period and problem.evaluate is None:
         reason = f"0: {problem.name} does not say how to measure loss and accuracy on all its data"
         raise ValueError(f"Received full_period={full_period}, expected {reason}.")
@@ -310,7 +284,7 @@ def run(
     check(problem, optimizer, record=record, full_period=full_period, **numbers)
     compiled = _compiled(_Key(problem), optimizer, window, side_by_side)
     seeds = run_seeds(seed, num_runs)
-    carry = compiled.start(seeds)
+    carry = compiled.start(seeds, tf.constant(num_steps))
     compiled.advance(carry, seeds, tf.constant(0), tf.constant(1))  # pure, so nothing has happened
     curves, seconds, measured = np.empty([num_runs, num_steps], np.float32), 0.0, []
     chunk = full_period or 5 * window

@@ -25,8 +25,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from l2o_tf.common import names
 from l2o_tf.optimizers.base import Analytic, Params
-from problems.base import require_not_negative
+from problems.base import require_name, require_not_negative
 
 
 class VelocityState(NamedTuple):
@@ -246,6 +247,30 @@ ANALYTIC: dict[str, Callable[..., Analytic]] = {
     "adagrad": adagrad,
 }
 """Every analytic optimizer by name; each factory takes its hyper-parameters by keyword."""
+
+
+def rule(text: str) -> Analytic:
+    """The rule of that name, in any case, with its learning rate if need be.
+
+    >>> rule("Adam:0.003").name
+    'adam:0.003'
+
+    Raises:
+        ValueError: for an unknown rule, or a rate that is no positive number.
+    """
+    require_name("optimizer", text)
+    kind, _, rate = text.lower().partition(":")
+    if kind not in ANALYTIC:
+        raise ValueError(f"Received optimizer {text!r}, expected one of {list(ANALYTIC)}.{names.hint(kind, ANALYTIC)}")
+    if not rate:
+        return ANALYTIC[kind]()
+    try:
+        architecture = {"learning_rate": float(rate)}
+    except ValueError:
+        raise ValueError(f"Received optimizer {text!r}, expected a number after the colon.") from None
+    found = ANALYTIC[kind](**architecture)
+    found.name, found.architecture = f"{kind}:{rate}", architecture
+    return found
 
 
 def _map(function: Callable[..., tf.Tensor], params: Params, *others: Params) -> Params:

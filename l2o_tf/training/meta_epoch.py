@@ -48,7 +48,6 @@ def compile_meta_epoch(
     variables: list[keras.Variable],
     meta_optimizer: keras.optimizers.Optimizer,
     unroll_length: int | None = None,
-    zero_nonfinite: bool = False,
     after_update: Callable[[], None] | None = None,
 ) -> MetaEpoch:
     """Compiles `(seed, meta_epoch, lengths) -> Report`, which trains `variables` with `meta_optimizer`.
@@ -61,8 +60,6 @@ def compile_meta_epoch(
         meta_optimizer: its slots are this lesson's own.
         unroll_length: T, where every window has the same length: then `lengths` only says how many there are, and
             shapes are static. Default: any lengths.
-        zero_nonfinite: whether entries of the meta-gradient that are not finite become 0, as in L2O-Scale's program,
-            instead of ending the run.
         after_update: called after every update of φ. Default: nothing is.
     """
     meta_optimizer.build(variables)
@@ -75,10 +72,9 @@ def compile_meta_epoch(
     def train_window(run, lengths, seed, report):
         num_steps = unroll_length or lengths[report.num_windows]
         run, outcome = lesson.window(run, fold(seed, _WINDOW, report.num_windows), num_steps)
-        gradients = [_finite(g) for g in outcome.gradients] if zero_nonfinite else outcome.gradients
-        norm = tf.linalg.global_norm(gradients)
+        norm = tf.linalg.global_norm(outcome.gradients)
         diverged = ~(tf.math.is_finite(norm) & tf.math.is_finite(outcome.meta_loss))
-        tf.cond(diverged, lambda: None, lambda: update(gradients))
+        tf.cond(diverged, lambda: None, lambda: update(outcome.gradients))
         return run, Report(
             meta_loss=report.meta_loss + outcome.meta_loss,
             final_loss=outcome.losses[-1],
@@ -92,20 +88,17 @@ def compile_meta_epoch(
 
     @tf.function(autograph=False, input_signature=[_scalars(2), _scalars(), _scalars(None)])
     def meta_epoch(seed, epoch, lengths):
+        horizon = tf.reduce_sum(lengths) if unroll_length is None else unroll_length * tf.size(lengths)
         zero, none, no = tf.zeros([]), tf.zeros([], tf.int32), tf.constant(False)
         _, report = tf.while_loop(
             lambda run, report: (report.num_windows < tf.size(lengths)) & ~report.diverged & ~report.exploded,
             lambda run, report: train_window(run, lengths, seed, report),
-            (lesson.start(fold(seed, _START), epoch), Report(zero, zero, zero, none, none, no, no, no)),
+            (lesson.start(fold(seed, _START), epoch, horizon), Report(zero, zero, zero, none, none, no, no, no)),
         )
         lost = ~tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable.value)) for variable in variables])
         return report._replace(meta_loss=report.meta_loss / tf.cast(report.num_windows, tf.float32), lost=lost)
 
     return meta_epoch
-
-
-def _finite(gradient: tf.Tensor) -> tf.Tensor:
-    return tf.where(tf.math.is_finite(gradient), gradient, tf.zeros_like(gradient))
 
 
 def _scalars(*shape: int | None) -> tf.TensorSpec:

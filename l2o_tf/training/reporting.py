@@ -18,9 +18,8 @@ from l2o_tf.common.quoting import reason
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.plots.training import LOSSES
 from l2o_tf.recording.records import RECORDS, Recorder, markdown_table, read_records
-from l2o_tf.training.lessons.lesson import Optimizees
 from l2o_tf.training.state import Event, ValidationResult
-from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling import batch, unroll
 from problems.base import DataInfo, Problem, Seed
 
 PICTURE = "training.png"
@@ -209,7 +208,7 @@ def describe(name: str) -> str:
 
 def inspector(problem: Problem, student: Optimizer, num_steps: int) -> Callable[[Seed], dict[str, tf.Tensor]]:
     """Compiles `seed -> {name: values}`: what the student does in the first `num_steps` steps of a run."""
-    student = Optimizees(problem).in_blocks_if_large(student)
+    student = batch.One(problem).in_blocks_if_large(student)
 
     @tf.function(autograph=False)
     def inspect(seed):

@@ -34,8 +34,8 @@ from l2o_tf.training import curriculum as cl
 from l2o_tf.training import run_folder
 from l2o_tf.training.averaging import RunningAverage
 from l2o_tf.training.curriculum import Curriculum
-from l2o_tf.training.lessons.lesson import Lesson
-from l2o_tf.training.lessons.technique import FirstOrder, OwnTrajectory, Setting, Technique, ZeroNonfinite
+from l2o_tf.training.lessons.lesson import Lesson, Setting, Technique
+from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
 from l2o_tf.training.meta_epoch import MetaEpoch, Report, compile_meta_epoch
 from l2o_tf.training.reporting import Reporter, inspector
 from l2o_tf.training.run_folder import Description
@@ -44,6 +44,7 @@ from l2o_tf.training.state import Event, TrainingState, ValidationResult
 from l2o_tf.training.validation import Validation, Validator
 from l2o_tf.training.windows import Windows
 from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling.meta_gradients import FirstOrder, MetaGradient
 from problems import contract
 from problems.base import Problem, fold, make_seed, require_positive
 from problems.sets import draw
@@ -134,7 +135,7 @@ class MetaTrainer:
         lessons: Sequence[Technique] = (OwnTrajectory(),),
         curriculum: Curriculum | int = Curriculum(),  # noqa: B008 - frozen
         windows: Windows | int = 20,
-        meta_gradient: Any = FirstOrder(),  # noqa: B008 - frozen
+        meta_gradient: MetaGradient = FirstOrder(),  # noqa: B008 - frozen
         meta_optimizer: keras.optimizers.Optimizer | None = None,
         schedule: Schedule | Sequence[Schedule] = (),
         validation: Validation = Validation(),  # noqa: B008 - frozen
@@ -209,7 +210,6 @@ class MetaTrainer:
                     self._variables,
                     self._meta_optimizers[lesson.name],
                     self.windows.static_length,
-                    _zeroes(self.meta_gradient),
                     self._average.update if self._average else None,
                 )
                 for lesson in itertools.chain(*lessons)
@@ -441,7 +441,7 @@ class MetaTrainer:
         rng = np.random.default_rng([self.seed, self.state.epoch, _CHOICE])
         stage, index = self.state.curriculum.stage, 0
         if len(self.lessons) > 1:
-            ends = np.cumsum([_share(technique, stage) for technique in self.lessons[1:]])
+            ends = np.cumsum([technique.share(stage) for technique in self.lessons[1:]])
             index = (int(np.searchsorted(ends, rng.random(), side="right")) + 1) % len(self.lessons)
         counts = self.state.counts
         counts += [0] * (len(self.lessons) - len(counts))
@@ -529,18 +529,13 @@ def _techniques(lessons: Any) -> tuple[Technique, ...]:
     return found
 
 
-def _share(technique: Technique, stage: int) -> float:
-    """The share of the meta-epochs of a stage in which a technique is used."""
-    ratios = technique.ratio if isinstance(technique.ratio, Sequence) else (technique.ratio,)
-    return ratios[min(stage, len(ratios) - 1)]
-
-
 def _check_types(trainer: MetaTrainer) -> None:
     """Refuses arguments of another type, and numbers that are not positive."""
     for name, kind in (
         ("student", Optimizer),
         ("curriculum", Curriculum),
         ("windows", Windows),
+        ("meta_gradient", MetaGradient),
         ("meta_optimizer", keras.optimizers.Optimizer),
         ("validation", Validation),
         ("average", RunningAverage | None),
@@ -565,7 +560,7 @@ def _check(trainer: MetaTrainer) -> None:
         )
     if trainer._rate is None and trainer.schedule:
         raise ValueError("Received schedule with a meta_optimizer that has a schedule of Keras. Drop one of them.")
-    total = [sum(_share(t, stage) for t in trainer.lessons[1:]) for stage in range(trainer.curriculum.num_stages)]
+    total = [sum(t.share(stage) for t in trainer.lessons[1:]) for stage in range(trainer.curriculum.num_stages)]
     if max(total) > 1 + 1e-9:
         raise ValueError(f"Received lessons whose ratios add up to {max(total):g}, expected at most 1.")
     for problem in (trainer.problems[0], trainer.validation_problems[0]):
@@ -608,7 +603,3 @@ def _rate_of(optimizer: keras.optimizers.Optimizer) -> float | None:
 def _kept_variables(lessons: list[list[Lesson]]) -> list[tf.Variable]:
     """What the lessons of one problem keep from run to run, each variable once."""
     return list({id(v): v for own in lessons for lesson in own for v in lesson.variables}.values())
-
-
-def _zeroes(meta_gradient: Any) -> bool:
-    return isinstance(meta_gradient, ZeroNonfinite)

@@ -121,7 +121,7 @@ class Validator:
         for member in np.unique(members):
             own = seeds[int(np.argmax(members == member)) :][: int(np.sum(members == member))]
             runs = self._compiled(int(member))
-            found.append(runs.advance(runs.start(own), own, tf.constant(0), steps)[1].numpy())
+            found.append(runs.advance(runs.start(own, steps), own, tf.constant(0), steps)[1].numpy())
         losses = np.concatenate(found)  # [R, W, T+1]
         curves = rollouts.recorded_losses(losses)
         return float(self._validation.cost(losses[:, 0, 0], curves, num_problems)), curves

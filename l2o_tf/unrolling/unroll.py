@@ -1,24 +1,13 @@
-"""The only inner loop: any optimizer on any optimizee, and the meta-gradient through it.
+"""The only inner loop: any optimizer on any optimizee.
 
 One step of the unroll, for student, teacher and baseline alike::
 
     g_t         = ∇f(θ_t; batch_t)
-    Δθ_t, s_t+1 = update(g_t, s_t)
+    Δθ_t, s_t+1 = update(g_t, s_t)                           a rule may also look at θ_t, f(θ_t), t and the horizon
     θ_t+1       = θ_t + Δθ_t
 
 Meta-training differentiates an objective `L(f(θ_0), ..., f(θ_T))` with respect to the meta-parameters φ of the update
-rule. As in the original programs the gradients `g_t` count as constants ("first order"). Then the backward pass needs
-nothing of the optimizee but what the forward pass has already computed: with `w_t = ∂L/∂f(θ_t)` the cotangent of `θ_t`
-is a sum of gradients, and the optimizer is pulled back step by step, from the states that it had::
-
-    λ_T   = w_T g_T
-    dφ   += (∂Δθ_t/∂φ)ᵀ λ_t+1 + (∂s_t+1/∂φ)ᵀ σ_t+1           t = T-1 ... 0
-    σ_t   = (∂Δθ_t/∂s)ᵀ λ_t+1 + (∂s_t+1/∂s)ᵀ σ_t+1
-    λ_t   = λ_t+1 + w_t g_t                                  (plus (∂Δθ_t/∂θ)ᵀ λ_t+1, for a rule that looks at θ)
-
-So the optimizee is never differentiated twice, and a step leaves nothing behind but the states, the gradient and the
-parameters: what a cell computes in between is computed again. `pull_back.py` has the backward pass.
-`second_derivatives=True` differentiates the whole run instead, gradients included.
+rule; `l2o_tf.unrolling.meta_gradients` has the ways to do that.
 
 Everything here is traceable and holds no state: call it inside a `tf.function`, with XLA or without.
 """
@@ -30,7 +19,6 @@ import tensorflow as tf
 
 from l2o_tf.common import nest
 from l2o_tf.optimizers.base import Loop, Optimizer, Params, Step
-from l2o_tf.unrolling.meta_gradients.pull_back import Kept, Weights, pull_back, replayed_size
 from problems.base import Problem, Seed, fold
 
 Batches = Any
@@ -42,10 +30,19 @@ _OPTIMIZER = 0x0B71  # the purpose of the optimizer's seed; problems use small n
 
 
 class UnrollState(NamedTuple):
-    """What one step hands to the next: `θ_t` and the optimizer's state."""
+    """What one step hands to the next.
+
+    Attributes:
+        params: `θ_t`.
+        optimizer: the optimizer's state.
+        index: t, steps done in this run, int32.
+        horizon: steps of this run, int32; 0 where nobody knows.
+    """
 
     params: Params
     optimizer: Any
+    index: tf.Tensor | int = 0
+    horizon: tf.Tensor | int = 0
 
 
 class Trajectory(NamedTuple):
@@ -56,11 +53,53 @@ class Trajectory(NamedTuple):
             `losses[T]` after the last update.
         grads: `[T, N]` or None when not recorded.
         updates: `[T, N]` or None when not recorded.
+        params: `[T, N]`, `θ_t` before update t, or None when not recorded.
     """
 
     losses: tf.Tensor
     grads: tf.Tensor | None = None
     updates: tf.Tensor | None = None
+    params: tf.Tensor | None = None
+
+
+class OwnPath(NamedTuple):
+    """The optimizer goes where its own updates lead.
+
+    Attributes:
+        loss_fn: `(params, batch) -> scalar`.
+        judge: `(params, batch) -> scalar`, what the trajectory's losses are. Default: those of `loss_fn`.
+    """
+
+    loss_fn: LossFn
+    judge: LossFn | None = None
+
+    def look(self, params: Params, batch: Any) -> tuple[Step, tf.Tensor, Params]:
+        """`(what the rule sees, the loss that is judged, its gradient)` at `θ_t`."""
+        loss, grads = value_and_grad(self.loss_fn)(params, batch)
+        judged = (loss, grads) if self.judge is None else value_and_grad(self.judge)(params, batch)
+        return Step(grads, params, loss), *judged
+
+
+class Recorded(NamedTuple):
+    """Steps of another optimizer: gradients and parameters `[T+1, N]`, losses `[T+1]` or `[T+1, K]`."""
+
+    grads: tf.Tensor
+    params: tf.Tensor
+    losses: tf.Tensor
+
+
+class PlayedPath(NamedTuple):
+    """The optimizer sees the steps of another one, wherever its own updates lead; the batches are `Recorded`."""
+
+    judge: None = None
+
+    def look(self, params: Params, batch: Recorded) -> tuple[Step, tf.Tensor, Params]:
+        """As `OwnPath.look`. What was recorded is constant: no slope leads back to `params`."""
+        grads, seen = (nest.unflatten(x, like=params) for x in (batch.grads, batch.params))
+        return Step(grads, seen, batch.losses), batch.losses, tf.nest.map_structure(tf.zeros_like, params)
+
+
+Path = OwnPath | PlayedPath
 
 
 def xla_part(problem: Problem, jit_compile: bool) -> XlaPart | None:
@@ -75,7 +114,7 @@ def xla_part(problem: Problem, jit_compile: bool) -> XlaPart | None:
     return "window" if problem.xla else "update"
 
 
-def initial_state(optimizer: Optimizer, params: Params, seed: Seed) -> UnrollState:
+def initial_state(optimizer: Optimizer, params: Params, seed: Seed, horizon: tf.Tensor | int = 0) -> UnrollState:
     """The state before the first step.
 
     Args:
@@ -83,8 +122,10 @@ def initial_state(optimizer: Optimizer, params: Params, seed: Seed) -> UnrollSta
         params: `θ_0`.
         seed: of the run, the same that the problem's `init` gets. What the optimizer draws is derived from it and
             independent of what the problem draws, so that runs with the same seed are paired.
+        horizon: steps of the run; default 0, unknown.
     """
-    return UnrollState(params, optimizer.initial_state(params, fold(seed, _OPTIMIZER)))
+    state = optimizer.initial_state(params, fold(seed, _OPTIMIZER))
+    return UnrollState(params, state, tf.zeros([], tf.int32), tf.convert_to_tensor(horizon, tf.int32))
 
 
 def value_and_grad(loss_fn: LossFn) -> ValueAndGrad:
@@ -108,7 +149,7 @@ def unroll(
     record: bool = False,
     judge: LossFn | None = None,
     xla: XlaPart | None = None,
-    side_by_side: int | None = None,
+    shape: Sequence[int] = (),
     num_steps: tf.Tensor | None = None,
 ) -> tuple[UnrollState, Trajectory]:
     """Runs `optimizer` on `loss_fn` for T steps, or fewer.
@@ -118,161 +159,104 @@ def unroll(
         optimizer: any `Optimizer`.
         state: from `initial_state`, or what the last window returned.
         batches: nest of tensors with a leading axis of T+1; the last one is for `f(θ_T)`.
-        record: whether the trajectory keeps gradients and updates.
+        record: whether the trajectory keeps gradients, updates and parameters.
         judge: `(params, batch) -> scalar`, what the trajectory's losses are if not those whose gradients the optimizer
             gets: L2O-Scale learns from minibatches and is judged by the whole data set.
         xla: what XLA compiles, see `xla_part`; default: nothing of its own.
-        side_by_side: K, where the parameters are those of K optimizees, each tensor with a leading axis of K; then
-            `loss_fn` and `judge` return `[K]`, and losses are `[T+1, K]`. Default: one optimizee.
+        shape: of a loss. Default `()`; `(K,)` where the parameters are those of K optimizees side by side, each tensor
+            with a leading axis of K.
         num_steps: S ≤ T, int32 scalar: the steps that are taken. One compiled program serves any S. The rest of the
             trajectory is 0. Default: T.
 
     Returns:
         The state after these steps, and the `Trajectory`.
     """
-    kept = ("grads", "updates") if record else ()
+    kept = ("grads", "updates", "params") if record else ()
 
     def run(state, batches, num_steps):
-        return _run(loss_fn, optimizer.loop(), state, batches, judge, xla, side_by_side, kept, num_steps)
+        path, loop = OwnPath(loss_fn, judge), optimizer.loop()
+        state, losses, rows = run_steps(path, loop, state, batches, xla=xla, shape=shape, kept=kept, limit=num_steps)
+        return state, Trajectory(losses, **{name: rows[name] for name in kept})
 
-    state, losses, rows = _of_window(run, xla)(state, batches, num_steps)
-    return state, Trajectory(losses, **rows)
+    return of_window(run, xla)(state, batches, num_steps)
 
 
-def meta_gradient(
-    loss_fn: LossFn,
-    optimizer: Optimizer,
+def run_steps(
+    path: Path,
+    loop: Loop,
     state: UnrollState,
     batches: Batches,
-    objective: Callable[[Trajectory], tf.Tensor],
     *,
-    second_derivatives: bool = False,
-    record: bool = False,
-    judge: LossFn | None = None,
-    xla: XlaPart | None = None,
-    side_by_side: int | None = None,
-) -> tuple[tf.Tensor, list[tf.Tensor], UnrollState, Trajectory]:
-    """`∂ objective(trajectory) / ∂φ` over one truncation window.
-
-    The incoming state counts as a constant: this is truncated backpropagation through time.
+    xla: XlaPart | None,
+    shape: Sequence[int],
+    kept: Sequence[str],
+    limit: tf.Tensor | None = None,
+) -> tuple[UnrollState, tf.Tensor, dict[str, Any]]:
+    """The loop of `unroll`.
 
     Args:
-        objective: `Trajectory -> scalar`, see `l2o_tf.unrolling.objectives`.
-        second_derivatives: whether the losses and gradients are differentiated truly; default: first order.
-        loss_fn, optimizer, state, batches, record, judge, side_by_side: as in `unroll`.
-        xla: as in `unroll`; with `"update"`, of no effect on second derivatives, which flow through both parts. The
-            backward pass is compiled by itself: on a processor its blocks then run on several cores.
+        path: whose steps the rule sees.
+        loop: of the optimizer.
+        state, batches, xla, shape: as in `unroll`.
+        kept: which rows are kept, one per step: what the rule sees, `"grads"` and `"params" [T, N]` and `"loss"
+            [T, *shape]`; its `"updates" [T, N]`; the gradients of the judged losses, `"slopes" [T, N]`; its `"states"`
+            before each step, in the loop's layout.
+        limit: `num_steps` of `unroll`.
 
     Returns:
-        `(meta_loss, gradients, state, trajectory)`; the gradients in the order of `optimizer.trainable_variables`.
+        `(state, losses [T+1, *shape], rows)`. Besides what was asked for, the rows have `"start"`, the optimizer's
+        state before the first step, and `"last" [N]`, the gradient of the last judged loss.
     """
-    phi = [variable.value for variable in optimizer.trainable_variables]
-    settings = {"record": record, "judge": judge, "xla": xla, "side_by_side": side_by_side}
-    if second_derivatives:
-        return _second_order(loss_fn, optimizer, state, batches, objective, phi, settings)
-    names = ("grads", "updates", "slopes", "last", "params", "states")
-    kept = [name for name in names if (name != "updates" or record) and (name != "slopes" or judge)]
-    loop, like = optimizer.loop(), state.params
-
-    def forward(state, batches):
-        after, losses, rows = _run(loss_fn, loop, state, batches, judge, xla, side_by_side, kept)
-        trajectory = Trajectory(losses, rows["grads"] if record else None, rows.pop("updates", None))
-        judged = [losses, trajectory.updates] if record else [losses]
-        with tf.GradientTape() as tape:
-            tape.watch(judged)
-            meta_loss = objective(trajectory)
-        found = tape.gradient(meta_loss, judged, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        weights = Weights(_per_coordinate(found[0], like, side_by_side), found[1] if record else None)
-        return meta_loss, after, trajectory, Kept(slopes=rows.pop("slopes", None), **rows), weights
-
-    meta_loss, after, trajectory, kept, weights = _of_window(forward, xla)(state, batches)
-    gradients = pull_back(loop, phi, like, kept, weights, jit_compile=xla is not None)
-    return meta_loss, gradients, after, trajectory
-
-
-def _second_order(loss_fn, optimizer: Optimizer, state, batches, objective, phi: list, settings: dict):
-    """`meta_gradient` by differentiating the whole run."""
-
-    def whole(state, batches):
-        with tf.GradientTape() as tape:
-            state, trajectory = unroll(loss_fn, optimizer, state, batches, **{**settings, "xla": None})
-            meta_loss = objective(trajectory)
-        gradients = tape.gradient(meta_loss, phi, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return meta_loss, gradients, state, trajectory
-
-    return _of_window(whole, settings["xla"])(state, batches)
-
-
-def _run(loss_fn, loop: Loop, state, batches, judge, xla, side_by_side, kept: Sequence[str], num_steps=None):
-    """The loop: `(state, losses [T+1], {name: [T, ...]})`, with a row per step for each name in `kept`.
-
-    Rows may be those of `Kept`, of which states and parameters are None where the window is to be replayed, and the
-    `"updates"`.
-    """
-    evaluate, measure = value_and_grad(loss_fn), value_and_grad(judge) if judge else None
-    update = _compiled(loop.update) if xla == "update" else loop.update
-    longest = _leading_axis(batches) - 1
-    num_steps = longest if num_steps is None else num_steps
-    start, like = loop.enter(state.optimizer), nest.flatten(state.params)
-    replay = replayed_size(loop, start, like.shape[0], longest) is not None
-    own = [name for name in kept if name != "last" and not (replay and name in ("states", "params"))]
+    update = compiled(loop.update) if xla == "update" else loop.update
+    longest = length(batches) - 1
+    num_steps = longest if limit is None else limit
+    start, like, index = loop.enter(state.optimizer), nest.flatten(state.params), tf.convert_to_tensor(state.index)
+    losses = tf.TensorArray(like.dtype, longest + 1, element_shape=shape)
+    examples = {"states": start, "loss": tf.zeros(shape, like.dtype)}
     rows = {
-        name: tf.nest.map_structure(lambda x: nest.rows_like(x, longest), start if name == "states" else like)
-        for name in own
+        name: tf.nest.map_structure(lambda x: nest.rows_like(x, longest), examples.get(name, like)) for name in kept
     }
-    losses = tf.TensorArray(like.dtype, longest + 1, element_shape=[side_by_side] if side_by_side else [])
-
-    def judged(params, batch):
-        loss, grads = evaluate(params, batch)
-        return grads, *((loss, grads) if measure is None else measure(params, batch))
 
     def step(t, params, memory, losses, rows):
-        grads, loss, slope = judged(params, _at(batches, t))
-        updates, after = update(Step(grads, params), memory)
-        vectors = {"grads": grads, "updates": updates, "slopes": slope, "params": params}
-        found = {name: memory if name == "states" else nest.flatten(vectors[name]) for name in own}
-        rows = {name: tf.nest.map_structure(lambda row, x: row.write(t, x), rows[name], found[name]) for name in own}
+        seen, loss, slope = path.look(params, _at(batches, t))
+        seen = seen._replace(index=index + t, horizon=state.horizon)
+        updates, after = update(seen, memory)
+        vectors = {"grads": seen.grads, "updates": updates, "slopes": slope, "params": seen.params}
+        found = {name: nest.flatten(vectors[name]) for name in kept if name in vectors}
+        found |= {"states": memory, "loss": seen.loss}
+        rows = {name: tf.nest.map_structure(lambda row, x: row.write(t, x), rows[name], found[name]) for name in kept}
         return t + 1, nest.add(params, updates), after, losses.write(t, loss), rows
 
     _, params, memory, losses, rows = tf.while_loop(
         lambda t, *_: t < num_steps, step, (0, state.params, start, losses, rows), maximum_iterations=longest
     )
-    _, loss, slope = judged(params, _at(batches, num_steps))
+    _, loss, slope = path.look(params, _at(batches, num_steps))
     rows = tf.nest.map_structure(lambda row: row.stack(), rows)
-    if "last" in kept:
-        rows = {"states": None, "params": None, **rows, "last": nest.flatten(slope), "start": start}
-    return UnrollState(params, loop.leave(memory)), losses.write(num_steps, loss).stack(), rows
+    after = UnrollState(params, loop.leave(memory), index + num_steps, state.horizon)
+    return after, losses.write(num_steps, loss).stack(), {**rows, "start": start, "last": nest.flatten(slope)}
 
 
-def _per_coordinate(weights: tf.Tensor, params: Params, side_by_side: int | None) -> tf.Tensor:
-    """Weights of the losses as `pull_back.Weights` has them, from `[T+1]`, or from `[T+1, K]` of K optimizees."""
-    if side_by_side is None:
-        return weights[:, None]
-    return nest.per_coordinate(weights, params)
+def of_window(function: Callable, xla: XlaPart | None) -> Callable:
+    """The function of a window, compiled by XLA if it is to compile all of it."""
+    return compiled(function) if xla == "window" else function
 
 
-def _of_window(function, xla: XlaPart | None):
-    return _compiled(function) if xla == "window" else function
-
-
-def _compiled(function):
+def compiled(function: Callable) -> Callable:
+    """The function, compiled by XLA."""
     return tf.function(function, jit_compile=True, autograph=False)
 
 
 def replayed(params: Params, grads: tf.Tensor) -> tf.Tensor:
-    """`f_t(θ) = ⟨g_t, θ⟩`: the linear problem whose gradient is the recorded `g_t [N]`, wherever θ is.
-
-    Unrolling an optimizer on it plays recorded gradients to the optimizer; imitation learning does that with a
-    teacher's.
-    """
+    """`f_t(θ) = ⟨g_t, θ⟩`: the linear problem whose gradient is the recorded `g_t [N]`, wherever θ is."""
     return tf.reduce_sum(nest.flatten(params) * grads)
+
+
+def length(rows: Batches) -> int | tf.Tensor:
+    """The leading axis of all tensors: a Python int where it is static."""
+    tensor = tf.nest.flatten(rows)[0]
+    return tensor.shape[0] if tensor.shape[0] is not None else tf.shape(tensor)[0]
 
 
 def _at(batches: Batches, t) -> Any:
     """Minibatch t, by `tf.gather`: with a slice, XLA would compile a program for each t from outside the loop."""
     return tf.nest.map_structure(lambda tensor: tf.gather(tensor, t), batches)
-
-
-def _leading_axis(batches: Batches):
-    tensor = tf.nest.flatten(batches)[0]
-    return tensor.shape[0] if tensor.shape[0] is not None else tf.shape(tensor)[0]

@@ -12,10 +12,10 @@ import pytest
 from benchmarks import Case, Settings, bench_unroll, cases, document, history, peers, plain
 from benchmarks.worker import Worker
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.training.lessons.lesson import own_trajectory
 from l2o_tf.unrolling import objectives
 from problems import make_problem
 from problems.base import make_seed
+from tests.l2o_tf import lessons
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = Settings(num_steps=4, unroll_length=2, data="embedded")
@@ -172,11 +172,11 @@ def test_a_training_trains():
 
 def test_the_baseline_computes_the_same_as_ours():
     problem, student = make_problem("quadratic", batch_size=4, num_dims=3), make_optimizer("L2O-DM")
-    lessons = (
+    both = (
         plain.own_trajectory(problem, student),
-        own_trajectory(problem, student, objective=objectives.total),
+        lessons.own_trajectory(problem, student, objective=objectives.total),
     )
-    theirs, ours = (lesson.window(lesson.start(make_seed(1), 0), make_seed(2), 3)[1] for lesson in lessons)
+    theirs, ours = (lesson.window(lesson.start(make_seed(1), 0), make_seed(2), 3)[1] for lesson in both)
     np.testing.assert_allclose(theirs.losses, ours.losses, rtol=1e-6)
     np.testing.assert_allclose(theirs.meta_loss, ours.meta_loss, rtol=1e-6)
     for their, our in zip(theirs.gradients, ours.gradients, strict=True):

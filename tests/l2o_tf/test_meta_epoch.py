@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf.training.lessons.lesson import Lesson, Outcome, own_trajectory
+from l2o_tf.training.lessons.lesson import Lesson, Outcome
 from l2o_tf.training.meta_epoch import compile_meta_epoch
 from l2o_tf.unrolling.objectives import total
 from problems.base import fold, make_seed
+from tests.l2o_tf import lessons, tiny
 from tests.l2o_tf import numpy_reference as reference
-from tests.l2o_tf import tiny
 
 STEPS, WINDOWS = 5, 3
 SEED, EPOCH = make_seed(4), tf.constant(0)
@@ -47,7 +47,7 @@ def test_follows_numpy():
     """Weights and report after three windows of backpropagation and Adam by hand."""
     student, weights = tiny.random_student(1, layers=(4, 3), spread=3.0, scale=0.1)
     problem, before = tiny.perceptron(4), tiny.in_float64(weights)
-    lesson = own_trajectory(problem, student, objective=total)
+    lesson = lessons.own_trajectory(problem, student, objective=total)
     report = compile_meta_epoch(lesson, student.trainable_variables, adam())(SEED, EPOCH, windows_of(WINDOWS))
     expected, windows = by_hand(problem, before)
     for name, variable in student.named_variables.items():
@@ -62,7 +62,7 @@ def test_follows_numpy():
 
 def test_one_trace_serves_all_horizons():
     student, _ = tiny.random_student(2, layers=(3,))
-    lesson = own_trajectory(tiny.perceptron(4), student, objective=total)
+    lesson = lessons.own_trajectory(tiny.perceptron(4), student, objective=total)
     meta_epoch = compile_meta_epoch(lesson, student.trainable_variables, adam())
     for epoch, num_windows in enumerate((1, 4, 2)):
         report = meta_epoch(fold(SEED, epoch), tf.constant(epoch), windows_of(num_windows))
@@ -110,7 +110,7 @@ def test_the_next_meta_epoch_goes_on_with_the_slots():
 def test_windows_of_different_lengths():
     """One trace; and with lengths that are all the same it does what it does with a fixed one."""
     student, before = tiny.random_student(2, layers=(3,))
-    lesson = own_trajectory(tiny.perceptron(4), student, objective=total)
+    lesson = lessons.own_trajectory(tiny.perceptron(4), student, objective=total)
     found = []
     for length in (None, STEPS):
         tiny.assign(student, before)
@@ -133,17 +133,6 @@ def test_an_explosion_ends_the_run_but_is_learned_from():
     np.testing.assert_allclose(phi, 5.0 - 2 * RATE, rtol=1e-6)
 
 
-def test_entries_that_are_not_finite_can_be_left_out():
-    """What is finite is learned from; a loss that is not still ends the run."""
-    nan = float("nan")
-    phi, meta_optimizer = keras.Variable([5.0, 5.0]), keras.optimizers.SGD(1.0)
-    lesson = scripted([1.0, nan, 1.0], [[1.0, nan], [1.0, 1.0], [1.0, 1.0]])
-    meta_epoch = compile_meta_epoch(lesson, [phi], meta_optimizer, zero_nonfinite=True)
-    report = meta_epoch(SEED, EPOCH, windows_of(3))
-    assert (report.num_windows, bool(report.diverged)) == (2, True)
-    np.testing.assert_array_equal(phi, [4.0, 5.0])
-
-
 def operations_of_the_host(lesson, student):
     """Types of operations that talk to Python, to files or to another device, in a meta-epoch and all it calls."""
     meta_epoch = compile_meta_epoch(lesson, student.trainable_variables, adam(), STEPS)
@@ -156,7 +145,7 @@ def operations_of_the_host(lesson, student):
 
 def test_nothing_leaves_the_device_in_a_meta_epoch():
     student, _ = tiny.random_student(1, layers=(4, 3))
-    lesson = own_trajectory(tiny.perceptron(4), student, objective=total, jit_compile=True)
+    lesson = lessons.own_trajectory(tiny.perceptron(4), student, objective=total, jit_compile=True)
     assert operations_of_the_host(lesson, student) == set()
 
     def talkative(run, seed, num_steps):

@@ -17,7 +17,7 @@ from l2o_tf.training.lessons.imitation import half_mean_squared_error
 from l2o_tf.unrolling import unroll
 from l2o_tf.unrolling.objectives import total
 from problems.base import make_seed
-from tests.l2o_tf import tiny
+from tests.l2o_tf import lessons, tiny
 
 TENSORS = ("w1", "b1", "w2", "b2")
 STEPS = 20
@@ -74,7 +74,7 @@ def main_window(loss, student):
     @tf.function(autograph=False)
     def window(state):
         batches = tf.zeros([STEPS + 1], tf.int32)
-        return unroll.meta_gradient(loss, student, state, batches, lambda trajectory: total(trajectory.losses))
+        return lessons.meta_gradient(loss, student, state, batches, lambda trajectory: total(trajectory.losses))
 
     return window
 
@@ -83,7 +83,7 @@ def imitation_window(student):
     @tf.function(autograph=False)
     def window(state, inputs, labels):
         played = tf.concat([inputs, inputs[:1]], axis=0)
-        return unroll.meta_gradient(
+        return lessons.meta_gradient(
             unroll.replayed,
             student,
             state,

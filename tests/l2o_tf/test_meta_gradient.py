@@ -13,10 +13,11 @@ from l2o_tf.optimizers.analytic import sgd
 from l2o_tf.optimizers.base import Step
 from l2o_tf.training.lessons.imitation import half_mean_squared_error
 from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling.meta_gradients import WholeRun
 from l2o_tf.unrolling.objectives import OBJECTIVES, total
 from problems.base import make_seed
+from tests.l2o_tf import lessons, tiny
 from tests.l2o_tf import numpy_reference as reference
-from tests.l2o_tf import tiny
 
 SEED = make_seed(5)
 STEPS = 8
@@ -36,7 +37,7 @@ class Run:
         self.loss_fn = lambda params, batch: problem.loss(params, self.constants, batch)
 
     def window(self, state, batches, objective=total, **options):
-        return unroll.meta_gradient(
+        return lessons.meta_gradient(
             self.loss_fn, self.student, state, batches, lambda t: objective(t.losses), **options
         )
 
@@ -126,7 +127,7 @@ class TestFirstOrder:
         batches = run.batches[: STEPS + 1]
 
         with tf.GradientTape(persistent=True) as tape:
-            params, state, losses = *run.state, []
+            params, state, losses = run.state.params, run.state.optimizer, []
             for t in range(STEPS + 1):
                 loss, grads = unroll.value_and_grad(run.loss_fn)(params, batches[t])
                 losses.append(loss)
@@ -147,7 +148,7 @@ class TestFirstOrder:
         inputs, labels = (0.1 * rng.normal(size=[STEPS, tiny.SIZE]) for _ in range(2))
         state = [0.1 * rng.normal(size=s.shape) for s in reference.zero_state(run.weights, tiny.SIZE)]
         expected_loss, expected, after = reference.imitation(run.weights, inputs, labels, state, scale=SCALE)
-        loss, gradients, ours, _ = unroll.meta_gradient(
+        loss, gradients, ours, _ = lessons.meta_gradient(
             unroll.replayed,
             run.student,
             unroll.UnrollState(run.state.params, [tf.constant(value) for value in state]),
@@ -170,7 +171,7 @@ class TestSecondDerivatives:
         """
         run = Run()
         batches = run.batches[: STEPS + 1]
-        _, gradients, _, _ = run.compiled(objective=OBJECTIVES[objective], second_derivatives=True)(run.state, batches)
+        _, gradients, _, _ = run.compiled(objective=OBJECTIVES[objective], method=WholeRun())(run.state, batches)
         theta, state = tiny.flat(run.state.params), reference.zero_state(run.weights, tiny.SIZE)
         judges = {"sum": np.sum, "log_ratio": lambda losses: np.mean(np.log(losses / (losses[0] + 1e-6) + 1e-6))}
 
@@ -183,7 +184,8 @@ class TestSecondDerivatives:
         run = Run()
         batches = run.batches[: STEPS + 1]
         losses, gradients = zip(
-            *[run.window(run.state, batches, second_derivatives=second)[:2] for second in (False, True)], strict=True
+            *[run.window(run.state, batches, method=WholeRun() if second else None)[:2] for second in (False, True)],
+            strict=True,
         )
         np.testing.assert_allclose(*losses, rtol=1e-12)
         norms = [tf.linalg.global_norm(g) for g in gradients]
@@ -197,7 +199,7 @@ class TestSecondDerivatives:
 def test_xla_agrees(layers, dtype, second_derivatives):
     """In float32 with steps of the usual length, since long ones amplify round-off."""
     run = Run(layers=layers, dtype=dtype, steps=20, scale=0.01)
-    batches, options = run.batches[:21], {"second_derivatives": second_derivatives}
+    batches, options = run.batches[:21], {"method": WholeRun() if second_derivatives else None}
     loss, gradients, state, trajectory = run.window(run.state, batches, **options)
     xla_loss, xla_gradients, xla_state, xla_trajectory = run.compiled(jit_compile=True, **options)(run.state, batches)
     np.testing.assert_allclose(xla_loss, loss, rtol=1e-5)
@@ -240,7 +242,7 @@ def test_meta_parameters_that_play_no_part_have_a_zero_gradient(objective):
 def test_an_analytic_optimizer_has_no_meta_gradient():
     run, optimizer = Run(), sgd()
     state = unroll.initial_state(optimizer, run.state.params, SEED)
-    meta_loss, gradients, _, _ = unroll.meta_gradient(
+    meta_loss, gradients, _, _ = lessons.meta_gradient(
         run.loss_fn, optimizer, state, run.batches[:3], lambda trajectory: total(trajectory.losses)
     )
     assert gradients == []

@@ -6,9 +6,12 @@ import pytest
 
 import l2o_tf as l2o
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.training.lessons.imitation import half_mean_squared_error
-from l2o_tf.training.lessons.technique import Imitation, KeptStates, OwnTrajectory, SelfImproving, WholeRun
+from l2o_tf.training.lessons.imitation import Imitation, half_mean_squared_error
+from l2o_tf.training.lessons.kept_states import KeptStates
+from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
+from l2o_tf.training.lessons.self_improving import SelfImproving
 from l2o_tf.training.meta_optimizers import RMSprop1
+from l2o_tf.unrolling.meta_gradients import WholeRun
 from l2o_tf.unrolling.objectives import final, mean
 from problems import PROBLEM_SETS
 from problems.sets import MadeOnce

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.cli.assembly import make_lessons, make_optimizees, make_student
+from l2o_tf.cli.assembly import make_optimizees, make_setting, make_student, make_techniques
 from l2o_tf.cli.config import FIELDS, resolve
 from l2o_tf.cli.presets import OF_OPTIMIZER, PRESETS
 from l2o_tf.optimizers import CELLS
@@ -72,7 +72,8 @@ class TestIn2017:
     def training(cls):
         config = resolve({"preset": "rnnprop2017", "problem": "digits", "unroll_length": 2})
         problem, student = make_optimizees(config)[0], make_student(config)
-        return problem, student, make_lessons(config, problem, student)
+        setting = make_setting(config, problem, student)
+        return problem, student, [each for one in make_techniques(config) for each in one.lessons(setting)]
 
     def test_student(self, training):
         _, student, _ = training
@@ -92,9 +93,9 @@ class TestIn2017:
         problem, _, (lesson,) = training
         run = lesson.start(SEED, tf.constant(0))
         start, _ = problem.init(SEED)
-        assert list(run.params) == [*start, KEY]
-        assert run.params[KEY].shape == (20,)
-        spread = np.concatenate([np.ravel(np.log(start[key] / run.params[key])) for key in start])
+        assert list(run.state.params) == [*start, KEY]
+        assert run.state.params[KEY].shape == (20,)
+        spread = np.concatenate([np.ravel(np.log(start[key] / run.state.params[key])) for key in start])
         assert 2.9 < np.abs(spread).max() <= 3.001
         assert 0.5 < np.abs(np.log(run.constants.term.scale["x"])).max() <= 1.0
 

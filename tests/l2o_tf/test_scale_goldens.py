@@ -13,9 +13,11 @@ from l2o_tf.common import nest
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.training.lessons.imitation import half_mean_squared_error
 from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling.meta_gradients import WholeRun
 from l2o_tf.unrolling.objectives import mean_log_ratio_original
 from problems import make_problem
 from problems.base import make_seed
+from tests.l2o_tf import lessons
 from tests.l2o_tf import numpy_scale as reference
 
 SEED = make_seed(3)
@@ -88,13 +90,13 @@ class Recording:
     def window(self, second_derivatives):
         @tf.function(autograph=False)
         def window(state, batches, initial):
-            return unroll.meta_gradient(
+            return lessons.meta_gradient(
                 self.loss,
                 self.student,
                 state,
                 tf.concat([batches, batches[:1]], axis=0),
                 lambda trajectory: mean_log_ratio_original(trajectory.losses, initial),
-                second_derivatives=second_derivatives,
+                method=WholeRun() if second_derivatives else None,
                 judge=self.judge,
             )
 
@@ -107,7 +109,7 @@ class Recording:
 
         @tf.function(autograph=False)
         def window(state, grads):
-            return unroll.meta_gradient(
+            return lessons.meta_gradient(
                 unroll.replayed,
                 self.student,
                 state,

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 import l2o_tf as l2o
 from l2o_tf.optimizers import Optimizer, make_optimizer
-from l2o_tf.training.lessons.technique import Imitation, OwnTrajectory
+from l2o_tf.training.lessons.imitation import Imitation
+from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
 from l2o_tf.training.run_folder import Description
 from l2o_tf.training.state import TrainingState, ValidationResult
 from problems import make_problem

@@ -1,23 +1,33 @@
-"""Imitation: the student learns to do what an analytic optimizer would have done (paper, section 4.1, Algorithm 2).
+"""Imitation: the student learns to do what another optimizer would have done (paper, section 4.1, Algorithm 2).
 
 A teacher `O` runs on the optimizee and leaves a trajectory of gradients and updates, `(g_t, Δθ_t^O)`. The student sees
-the same gradients and is judged by the distance of its updates from the teacher's, Eq. (1)::
+the same gradients (and parameters and losses, if it looks at them) and is judged by the distance of its updates from
+the teacher's, Eq. (1)::
 
     L_O(φ) = Σ_t ω_t (Δθ_t^O - Δθ_t^φ)²
 
-It never influences the trajectory ("off-policy"): the teacher's gradients are played to it as the linear problem
-`f_t(θ) = ⟨g_t, θ⟩`, which has the gradient `g_t` wherever the student goes. So the one unroll serves here too.
+It never influences the trajectory ("off-policy"): the teacher's steps are played to it, see `unroll.PlayedPath`. So the
+one unroll serves here too.
 
 With `teacher_steps = k > 1` the label is the sum of k teacher updates, each on a fresh minibatch, and the input is the
 gradient of the first of them: the student learns to see k steps ahead.
 """
 
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
 import tensorflow as tf
 
+from l2o_tf.optimizers.analytic import rule
 from l2o_tf.optimizers.base import Optimizer
-from l2o_tf.training.lessons.lesson import Lesson, Optimizees, Outcome
-from l2o_tf.unrolling import unroll
-from problems.base import Problem
+from l2o_tf.training.lessons.lesson import META_GRADIENT, Lesson, Outcome, Setting, Technique, first_run, in_turn, named
+from l2o_tf.unrolling import batch, unroll
+from l2o_tf.unrolling.meta_gradients import Window
+from problems.base import fold, require_positive
+
+Distance = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
+"""`(labels [T, N], updates [T, N], K) -> scalar`: of K optimizees, which share the N coordinates, the mean."""
 
 
 def squared_error(labels: tf.Tensor, updates: tf.Tensor, optimizees: int = 1) -> tf.Tensor:
@@ -34,65 +44,113 @@ def half_mean_squared_error(labels: tf.Tensor, updates: tf.Tensor, optimizees: i
     return 0.5 * tf.reduce_sum(tf.reduce_mean(tf.square(labels - updates), axis=1))
 
 
-DISTANCES = {"sum": squared_error, "half_mean": half_mean_squared_error}
+DISTANCES: dict[str, Distance] = {"sum": squared_error, "half_mean": half_mean_squared_error}
 
 
-def imitation(
-    problem: Problem,
-    student: Optimizer,
-    teacher: Optimizer,
-    *,
-    teacher_steps: int = 1,
-    distance=squared_error,
-    jit_compile: bool = False,
-    meta_batch_size: int = 1,
-) -> Lesson:
-    """The lesson in which `student` imitates `teacher`.
+@dataclasses.dataclass(frozen=True)
+class Imitation(Technique):
+    """The student imitates one of its teachers.
 
     Args:
-        problem: what the teacher optimizes.
-        student: the optimizer that learns.
-        teacher: any optimizer; analytic in the paper.
+        teachers: optimizers to imitate: names of rules, with their learning rates if need be (`"adam"`, `"adam:0.003"`;
+            default rate 0.01, from the paper), or any `Optimizer`. Default: Adam. Each has a lesson of its own, with
+            its own moments of the meta-optimizer.
+        distance: of updates, a `Distance` or its name in `DISTANCES`. Default: the sum of squares.
         teacher_steps: k, teacher updates per label. Default 1, as in the original program.
-        distance: `(labels, updates) -> scalar`, both `[T, N]`.
-        jit_compile: whether XLA compiles the window, or the student's part of it where the problem says so.
-        meta_batch_size: K, optimizees side by side; the loss is the mean of theirs. Default 1.
+        choice: which teacher is next: `"random"` (default) or `"cycle"`.
+        ratio: see `Technique`. Default 0.3, from the paper.
 
     Raises:
-        ValueError: if the student or the teacher cannot run several side by side; see `mean_of`.
+        ValueError: for no teacher, an unknown one, two of one name, or other arguments that are out of range.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> [teacher.name for teacher in l2o.Imitation(("adam", "sgd:0.1"), ratio=0.5).optimizers()]
+        ['adam', 'sgd:0.1']
     """
-    k, optimizees = teacher_steps, Optimizees.of(problem, meta_batch_size, student, teacher)
-    problem, student = optimizees.problem, optimizees.in_blocks_if_large(student)
-    xla = unroll.xla_part(problem, jit_compile)
 
-    @tf.function(autograph=False)
-    def compiled(run, batches):
-        state, lecture = unroll.unroll(
-            lambda params, batch: problem.loss(params, run.constants, batch),
-            teacher,
-            unroll.UnrollState(run.params, run.technique),
-            batches,
-            record=True,
-            xla=xla,
-            side_by_side=optimizees.count,
-        )
-        labels = tf.reduce_sum(tf.reshape(lecture.updates, [-1, k, lecture.updates.shape[1]]), axis=1)
-        played = tf.concat([lecture.grads[::k], tf.zeros_like(lecture.grads[:1])], axis=0)
-        imitation_loss, gradients, after, _ = unroll.meta_gradient(
-            unroll.replayed,
-            student,
-            unroll.UnrollState(run.params, run.student),
-            played,
-            lambda trajectory: distance(labels, trajectory.updates, meta_batch_size),
-            record=True,
-            xla=xla,
-        )
-        run = run._replace(params=state.params, student=after.optimizer, technique=state.optimizer)
-        return run, Outcome(imitation_loss, gradients, optimizees.mean_of_losses(lecture.losses), tf.constant(False))
+    teachers: tuple[str | Optimizer, ...] = ("adam",)
+    distance: str | Distance = squared_error
+    teacher_steps: int = 1
+    choice: str = "random"
 
-    def window(run, seed, num_steps):
-        return compiled(run, problem.sample(optimizees.seed(seed), num_steps * k + 1))
+    def __post_init__(self):
+        super().__post_init__()
+        names = [teacher.name for teacher in self.optimizers()]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"Received teachers {names}, expected some, each with a name of its own.")
+        named("distance", self.distance, DISTANCES)
+        require_positive("teacher_steps", self.teacher_steps)
+        if self.choice not in ("random", "cycle"):
+            raise ValueError(f"Received choice={self.choice!r}, expected 'random' or 'cycle'.")
 
-    return Lesson(
-        f"imitation/{teacher.name}", lambda seed, meta_epoch: optimizees.first_run(student, seed, teacher), window
-    )
+    def optimizers(self) -> list[Optimizer]:
+        """The teachers."""
+        return optimizers(self.teachers)
+
+    def choose(self, rng: np.random.Generator, count_so_far: int) -> int:
+        count = len(self.teachers)
+        return count_so_far % count if self.choice == "cycle" else int(rng.integers(count))
+
+    def lessons(self, setting: Setting) -> list[Lesson]:
+        setting = setting._replace(meta_gradient=setting.meta_gradient.for_played_steps())
+        return [self._lesson(setting, teacher) for teacher in self.optimizers()]
+
+    def _lesson(self, setting: Setting, teacher: Optimizer) -> Lesson:
+        calls = batch.num_calls(setting.meta_batch_size, setting.student)
+        size, k = setting.meta_batch_size // calls, self.teacher_steps
+        optimizees = batch.together(setting.problem, size, setting.student, teacher)
+        problem, student = optimizees.problem, optimizees.in_blocks_if_large(setting.student)
+        xla, distance = unroll.xla_part(problem, setting.jit_compile), named("distance", self.distance, DISTANCES)
+
+        @tf.function(autograph=False)
+        def compiled(run, batches, seed):
+            taught, lecture = unroll.unroll(
+                lambda params, batch: problem.loss(params, run.constants, batch),
+                teacher,
+                run.state._replace(optimizer=run.technique),
+                batches,
+                record=True,
+                xla=xla,
+                shape=optimizees.shape,
+            )
+            labels = tf.reduce_sum(tf.reshape(lecture.updates, [-1, k, lecture.updates.shape[1]]), axis=1)
+            grads, params = (tf.concat([x[::k], tf.zeros_like(x[:1])], axis=0) for x in (lecture.grads, lecture.params))
+            found = setting.meta_gradient.window(
+                Window(
+                    unroll.PlayedPath(),
+                    student,
+                    run.state,
+                    unroll.Recorded(grads, params, lecture.losses[::k]),
+                    lambda trajectory: distance(labels, trajectory.updates, size),
+                    record=True,
+                    xla=xla,
+                    shape=optimizees.shape,
+                    seed=fold(seed, META_GRADIENT),
+                    memory=run.memory,
+                )
+            )
+            state, losses = taught._replace(optimizer=found.state.optimizer), optimizees.mean_losses(lecture.losses)
+            run = run._replace(state=state, memory=found.memory, technique=taught.optimizer)
+            return run, Outcome(found.meta_loss, found.gradients, losses, tf.constant(False))
+
+        def start(seed, meta_epoch, horizon=0):
+            del meta_epoch
+            run = first_run(setting, optimizees, student, seed, horizon)
+            return run._replace(technique=teacher.initial_state(run.state.params, seed))
+
+        def window(run, seed, num_steps):
+            return compiled(run, problem.sample(optimizees.seeds(seed), num_steps * k + 1), seed)
+
+        return in_turn(Lesson(f"imitation/{teacher.name}", start, window), calls)
+
+
+def optimizers(teachers: tuple[str | Optimizer, ...]) -> list[Optimizer]:
+    """The optimizers that a tuple of names and optimizers says.
+
+    Raises:
+        ValueError: if it is no tuple, or an entry is neither.
+    """
+    if not isinstance(teachers, tuple | list):
+        raise ValueError(f"Received teachers={teachers!r}, expected a tuple of names or optimizers.")
+    return [teacher if isinstance(teacher, Optimizer) else rule(teacher) for teacher in teachers]

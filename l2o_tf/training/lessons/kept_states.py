@@ -7,49 +7,86 @@ window* (what comes after that window is not stored). So all of meta-training us
 Other than there, validation runs have states of their own.
 """
 
+import dataclasses
+
+import numpy as np
 import tensorflow as tf
 
-from l2o_tf.training.lessons.lesson import Lesson
+from l2o_tf.training.lessons.lesson import Lesson, Run, Setting, Technique
 from problems.base import make_seed
+
+
+class States:
+    """Where the states of a student are between runs, for each problem its own.
+
+    Give the same `States` to several `KeptStates`, and the lessons of all of them go on with each other's states.
+    """
+
+    def __init__(self):
+        self._of_problems: list[tuple[Setting, list[tf.Variable], tf.Variable]] = []
+
+    def of(self, setting: Setting, lesson: Lesson) -> tuple[list[tf.Variable], tf.Variable]:
+        """The variables of one problem, and whether they have been written; `lesson` tells which states there are."""
+        for known, kept, written in self._of_problems:
+            if known.problem is setting.problem and known.student is setting.student:
+                return kept, written
+        states = tf.nest.flatten(lesson.start(make_seed(0), tf.constant(0)).state.optimizer)
+        kept = [tf.Variable(tf.zeros_like(state), trainable=False) for state in states]
+        written = tf.Variable(False, trainable=False)
+        self._of_problems.append((setting, kept, written))
+        return kept, written
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptStates(Technique):
+    """The same technique, whose runs begin with the states that the last run has left.
+
+    Args:
+        technique: any whose runs are `Run`s. Its `ratio` and `choose` count.
+        states: where the states are. Default: a place of its own.
+
+    Raises:
+        ValueError: if it is no technique.
+    """
+
+    technique: Technique
+    states: States = dataclasses.field(default_factory=States)
+
+    def __post_init__(self):
+        if not isinstance(self.technique, Technique):
+            raise ValueError(f"Received technique={self.technique!r}, expected one such as OwnTrajectory().")
+
+    def choose(self, rng: np.random.Generator, count_so_far: int) -> int:
+        return self.technique.choose(rng, count_so_far)
+
+    def share(self, stage: int) -> float:
+        return self.technique.share(stage)
+
+    def lessons(self, setting: Setting) -> list[Lesson]:
+        lessons = self.technique.lessons(setting)
+        return [_around(lesson, *self.states.of(setting, lesson)) for lesson in lessons]
+
+
+def _around(lesson: Lesson, kept: list[tf.Variable], written: tf.Variable) -> Lesson:
+    """The same lesson, whose runs begin with the kept states, once there are any."""
+
+    def start(seed, meta_epoch, horizon=0):
+        run: Run = lesson.start(seed, meta_epoch, horizon)
+        fresh = tf.nest.flatten(run.state.optimizer)
+        found = [tf.where(written, old, state) for old, state in zip(kept, fresh, strict=True)]
+        return run._replace(state=run.state._replace(optimizer=tf.nest.pack_sequence_as(run.state.optimizer, found)))
+
+    def window(run, seed, num_steps):
+        states = tf.nest.flatten(run.state.optimizer)
+        sound = _all_finite(states)
+        for old, state in zip(kept, states, strict=True):
+            old.assign(tf.where(sound, state, old))
+        written.assign(written | sound)
+        return lesson.window(run, seed, num_steps)
+
+    return Lesson(lesson.name, start, window, (*kept, written, *lesson.variables))
 
 
 def _all_finite(states: list[tf.Tensor]) -> tf.Tensor:
     """Whether a run can begin with these states; one that cannot would end every later run."""
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(state)) for state in states if state.dtype.is_floating])
-
-
-class KeptStates:
-    """Where the states of a student are between runs.
-
-    Args:
-        lesson: any lesson of that student; tells which states there are.
-    """
-
-    def __init__(self, lesson: Lesson):
-        states = tf.nest.flatten(lesson.start(make_seed(0), tf.constant(0)).student)
-        self._kept = [tf.Variable(tf.zeros_like(state), trainable=False) for state in states]
-        self._any = tf.Variable(False, trainable=False)
-
-    @property
-    def variables(self) -> list[tf.Variable]:
-        """What a checkpoint must hold."""
-        return [*self._kept, self._any]
-
-    def around(self, lesson: Lesson) -> Lesson:
-        """The same lesson, whose runs begin with the kept states, once there are any."""
-
-        def start(seed, meta_epoch):
-            run = lesson.start(seed, meta_epoch)
-            fresh = tf.nest.flatten(run.student)
-            found = [tf.where(self._any, kept, state) for kept, state in zip(self._kept, fresh, strict=True)]
-            return run._replace(student=tf.nest.pack_sequence_as(run.student, found))
-
-        def window(run, seed, num_steps):
-            states = tf.nest.flatten(run.student)
-            sound = _all_finite(states)
-            for kept, state in zip(self._kept, states, strict=True):
-                kept.assign(tf.where(sound, state, kept))
-            self._any.assign(self._any | sound)
-            return lesson.window(run, seed, num_steps)
-
-        return Lesson(lesson.name, start, window)

@@ -1,30 +1,32 @@
-"""A lesson is one way to learn something from one run of an optimizee.
+"""What a lesson is, and what a technique is: the two interfaces of everything that a student can be taught by.
 
 Every training technique of the paper changes *which trajectory* the student sees, or *what it is judged by*, and
-nothing else. So each is a pair of pure functions, and the one trainer does not know which it is running::
+nothing else. A `Technique` is what a user makes: a few numbers and functions. For a problem, it makes lessons. A
+`Lesson` is a pair of pure functions, and the one trainer does not know which it is running::
 
-    run = lesson.start(seed, meta_epoch)                       # draw an optimizee, clear all states
+    lessons = technique.lessons(Setting(problem, student, FirstOrder()))
+    run = lesson.start(seed, meta_epoch, horizon)              # draw an optimizee, clear all states
     run, outcome = lesson.window(run, seed, num_steps)         # one truncation window: loss, and its gradient in φ
-
-The ordinary lesson is here: the student runs on its own trajectory and is judged by the optimizee's losses. Imitation
-and self-improving are in the modules of those names.
 """
 
+import abc
+import dataclasses
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from l2o_tf.optimizers.base import Optimizer, Params
-from l2o_tf.optimizers.blocks import in_blocks_if_large
-from l2o_tf.unrolling import unroll
-from l2o_tf.unrolling.objectives import Objective
-from problems.base import Problem, Seed, make_seed, shapes_of
-from problems.side_by_side import each, side_by_side, split
+from l2o_tf.optimizers.base import Optimizer
+from l2o_tf.unrolling import batch, unroll
+from l2o_tf.unrolling.batch import Optimizees
+from l2o_tf.unrolling.meta_gradients import MetaGradient
+from problems.base import Problem, Seed
 
-Judge = Callable[[Params, Any], tf.Tensor]
-"""`(params, constants) -> scalar`."""
+META_GRADIENT = 0x3E7A
+"""The purpose of the seed that a window's meta-gradient gets; techniques and problems use small numbers."""
 
 NumSteps = int | tf.Tensor
 """T of a window: a Python int where the shapes are to be static, as XLA likes them; else an int32 scalar."""
@@ -34,18 +36,18 @@ class Run(NamedTuple):
     """What one window of a run hands to the next.
 
     Attributes:
-        params: `θ_t`.
-        student: the student's state.
+        state: `θ_t`, the student's state, t and the horizon.
         constants: the optimizee's.
         first: `f(θ_0)` of the run, in the measure of the objective; NaN before the first window. Of K optimizees side
             by side it is `[K]`, and there are K of everything else, too.
+        memory: what the meta-gradient remembers.
         technique: what the technique remembers besides, e.g. a teacher's state; `()` without.
     """
 
-    params: Params
-    student: Any
+    state: unroll.UnrollState
     constants: Any
     first: tf.Tensor
+    memory: Any = ()
     technique: Any = ()
 
 
@@ -70,173 +72,108 @@ class Lesson(NamedTuple):
 
     Attributes:
         name: name in records, e.g. `"train"` or `"imitation/adam"`.
-        start: `(seed, meta_epoch) -> run`; `meta_epoch` is an int32 scalar, for techniques that change with time.
+        start: `(seed, meta_epoch, horizon=0) -> run`; int32 scalars. `meta_epoch` is for techniques that change with
+            time, `horizon` for rules that look at the number of steps of a run.
         window: `(run, seed, num_steps) -> (run, Outcome)`.
         variables: what it keeps from run to run, which a checkpoint must hold. Default: nothing.
     """
 
     name: str
-    start: Callable[[Seed, tf.Tensor], Any]
+    start: Callable[..., Any]
     window: Callable[[Any, Seed, NumSteps], tuple[Any, Outcome]]
     variables: tuple[tf.Variable, ...] = ()
 
 
-class Optimizees(NamedTuple):
-    """The optimizees of one run: one, or K side by side.
+class Setting(NamedTuple):
+    """What all lessons of a training on one problem have in common.
 
     Attributes:
-        problem: of one of them, or of all (`problems.side_by_side`).
-        count: K, or None for one.
+        problem: what is optimized.
+        student: the optimizer that learns.
+        meta_gradient: how its windows are differentiated.
+        meta_batch_size: K, optimizees at the same time; the meta-gradient is the mean of theirs. Default 1.
+        jit_compile: whether XLA compiles the window (default), or the optimizer's part of it where the problem says so.
     """
 
     problem: Problem
-    count: int | None = None
-
-    @classmethod
-    def of(cls, problem: Problem, count: int, *optimizers: Optimizer) -> "Optimizees":
-        """K = `count` optimizees for these optimizers.
-
-        Raises:
-            ValueError: if one of them cannot run several side by side.
-        """
-        if count == 1:
-            return cls(problem)
-        unable = [optimizer.name for optimizer in optimizers if not optimizer.coordinatewise]
-        if unable:
-            raise ValueError(
-                f"Received {count} optimizees side by side with {unable[0]}, which does not treat coordinates one by "
-                "one. Let it take them one after the other."
-            )
-        return cls(side_by_side(problem, count), count)
-
-    def in_blocks_if_large(self, optimizer: Optimizer) -> Optimizer:
-        """`optimizers.blocks.in_blocks_if_large` for these optimizees."""
-        return in_blocks_if_large(optimizer, shapes_of(self.problem, self.seed(make_seed(0))))
-
-    def seed(self, seed: Seed) -> Seed:
-        """What the problem's functions take."""
-        return seed if self.count is None else split(seed, self.count)
-
-    def mean(self, function: Callable, *arguments) -> tf.Tensor:
-        """`function` of the arguments, or its mean over K of each, along their last axis."""
-        if self.count is None:
-            return function(*arguments)
-        leading = [tf.transpose(x) for x in arguments]  # `[T, K] -> [K, T]`
-        return tf.reduce_mean(each(function)(*leading))
-
-    def mean_of_losses(self, losses: tf.Tensor) -> tf.Tensor:
-        """`[T+1]`."""
-        return losses if self.count is None else tf.reduce_mean(losses, axis=1)
-
-    def first_run(self, student: Optimizer, seed: Seed, teacher: Optimizer | None = None) -> Run:
-        """A run before its first window."""
-        params, constants = self.problem.init(self.seed(seed))
-        unknown = tf.fill([] if self.count is None else [self.count], tf.constant(math.nan, _dtype(params)))
-        memory = teacher.initial_state(params, seed) if teacher else ()
-        return Run(params, unroll.initial_state(student, params, seed).optimizer, constants, unknown, memory)
+    student: Optimizer
+    meta_gradient: MetaGradient
+    meta_batch_size: int = 1
+    jit_compile: bool = True
 
 
-def _dtype(params: Params) -> tf.DType:
-    return next(iter(params.values())).dtype
-
-
-def own_trajectory(problem: Problem, student: Optimizer, *, meta_batch_size: int = 1, **options) -> Lesson:
-    """The student optimizes, and is judged by the losses on its way: `L_f(φ) = Σ_t ω_t f(θ_t; φ)` (paper, section 3).
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Technique(abc.ABC):
+    """A way to teach a student. Subclass it for one of your own; see `OwnTrajectory` for how little it takes.
 
     Args:
-        problem: what is optimized.
-        student: the optimizer that learns.
-        meta_batch_size: K, optimizees side by side; the meta-loss is the mean of theirs. Default 1.
-        **options: of `compile_window`; `objective` is needed.
+        ratio: share of the meta-epochs that it gets, in [0, 1]; or one share for each stage of a curriculum, of which
+            the last one serves all later stages. Default 0.3, from the paper. The first technique of a trainer gets
+            what the others leave.
 
     Raises:
-        ValueError: if the student cannot run several side by side; see `mean_of`.
+        ValueError: for a share that is not in [0, 1].
     """
-    optimizees = Optimizees.of(problem, meta_batch_size, student)
-    student = optimizees.in_blocks_if_large(student)
-    compiled = compile_window(optimizees, student, **options)
 
-    def window(run, seed, num_steps):
-        return compiled(run, optimizees.problem.sample(optimizees.seed(seed), num_steps + 1))
+    ratio: float | tuple[float, ...] = 0.3
 
-    return Lesson("train", lambda seed, meta_epoch: optimizees.first_run(student, seed), window)
+    def __post_init__(self):
+        shares = self.ratio if isinstance(self.ratio, tuple | list) else [self.ratio]
+        if not shares or not all(isinstance(share, numbers.Real) and 0 <= share <= 1 for share in shares):
+            raise ValueError(f"Received ratio={self.ratio!r}, expected a number in [0, 1], or one for each stage.")
+
+    @abc.abstractmethod
+    def lessons(self, setting: Setting) -> list[Lesson]:
+        """The lessons on one problem; their names do not depend on the problem."""
+
+    def choose(self, rng: np.random.Generator, count_so_far: int) -> int:
+        """Which of its lessons is next. Default: the first.
+
+        Args:
+            rng: what to draw from.
+            count_so_far: lessons of this technique that a training has had.
+        """
+        del rng, count_so_far
+        return 0
+
+    def share(self, stage: int) -> float:
+        """`ratio` in a stage of the curriculum, from 0."""
+        shares = self.ratio if isinstance(self.ratio, tuple | list) else [self.ratio]
+        return float(shares[min(stage, len(shares) - 1)])
 
 
-def compile_window(
-    optimizees: Optimizees,
-    student: Optimizer,
-    *,
-    objective: Objective,
-    judge: Judge | None = None,
-    second_derivatives: bool = False,
-    max_growth: float = 0.0,
-    jit_compile: bool = False,
-) -> Callable[[Run, Any], tuple[Run, Outcome]]:
-    """`(run, batches) -> (run, Outcome)`: a window of `own_trajectory` on the T+1 minibatches that it is given.
+def named(name: str, value: Any, known: dict[str, Callable]) -> Callable:
+    """The function that an argument gives, itself or by name.
 
-    Args:
-        optimizees: what is optimized.
-        student: the optimizer that learns.
-        objective: `(losses [T+1], first) -> scalar`, see `l2o_tf.unrolling.objectives`.
-        judge: `(params, constants) -> scalar`, whose losses the objective gets; L2O-Scale is judged by the whole data
-            set, see `problems.base.objective_of`. Default: by the minibatch losses of its own steps.
-        second_derivatives: see `unroll.meta_gradient`.
-        max_growth: M; a run whose window ends with `f >= f_0 + (M - 1) |f_0|` has exploded and ends there. Default 0:
-            never.
-        jit_compile: whether XLA compiles the window, or the optimizer's part of it where the problem says so.
+    Raises:
+        ValueError: if it is neither a known name nor a function.
     """
-    problem, xla = optimizees.problem, unroll.xla_part(optimizees.problem, jit_compile)
-    if judge and optimizees.count:
-        judge = each(judge)
-
-    @tf.function(autograph=False)
-    def window(run, batches):
-        def first(losses):
-            return tf.where(tf.math.is_nan(run.first), tf.stop_gradient(losses[0]), run.first)
-
-        meta_loss, gradients, state, trajectory = unroll.meta_gradient(
-            lambda params, batch: problem.loss(params, run.constants, batch),
-            student,
-            unroll.UnrollState(run.params, run.student),
-            batches,
-            lambda trajectory: optimizees.mean(objective, trajectory.losses, first(trajectory.losses)),
-            second_derivatives=second_derivatives,
-            judge=judge and (lambda params, batch: judge(params, run.constants)),
-            xla=xla,
-            side_by_side=optimizees.count,
-        )
-        start = first(trajectory.losses)
-        exploded = tf.constant(False)
-        if max_growth:
-            exploded = tf.reduce_any(trajectory.losses[-1] >= start + (max_growth - 1) * tf.abs(start))
-        run = run._replace(params=state.params, student=state.optimizer, first=start)
-        return run, Outcome(meta_loss, gradients, optimizees.mean_of_losses(trajectory.losses), exploded)
-
-    return window
+    found = known.get(value) if isinstance(value, str) else value
+    if not callable(found):
+        raise ValueError(f"Received {name}={value!r}, expected a function or one of {list(known)}.")
+    return found
 
 
-def mean_of(lesson: Lesson, count: int) -> Lesson:
-    """`count` runs of a lesson, in each window a call for each, and the mean of what they teach.
+def first_run(setting: Setting, optimizees: Optimizees, student: Optimizer, seed: Seed, horizon: Any) -> Run:
+    """A run before its first window."""
+    params, constants = optimizees.problem.init(optimizees.seeds(seed))
+    unknown = tf.fill(optimizees.shape, tf.constant(math.nan, next(iter(params.values())).dtype))
+    state = unroll.initial_state(student, params, seed, horizon)
+    return Run(state, constants, unknown, setting.meta_gradient.start(student, state))
 
-    The calls run at the same time as far as there are cores. On a processor that is faster than optimizees side by
-    side; and it is for any student, also one that cannot run several side by side.
-    """
+
+def in_turn(lesson: Lesson, count: int) -> Lesson:
+    """`count` runs of a lesson, in each window a call for each, and the mean of what they teach."""
     if count == 1:
         return lesson
 
-    def start(seed, meta_epoch):
-        runs = [lesson.start(own, meta_epoch) for own in tf.unstack(split(seed, count))]
-        return tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *runs)
+    def start(seed, meta_epoch, horizon=0):
+        return batch.in_turn(lambda own: lesson.start(own, meta_epoch, horizon), count)(seed)
 
     def window(runs, seed, num_steps):
-        found = []
-        for k, own in enumerate(tf.unstack(split(seed, count))):
-            found.append(lesson.window(tf.nest.map_structure(lambda x, k=k: x[k], runs), own, num_steps))
-        runs, outcomes = (
-            tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *part) for part in zip(*found, strict=True)
-        )
+        runs, outcomes = batch.in_turn(lambda run, own: lesson.window(run, own, num_steps), count)(runs, seed)
         exploded = tf.reduce_any(outcomes.exploded)
         outcomes = outcomes._replace(exploded=tf.zeros([count]))
         return runs, tf.nest.map_structure(lambda x: tf.reduce_mean(x, axis=0), outcomes)._replace(exploded=exploded)
 
-    return Lesson(lesson.name, start, window)
+    return lesson._replace(start=start, window=window)

@@ -13,14 +13,17 @@ only.
 The paper gives 1/(k + 1) in its text and 0.33 for k = 3 in its experiment; `initial_probability` takes either.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from l2o_tf.optimizers.base import Loop, Optimizer
-from l2o_tf.training.lessons.lesson import Lesson, NumSteps, own_trajectory
-from problems.base import Problem, Seed, fold
+from l2o_tf.training.lessons.imitation import optimizers
+from l2o_tf.training.lessons.lesson import Lesson, NumSteps, Run, Setting, in_turn
+from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
+from problems.base import Seed, fold, require_positive
 
 _TURNS = 1  # the purpose of a seed
 
@@ -92,40 +95,48 @@ def draw_turns(chances: tf.Tensor, seed: Seed, num_steps: NumSteps) -> tf.Tensor
     return tf.random.stateless_categorical(tf.math.log(chances)[None], num_steps, fold(seed, _TURNS), tf.int32)[0]
 
 
-def self_improving(
-    problem: Problem,
-    student: Optimizer,
-    auxiliaries: Sequence[Optimizer],
-    *,
-    decay_epochs: int = 100,
-    initial_probability: float | None = None,
-    **options,
-) -> Lesson:
-    """The lesson in which the student shares its trajectory with `auxiliaries`.
+@dataclasses.dataclass(frozen=True)
+class SelfImproving(OwnTrajectory):
+    """The student shares its trajectory with other optimizers.
 
     Args:
-        problem: what is optimized.
-        student: the optimizer that learns, `O_0`.
-        auxiliaries: `O_1 ... O_k`; Adam, SGD and Adagrad in the paper.
+        teachers: `O_1 ... O_k`, as in `Imitation`. Default: Adam, SGD and Adagrad, from the paper.
         decay_epochs: E, meta-epochs after which only the student acts. Default 100, from the paper.
         initial_probability: `p_i(0)` of each auxiliary, at most 1/k. Default (None): `1/(k + 1)`.
-        **options: of `own_trajectory`.
+        objective, judge, max_growth, ratio: as in `OwnTrajectory`.
 
     Raises:
-        ValueError: if `initial_probability` is not in `[0, 1/k]`.
+        ValueError: if `initial_probability` is not in `[0, 1/k]`, or another argument is out of range.
     """
-    count = len(auxiliaries)
-    if initial_probability is not None and not 0 <= initial_probability * count <= 1:
-        raise ValueError(f"Received initial_probability={initial_probability}, expected one in [0, 1/{count}].")
-    alone = own_trajectory(problem, Mixture(student, auxiliaries), **options)
 
-    def start(seed, meta_epoch):
-        chances = probabilities(meta_epoch, count, decay_epochs, initial_probability)
-        return alone.start(seed, meta_epoch)._replace(technique=chances)
+    teachers: tuple[str | Optimizer, ...] = ("adam", "sgd", "adagrad")
+    decay_epochs: int = 100
+    initial_probability: float | None = None
 
-    def window(run, seed, num_steps):
-        turns = draw_turns(run.technique, seed, num_steps)
-        run, outcome = alone.window(run._replace(student=with_turns(run.student, turns)), seed, num_steps)
-        return run._replace(student=with_turns(run.student, tf.zeros([0], tf.int32))), outcome
+    def __post_init__(self):
+        super().__post_init__()
+        count = len(optimizers(self.teachers))
+        require_positive("decay_epochs", self.decay_epochs)
+        if self.initial_probability is not None and not 0 <= self.initial_probability * count <= 1:
+            raise ValueError(
+                f"Received initial_probability={self.initial_probability}, expected one in [0, 1/{count}]."
+            )
 
-    return Lesson("train", start, window)
+    def lessons(self, setting: Setting) -> list[Lesson]:
+        teachers, calls = optimizers(self.teachers), setting.meta_batch_size
+        mixture = Mixture(setting.student, teachers)
+        (alone,) = super().lessons(setting._replace(student=mixture, meta_batch_size=1))
+
+        def start(seed, meta_epoch, horizon=0):
+            chances = probabilities(meta_epoch, len(teachers), self.decay_epochs, self.initial_probability)
+            return alone.start(seed, meta_epoch, horizon)._replace(technique=chances)
+
+        def window(run, seed, num_steps):
+            run, outcome = alone.window(_with_turns(run, draw_turns(run.technique, seed, num_steps)), seed, num_steps)
+            return _with_turns(run, tf.zeros([0], tf.int32)), outcome
+
+        return [in_turn(Lesson("train", start, window), calls)]
+
+
+def _with_turns(run: Run, turns: tf.Tensor) -> Run:
+    return run._replace(state=run.state._replace(optimizer=with_turns(run.state.optimizer, turns)))

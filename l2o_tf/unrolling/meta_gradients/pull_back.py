@@ -1,10 +1,10 @@
 """The backward pass of a window: cotangents of the trajectory, pulled back through the optimizer alone.
 
-`unroll` says what is computed. Here is how memory stays bounded. A step of the backward pass needs the state
+`first_order.py` says what is computed. Here is how memory stays bounded. A step of the backward pass needs the state
 that the optimizer had, and all states of a window are T times as much as one. Where that is too much, and the rule
 treats coordinates one by one, the window is replayed for a block of coordinates at a time: the gradients it saw are
-known, so its states follow without the optimizee. Memory then does not grow with T times N, at the price of running the
-optimizer once more.
+known, so its states and parameters follow without the optimizee. Memory then does not grow with T times N, at the
+price of running the optimizer once more.
 
 Nor does anything couple the coordinates here, as the optimizee does in the forward pass. So on a processor XLA compiles
 the whole recursion for a block that fits into a core's cache, and the cores go through the blocks side by side; their
@@ -39,7 +39,11 @@ class Kept(NamedTuple):
         last: `[N]`, the gradient of the last loss.
         start: the optimizer's state before the first step, in the loop's layout.
         states: the states before each step; None where the window is to be replayed.
-        params: `[T, N]`, or None together with `states`.
+        params: `[T, N]`, the parameters that the optimizer saw; None where they follow from `theta` and the updates.
+        loss: `[T]`, or `[T, K]` of K optimizees side by side: the losses that the optimizer saw.
+        theta: `[N]`, the parameters before the first step.
+        index: steps done before the first step, int32.
+        horizon: steps of the run, int32.
     """
 
     grads: tf.Tensor
@@ -48,6 +52,15 @@ class Kept(NamedTuple):
     start: Any
     states: Any
     params: tf.Tensor | None
+    loss: tf.Tensor
+    theta: tf.Tensor
+    index: tf.Tensor
+    horizon: tf.Tensor
+
+    def step(self, t, theta: tf.Tensor, like: Params) -> Step:
+        """What the optimizer saw in step t, at these parameters `[N]`."""
+        grads, params = (nest.unflatten(x, like) for x in (self.grads[t], theta))
+        return Step(grads, params, self.loss[t], self.index + t, self.horizon)
 
 
 class Weights(NamedTuple):
@@ -55,11 +68,11 @@ class Weights(NamedTuple):
 
     Attributes:
         losses: `w_t = ∂L/∂f(θ_t)`, `[T+1, 1]`; of several optimizees side by side `[T+1, N]`, for each coordinate that
-            of its own.
+            of its own. None where `params` are not the optimizer's own path, so that no cotangent leads back to them.
         updates: `∂L/∂Δθ_t [T, N]`, or None.
     """
 
-    losses: tf.Tensor
+    losses: tf.Tensor | None
     updates: tf.Tensor | None
 
 
@@ -131,7 +144,7 @@ def pull_back(
         end, zero = tf.minimum((number + 1) * each, count), [tf.zeros_like(x) for x in phi]
 
         def block(number, phi_bar):
-            return number + 1, _sum(phi_bar, _of_a_block(loop, phi, kept, weights, number, size))
+            return number + 1, _sum(phi_bar, _of_a_block(loop, phi, like, kept, weights, number, size))
 
         return tf.while_loop(lambda number, _: number < end, block, (number * each, zero))[1]
 
@@ -144,7 +157,7 @@ def _number(value: int) -> tf.Tensor:
     return tf.raw_ops.PlaceholderWithDefault(input=value, shape=[])
 
 
-def _of_a_block(loop: Loop, phi, kept: Kept, weights: Weights, number, size: int) -> list[tf.Tensor]:
+def _of_a_block(loop: Loop, phi, like: Params, kept: Kept, weights: Weights, number, size: int) -> list[tf.Tensor]:
     """`pull_back` of the coordinates of a block, without those that it shares with the one before.
 
     The last block ends with the last coordinate, and so begins before the end of the one before.
@@ -155,36 +168,46 @@ def _of_a_block(loop: Loop, phi, kept: Kept, weights: Weights, number, size: int
     def cut(rows):
         return None if rows is None else tf.slice(rows, [0, first], [rows.shape[0], size])
 
-    grads = cut(kept.grads)
-    slopes = mask * (grads if kept.slopes is None else cut(kept.slopes))
-    last = mask * tf.slice(kept.last, [first], [size])
+    grads, theta = cut(kept.grads), tf.slice(kept.theta, [first], [size])
+    block = kept._replace(
+        grads=grads,
+        slopes=mask * (grads if kept.slopes is None else cut(kept.slopes)),
+        last=mask * tf.slice(kept.last, [first], [size]),
+        start=loop.blocks.cut(kept.start, first, size),
+        params=cut(kept.params),
+        loss=kept.loss if kept.loss.shape.rank == 1 else cut(nest.per_coordinate(kept.loss, like)),
+        theta=theta,
+    )
     updates = None if weights.updates is None else mask * cut(weights.updates)
-    losses = weights.losses if weights.losses.shape[1] == 1 else cut(weights.losses)
-    like, start = {"block": tf.zeros([size], grads.dtype)}, loop.blocks.cut(kept.start, first, size)
+    one_for_all = weights.losses is None or weights.losses.shape[1] == 1
+    weights = Weights(weights.losses if one_for_all else cut(weights.losses), updates)
+    like = {"block": theta}
     if kept.states is None:
-        states, cut_state = _replayed(loop, start, grads), lambda state: state
-    else:
-        states, cut_state = kept.states, lambda state: loop.blocks.cut(state, first, size)
-    block = Kept(grads, slopes, last, start, states, tf.zeros_like(grads))
-    return _backward(loop.blocks.update, phi, like, block, Weights(losses, updates), cut_state)
+        return _backward(loop.blocks.update, phi, like, _replayed(loop, like, block), weights)
+    return _backward(
+        loop.blocks.update, phi, like, block, weights, cut=lambda state: loop.blocks.cut(state, first, size)
+    )
 
 
-def _replayed(loop: Loop, start, grads: tf.Tensor):
-    """The states before each step of a block, from the first one and the gradients `[T, n]` that the rule saw."""
-    num_steps, size = grads.shape
-    params = {"block": tf.zeros([size], grads.dtype)}
+def _replayed(loop: Loop, like: Params, block: Kept) -> Kept:
+    """The same block with its states and parameters before each step."""
+    num_steps = block.grads.shape[0]
 
-    def step(t, state, rows):
-        rows = tf.nest.map_structure(lambda row, x: row.write(t, x), rows, state)
-        return t + 1, loop.blocks.update(Step({"block": grads[t]}, params), state)[1], rows
+    def step(t, theta, state, rows):
+        found = {"states": state, "params": theta if block.params is None else block.params[t]}
+        rows = tf.nest.map_structure(lambda row, x: row.write(t, x), rows, found)
+        updates, state = loop.blocks.update(block.step(t, found["params"], like), state)
+        return t + 1, theta + updates["block"], state, rows
 
-    rows = tf.nest.map_structure(lambda x: nest.rows_like(x, num_steps), start)
-    _, _, rows = tf.while_loop(lambda t, *_: t < num_steps, step, (0, start, rows), maximum_iterations=num_steps)
-    return tf.nest.map_structure(lambda row: row.stack(), rows)
+    examples = {"states": block.start, "params": block.theta}
+    rows = tf.nest.map_structure(lambda x: nest.rows_like(x, num_steps), examples)
+    begin = (0, block.theta, block.start, rows)
+    rows = tf.while_loop(lambda t, *_: t < num_steps, step, begin, maximum_iterations=num_steps)[-1]
+    return block._replace(**tf.nest.map_structure(lambda row: row.stack(), rows))
 
 
 def _backward(update, phi, like, kept: Kept, weights: Weights, cut=lambda state: state) -> list[tf.Tensor]:
-    """The recursion of λ, σ and dφ in the docstring of `l2o_tf.unrolling.unroll`, from the last step to the first.
+    """The recursion of λ, σ and dφ in the docstring of `first_order.py`, from the last step to the first.
 
     Args:
         update, phi, like, kept, weights: as in `pull_back`.
@@ -198,20 +221,21 @@ def _backward(update, phi, like, kept: Kept, weights: Weights, cut=lambda state:
 
     def step(back, theta_bar, state_bar, phi_bar):
         t = num_steps - 1 - back
-        grads, params = (nest.unflatten(rows[t], like) for rows in (kept.grads, kept.params))
-        state = state_before(t)
+        seen, state = kept.step(t, kept.params[t], like), state_before(t)
         moving = _floating(state)
         with tf.GradientTape() as tape:
-            tape.watch([moving, params])
-            updates, after = update(Step(grads, params), state)
+            tape.watch([moving, seen.params])
+            updates, after = update(seen, state)
             ends = [nest.flatten(updates), *_floating(after)]
         update_bar = theta_bar if weights.updates is None else theta_bar + weights.updates[t]
-        found = tape.gradient(ends, [phi, moving, params], [update_bar, *state_bar], tf.UnconnectedGradients.ZERO)
-        theta_bar = theta_bar + weights.losses[t] * slopes[t] + nest.flatten(found[2])
+        found = tape.gradient(ends, [phi, moving, seen.params], [update_bar, *state_bar], tf.UnconnectedGradients.ZERO)
+        if weights.losses is not None:
+            theta_bar = theta_bar + weights.losses[t] * slopes[t] + nest.flatten(found[2])
         return back + 1, theta_bar, found[1], _sum(phi_bar, found[0])
 
     state_bar = [tf.zeros_like(x) for x in _floating(state_before(0))]
-    start = (0, weights.losses[num_steps] * kept.last, state_bar, [tf.zeros_like(x) for x in phi])
+    last = tf.zeros_like(kept.last) if weights.losses is None else weights.losses[num_steps] * kept.last
+    start = (0, last, state_bar, [tf.zeros_like(x) for x in phi])
     return tf.while_loop(lambda back, *_: back < num_steps, step, start, maximum_iterations=num_steps)[3]
 
 

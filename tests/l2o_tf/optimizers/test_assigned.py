@@ -10,7 +10,7 @@ from l2o_tf.optimizers.combined import FROZEN, Assigned
 from l2o_tf.unrolling import unroll
 from l2o_tf.unrolling.objectives import total
 from problems.base import make_seed
-from tests.l2o_tf import tiny
+from tests.l2o_tf import lessons, tiny
 
 SEED = make_seed(0)
 
@@ -60,7 +60,7 @@ def test_entries_learn_together():
     ]
     problem = tiny.perceptron()
     params, constants = problem.init(tf.constant([1, 2]))
-    _, gradients, _, _ = unroll.meta_gradient(
+    _, gradients, _, _ = lessons.meta_gradient(
         lambda p, batch: problem.loss(p, constants, batch),
         optimizer,
         unroll.initial_state(optimizer, params, SEED),

@@ -7,11 +7,9 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf.optimizers import blocks, make_optimizer
-from l2o_tf.training.lessons import imitation, lesson
-from l2o_tf.training.lessons.lesson import Optimizees
-from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling import batch, unroll
 from problems.base import make_seed
-from tests.l2o_tf import tiny, training
+from tests.l2o_tf import lessons, tiny, training
 
 
 @pytest.fixture
@@ -23,7 +21,7 @@ def small_is_large(monkeypatch):
 @pytest.mark.parametrize("kind", ["L2O-DM", "RNNprop"])
 def test_who_works_in_blocks(kind, small_is_large):
     student = make_optimizer(kind, {"layers": (2,)})
-    found = Optimizees(tiny.perceptron()).in_blocks_if_large(student)
+    found = batch.One(tiny.perceptron()).in_blocks_if_large(student)
     assert isinstance(found, blocks.Blocked)
     assert found.named_variables.keys() == student.named_variables.keys() != set()
     assert (found.name, found.kind, found.architecture) == (student.name, student.kind, student.architecture)
@@ -32,12 +30,12 @@ def test_who_works_in_blocks(kind, small_is_large):
 @pytest.mark.parametrize("kind", ["L2O-Scale", "adam"])
 def test_who_does_not(kind, small_is_large):
     optimizer = make_optimizer(kind)
-    assert Optimizees(tiny.perceptron()).in_blocks_if_large(optimizer) is optimizer
+    assert batch.One(tiny.perceptron()).in_blocks_if_large(optimizer) is optimizer
 
 
 def test_small_optimizees_are_not_cut():
     student = make_optimizer("L2O-DM")
-    assert Optimizees(tiny.perceptron()).in_blocks_if_large(student) is student
+    assert batch.One(tiny.perceptron()).in_blocks_if_large(student) is student
 
 
 class TestEverythingElseIsTheSame:
@@ -71,10 +69,10 @@ class TestEverythingElseIsTheSame:
 def test_the_layout_is_that_of_the_loop(small_is_large):
     """`[B, H, S]`: three blocks of 20 of the 53 coordinates."""
     student = make_optimizer("L2O-DM", {"layers": (2,)})
-    own = lesson.own_trajectory(tiny.perceptron(), student, objective=lambda losses, first: losses[-1])
-    theirs = imitation.imitation(tiny.perceptron(), student, make_optimizer("sgd"))
+    own = lessons.own_trajectory(tiny.perceptron(), student, objective=lambda losses, first: losses[-1])
+    theirs = lessons.imitation(tiny.perceptron(), student, make_optimizer("sgd"))
     for each in (own, theirs):
-        assert [x.shape for x in each.start(make_seed(0), 0).student] == [(3, 2, 20)] * 2
+        assert [x.shape for x in each.start(make_seed(0), 0).state.optimizer] == [(3, 2, 20)] * 2
 
 
 def test_xla_never_copies_all_blocks_in_a_step():

@@ -11,10 +11,11 @@ from l2o_tf.optimizers.base import CoordinatewiseOptimizer
 from l2o_tf.optimizers.lstm.rnnprop import RNNpropCell
 from l2o_tf.saving.loading import load_optimizer
 from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling.meta_gradients import WholeRun
 from l2o_tf.unrolling.objectives import total
 from problems.base import make_seed
+from tests.l2o_tf import lessons, tiny
 from tests.l2o_tf import numpy_reference as reference
-from tests.l2o_tf import tiny
 from tests.l2o_tf.optimizers.playing import gradients, run
 
 TRUNCATED_STD = 0.8796  # of a unit normal cut at two standard deviations
@@ -208,13 +209,13 @@ class TestMetaGradient:
 
         @tf.function(autograph=False)
         def window(state, batches, second_derivatives):
-            return unroll.meta_gradient(
+            return lessons.meta_gradient(
                 lambda params, batch: problem.loss(params, constants, batch),
                 student,
                 state,
                 batches,
                 lambda trajectory: total(trajectory.losses),
-                second_derivatives=second_derivatives,
+                method=WholeRun() if second_derivatives else None,
             )
 
         return weights, window, unroll.initial_state(student, params, self.SEED), batches, constants
@@ -264,13 +265,13 @@ class TestMetaGradient:
 
         @tf.function(jit_compile=True, autograph=False)
         def gradients_of(state):
-            return unroll.meta_gradient(
+            return lessons.meta_gradient(
                 lambda params, _: params["x"][0] ** 2 + 0.0 * params["x"][1] ** 2,
                 student,
                 state,
                 tf.zeros([4]),
                 lambda trajectory: total(trajectory.losses),
-                second_derivatives=second_derivatives,
+                method=WholeRun() if second_derivatives else None,
             )[1]
 
         gradients = gradients_of(state)

@@ -14,7 +14,9 @@ from l2o_tf.optimizers.scale.cell import ScaleCell
 from l2o_tf.optimizers.scale.equations import initial_log_learning_rates, straight_through_clip
 from l2o_tf.optimizers.scale.step import ScaleState
 from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling.meta_gradients import WholeRun
 from problems.base import make_seed
+from tests.l2o_tf import lessons
 from tests.l2o_tf import numpy_scale as reference
 
 SEED = make_seed(3)
@@ -106,13 +108,13 @@ def test_the_meta_gradient_survives_a_bad_gradient_entry(second_derivatives):
     optimizer, params = HierarchicalOptimizer(ScaleCell(**SMALL, seed=0)), {"x": tf.ones([2]), "y": tf.ones([1])}
     fed = np.ones([4, 3], np.float32)
     fed[0, 0], fed[1, 1], fed[2, 2] = np.nan, np.inf, 1e20
-    _, gradients, *_ = unroll.meta_gradient(
+    _, gradients, *_ = lessons.meta_gradient(
         unroll.replayed,
         optimizer,
         unroll.initial_state(optimizer, params, SEED),
         tf.constant(fed),
         lambda trajectory: tf.reduce_sum(trajectory.losses),
-        second_derivatives=second_derivatives,
+        method=WholeRun() if second_derivatives else None,
         judge=lambda params, batch: tf.reduce_sum(tf.square(nest.flatten(params))),
     )
     assert all(np.isfinite(gradient).all() for gradient in gradients)

@@ -8,10 +8,10 @@ import tensorflow as tf
 from l2o_tf.common import nest
 from l2o_tf.optimizers.analytic import adam, sgd
 from l2o_tf.optimizers.base import Optimizer
-from l2o_tf.training.lessons.imitation import DISTANCES, half_mean_squared_error, imitation, squared_error
+from l2o_tf.training.lessons.imitation import DISTANCES, half_mean_squared_error, squared_error
 from problems.base import make_seed
+from tests.l2o_tf import lessons, tiny
 from tests.l2o_tf import numpy_reference as reference
-from tests.l2o_tf import tiny
 
 STEPS = 5
 EPOCH = tf.constant(0)
@@ -34,9 +34,9 @@ class Notebook(Optimizer):
         del seed
         return tf.zeros([], tf.int32)
 
-    def update(self, grads, state, params):
-        update = self._a.value[state] + self._b.value[state] * nest.flatten(grads)
-        return nest.unflatten(update, like=params), state + 1
+    def update(self, step, state):
+        update = self._a.value[state] + self._b.value[state] * nest.flatten(step.grads)
+        return nest.unflatten(update, like=step.params), state + 1
 
     @property
     def named_variables(self):
@@ -59,7 +59,9 @@ def test_labels_and_inputs_are_those_of_the_teacher(teacher, k, jit_compile):
     """A label is the sum of k teacher updates, its input the first of the k gradients; over two windows."""
     problem, notebook = tiny.perceptron(4, tf.float64), Notebook(2 * STEPS)
     ours, rule = {"sgd": (sgd(0.5), lambda g: -0.5 * g), "adam": (adam(0.1), reference.Adam(0.1))}[teacher]
-    lesson = imitation(problem, notebook, ours, teacher_steps=k, distance=squared_error, jit_compile=jit_compile)
+    lesson = lessons.imitation(
+        problem, notebook, ours, teacher_steps=k, distance=squared_error, jit_compile=jit_compile
+    )
     params, constants = problem.init(START)
     theta, carry = tiny.flat(params), lesson.start(START, EPOCH)
     for window, seed in enumerate(SEEDS):
@@ -76,18 +78,18 @@ def test_labels_and_inputs_are_those_of_the_teacher(teacher, k, jit_compile):
         np.testing.assert_allclose(inputs, grads[::k], rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(outcome.losses, [*losses, f(theta, k * STEPS)[0]], rtol=1e-9)
         np.testing.assert_allclose(outcome.meta_loss, np.sum(expected**2), rtol=1e-7)
-        np.testing.assert_allclose(tiny.flat(carry.params), theta, rtol=1e-9)
+        np.testing.assert_allclose(tiny.flat(carry.state.params), theta, rtol=1e-9)
 
 
 def test_the_student_does_not_influence_the_trajectory():
     problem, results = tiny.perceptron(4), []
     for seed in (1, 2):
         student, _ = tiny.random_student(seed, layers=(3,), spread=9.0, scale=1.0)
-        lesson = imitation(problem, student, adam(0.1), distance=squared_error)
+        lesson = lessons.imitation(problem, student, adam(0.1), distance=squared_error)
         carry = lesson.start(START, EPOCH)
         for window in SEEDS:
             carry, outcome = lesson.window(carry, window, STEPS)
-        results.append((outcome.losses, tiny.flat(carry.params), outcome.meta_loss))
+        results.append((outcome.losses, tiny.flat(carry.state.params), outcome.meta_loss))
     np.testing.assert_array_equal(results[0][0], results[1][0])
     np.testing.assert_array_equal(results[0][1], results[1][1])
     assert abs(results[0][2] - results[1][2]) > 1e-3, "two students as different as these were judged alike"
@@ -97,7 +99,7 @@ def test_the_students_gradient_follows_numpy_and_its_state_is_carried_on():
     """L2O-DM imitates gradient descent for two windows; the second starts from the first's states."""
     student, weights = tiny.random_student(3, layers=(4, 3), spread=3.0, dtype="float64")
     problem = tiny.perceptron(4, tf.float64)
-    lesson = imitation(problem, student, sgd(0.5), distance=half_mean_squared_error)
+    lesson = lessons.imitation(problem, student, sgd(0.5), distance=half_mean_squared_error)
     params, constants = problem.init(START)
     theta, state = tiny.flat(params), reference.zero_state(weights, tiny.SIZE)
     carry = lesson.start(START, EPOCH)
@@ -111,7 +113,7 @@ def test_the_students_gradient_follows_numpy_and_its_state_is_carried_on():
         loss, expected, state = reference.imitation(weights, grads, -0.5 * grads, state)
         np.testing.assert_allclose(outcome.meta_loss, loss, rtol=1e-9)
         tiny.assert_gradients(outcome.gradients, expected, rtol=1e-8)
-        for ours, theirs in zip(carry.student, state, strict=True):
+        for ours, theirs in zip(carry.state.optimizer, state, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
@@ -124,12 +126,12 @@ def test_distances():
 
 
 def test_a_student_that_does_as_the_teacher_is_perfect():
-    lesson = imitation(tiny.perceptron(4), sgd(0.2), sgd(0.2), distance=squared_error)
+    lesson = lessons.imitation(tiny.perceptron(4), sgd(0.2), sgd(0.2), distance=squared_error)
     _, outcome = lesson.window(lesson.start(START, EPOCH), SEEDS[0], STEPS)
     assert outcome.meta_loss == 0.0
     assert outcome.gradients == []
 
 
 def test_records_say_who_the_teacher_was():
-    names = [imitation(tiny.perceptron(), sgd(), teacher).name for teacher in (adam(), sgd())]
+    names = [lessons.imitation(tiny.perceptron(), sgd(), teacher).name for teacher in (adam(), sgd())]
     assert names == ["imitation/adam", "imitation/sgd"]

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.training.lessons.lesson import own_trajectory
+from l2o_tf.unrolling.meta_gradients import WholeRun
 from l2o_tf.unrolling.objectives import final, total
 from problems.base import make_seed
+from tests.l2o_tf import lessons, tiny
 from tests.l2o_tf import numpy_reference as reference
-from tests.l2o_tf import tiny
 
 STEPS = 6
 EPOCH = tf.constant(0)
@@ -16,7 +16,7 @@ START, SEEDS = make_seed(1), [make_seed(seed) for seed in (2, 3)]
 
 
 def lesson_of(student, problem, **options):
-    return own_trajectory(problem, student, **{"objective": total} | options)
+    return lessons.own_trajectory(problem, student, **{"objective": total} | options)
 
 
 @pytest.mark.parametrize(("layers", "jit_compile"), [((4, 3), False), ((3,), True)])
@@ -28,7 +28,7 @@ def test_two_windows_follow_numpy(layers, jit_compile):
     params, constants = problem.init(START)
     theta, state = tiny.flat(params), reference.zero_state(weights, tiny.SIZE)
     carry = lesson.start(START, EPOCH)
-    np.testing.assert_array_equal(tiny.flat(carry.params), theta)
+    np.testing.assert_array_equal(tiny.flat(carry.state.params), theta)
     for seed in SEEDS:
         carry, outcome = lesson.window(carry, seed, STEPS)
         loss = tiny.numpy_loss(constants, problem.sample(seed, STEPS + 1))
@@ -37,7 +37,7 @@ def test_two_windows_follow_numpy(layers, jit_compile):
         np.testing.assert_allclose(outcome.meta_loss, expected["losses"].sum(), rtol=1e-9)
         tiny.assert_gradients(outcome.gradients, reference.meta_gradient(weights, expected, state), rtol=1e-8)
         theta, state = expected["thetas"][-1], expected["state"]
-        np.testing.assert_allclose(tiny.flat(carry.params), theta, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(tiny.flat(carry.state.params), theta, rtol=1e-9, atol=1e-12)
 
 
 def test_the_objective_decides():
@@ -51,7 +51,7 @@ def test_second_derivatives_can_be_asked_for():
     student, _ = tiny.random_student(2, layers=(3,), spread=3.0, scale=0.3)
     outcomes = []
     for second in (False, True):
-        lesson = lesson_of(student, tiny.perceptron(4), second_derivatives=second)
+        lesson = lesson_of(student, tiny.perceptron(4), meta_gradient=WholeRun() if second else None)
         outcomes.append(lesson.window(lesson.start(START, EPOCH), SEEDS[0], STEPS)[1])
     np.testing.assert_allclose(outcomes[0].losses, outcomes[1].losses, rtol=1e-6)
     assert not np.allclose(outcomes[0].gradients[0], outcomes[1].gradients[0], rtol=1e-3)
@@ -86,12 +86,12 @@ def test_judged_by_all_points_while_it_learns_from_minibatches(second):
     student, _ = tiny.random_student(2, layers=(3,), spread=3.0, scale=0.3)
     problem = tiny.perceptron(4)
     outcomes = [
-        lesson_of(student, problem, judge=judge, second_derivatives=second)
+        lesson_of(student, problem, judge=judge, meta_gradient=WholeRun() if second else None)
         for judge in (None, lambda params, constants: problem.evaluate(params, constants)["loss"])
     ]
     (run, plain), (judged_run, judged) = (o.window(o.start(START, EPOCH), SEEDS[0], STEPS) for o in outcomes)
-    np.testing.assert_allclose(tiny.flat(judged_run.params), tiny.flat(run.params), rtol=1e-6)
-    whole = problem.evaluate(run.params, run.constants)["loss"]
+    np.testing.assert_allclose(tiny.flat(judged_run.state.params), tiny.flat(run.state.params), rtol=1e-6)
+    whole = problem.evaluate(run.state.params, run.constants)["loss"]
     np.testing.assert_allclose(judged.losses[-1], whole, rtol=1e-6)
     assert plain.losses[-1] != judged.losses[-1]
     assert not np.allclose(plain.gradients[0], judged.gradients[0], rtol=1e-3)
@@ -119,6 +119,6 @@ def test_windows_of_any_length():
         )
         assert outcome.losses.shape == (steps + 1,)
         np.testing.assert_allclose(outcome.losses, expected.losses, rtol=1e-6)
-        np.testing.assert_allclose(tiny.flat(after.params), tiny.flat(expected_run.params), rtol=1e-6)
+        np.testing.assert_allclose(tiny.flat(after.state.params), tiny.flat(expected_run.state.params), rtol=1e-6)
         np.testing.assert_allclose(outcome.gradients[0], expected.gradients[0], rtol=1e-4, atol=1e-7)
     assert window.experimental_get_tracing_count() == 1

@@ -7,20 +7,18 @@ import tensorflow as tf
 from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.analytic import adam
-from l2o_tf.training.lessons.imitation import imitation
-from l2o_tf.training.lessons.lesson import own_trajectory
-from l2o_tf.training.lessons.self_improving import self_improving
+from l2o_tf.unrolling.meta_gradients import WholeRun
 from l2o_tf.unrolling.objectives import total
 from problems.base import make_seed
-from tests.l2o_tf import tiny
+from tests.l2o_tf import lessons, tiny
 
 STEPS = 3
 LESSONS = {
-    "own trajectory": lambda problem, student: own_trajectory(
-        problem, student, objective=total, second_derivatives=True
+    "own trajectory": lambda problem, student: lessons.own_trajectory(
+        problem, student, objective=total, meta_gradient=WholeRun()
     ),
-    "imitation": lambda problem, student: imitation(problem, student, adam(0.1)),
-    "self-improving": lambda problem, student: self_improving(
+    "imitation": lambda problem, student: lessons.imitation(problem, student, adam(0.1)),
+    "self-improving": lambda problem, student: lessons.self_improving(
         problem, student, [adam(0.1)], initial_probability=0.0, objective=total
     ),
 }

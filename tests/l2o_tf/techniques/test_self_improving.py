@@ -5,13 +5,12 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf.optimizers.analytic import adam, sgd
-from l2o_tf.training.lessons.lesson import own_trajectory
-from l2o_tf.training.lessons.self_improving import Mixture, draw_turns, probabilities, self_improving, with_turns
+from l2o_tf.training.lessons.self_improving import Mixture, draw_turns, probabilities, with_turns
 from l2o_tf.unrolling import unroll
 from l2o_tf.unrolling.objectives import total
 from problems.base import make_seed
+from tests.l2o_tf import lessons, tiny
 from tests.l2o_tf import numpy_reference as reference
-from tests.l2o_tf import tiny
 
 STEPS = 6
 EPOCH = tf.constant(0)
@@ -41,12 +40,12 @@ class TestProbabilities:
         with pytest.raises(
             ValueError, match=rf"Received initial_probability={probability}, expected one in \[0, 1/3\]"
         ):
-            self_improving(tiny.perceptron(), sgd(), 3 * [sgd()], initial_probability=probability, **OPTIONS)
+            lessons.self_improving(tiny.perceptron(), sgd(), 3 * [sgd()], initial_probability=probability, **OPTIONS)
 
 
 def drawn_turns(epoch, steps=2_000, **options):
     """Turns of one long window at a meta-epoch."""
-    lesson = self_improving(tiny.perceptron(), sgd(), [adam(), sgd()], objective=total, **options)
+    lesson = lessons.self_improving(tiny.perceptron(), sgd(), [adam(), sgd()], objective=total, **options)
     return draw_turns(lesson.start(START, tf.constant(epoch)).technique, SEED, steps).numpy()
 
 
@@ -60,12 +59,12 @@ def test_turns_are_drawn_with_these_probabilities(epoch, expected):
 
 def test_turns_follow_the_seed_of_the_window():
     """And there are none left between windows, whose length may differ."""
-    lesson = self_improving(tiny.perceptron(), sgd(0.5), [adam(0.5)], objective=total)
+    lesson = lessons.self_improving(tiny.perceptron(), sgd(0.5), [adam(0.5)], objective=total)
     run, losses = lesson.start(START, EPOCH), []
     for seed in (SEED, SEED, make_seed(3)):
         after, outcome = lesson.window(run, seed, 32)
         losses.append(outcome.losses.numpy())
-        assert after.student.turns.shape == [0]
+        assert after.state.optimizer.turns.shape == [0]
     np.testing.assert_array_equal(losses[0], losses[1])
     assert not np.array_equal(losses[0], losses[2])
 
@@ -74,8 +73,8 @@ def test_when_all_turns_are_the_students_it_is_the_ordinary_lesson():
     """To the last bit, over two windows, auxiliaries and all."""
     student, _ = tiny.random_student(1, layers=(3,), spread=3.0)
     problem = tiny.perceptron(4)
-    alone = own_trajectory(problem, student, **OPTIONS)
-    mixed = self_improving(problem, student, [adam(), sgd()], decay_epochs=10, **OPTIONS)
+    alone = lessons.own_trajectory(problem, student, **OPTIONS)
+    mixed = lessons.self_improving(problem, student, [adam(), sgd()], decay_epochs=10, **OPTIONS)
     carries = [lesson.start(START, tf.constant(10)) for lesson in (alone, mixed)]
     for seed in (SEED, make_seed(3)):
         (carries[0], expected), (carries[1], outcome) = (
@@ -92,8 +91,8 @@ def test_when_all_turns_are_the_students_it_is_the_ordinary_lesson():
 def test_when_all_turns_are_the_auxiliarys_the_student_learns_nothing():
     student, _ = tiny.random_student(1, layers=(3,), spread=3.0)
     problem = tiny.perceptron(4)
-    teacher = own_trajectory(problem, adam(0.1), **OPTIONS)
-    mixed = self_improving(problem, student, [adam(0.1)], initial_probability=1.0, **OPTIONS)
+    teacher = lessons.own_trajectory(problem, adam(0.1), **OPTIONS)
+    mixed = lessons.self_improving(problem, student, [adam(0.1)], initial_probability=1.0, **OPTIONS)
     carries = [lesson.start(START, EPOCH) for lesson in (teacher, mixed)]
     for seed in (SEED, make_seed(3)):
         (carries[0], expected), (carries[1], outcome) = (
@@ -103,7 +102,7 @@ def test_when_all_turns_are_the_auxiliarys_the_student_learns_nothing():
         np.testing.assert_allclose(outcome.losses, expected.losses, rtol=1e-6)
         assert len(outcome.gradients) == len(student.trainable_variables)
         assert not any(np.any(g) for g in outcome.gradients)
-    np.testing.assert_allclose(tiny.flat(carries[1].params), tiny.flat(carries[0].params), rtol=1e-5)
+    np.testing.assert_allclose(tiny.flat(carries[1].state.params), tiny.flat(carries[0].state.params), rtol=1e-5)
 
 
 @pytest.mark.parametrize("turns", [[0, 1, 2, 0, 1, 0], [2, 2, 0, 2, 2, 2], [1, 1, 1, 1, 1, 0]])
@@ -115,7 +114,7 @@ def test_turns_against_numpy(turns):
     batches = problem.sample(SEED, STEPS + 1)
     state = unroll.initial_state(mixture, params, START)
     state = state._replace(optimizer=with_turns(state.optimizer, tf.constant(turns)))
-    _, gradients, after, trajectory = unroll.meta_gradient(
+    _, gradients, after, trajectory = lessons.meta_gradient(
         lambda params, batch: problem.loss(params, constants, batch),
         mixture,
         state,

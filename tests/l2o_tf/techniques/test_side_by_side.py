@@ -4,20 +4,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.cli import assembly
-from l2o_tf.cli import config as configuration
 from l2o_tf.common import devices
 from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.analytic import adam
-from l2o_tf.training.lessons.imitation import DISTANCES, imitation
-from l2o_tf.training.lessons.lesson import mean_of, own_trajectory
-from l2o_tf.training.lessons.self_improving import self_improving
-from l2o_tf.unrolling.objectives import OBJECTIVES
+from l2o_tf.training.lessons.imitation import DISTANCES, Imitation
+from l2o_tf.training.lessons.lesson import in_turn
+from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
+from l2o_tf.unrolling import batch
+from l2o_tf.unrolling.meta_gradients import WholeRun
 from problems import make_problem
 from problems.base import fold, make_seed
 from problems.side_by_side import fold_each, side_by_side, split
-from tests.l2o_tf import tiny
+from tests.l2o_tf import lessons, tiny
 
 K, STEPS, EPOCH = 3, 6, tf.constant(0)
 START, WINDOWS = make_seed(1), (make_seed(2), make_seed(3))
@@ -52,52 +51,51 @@ def assert_means(found, expected, names, rtol):
 
 @pytest.mark.parametrize(
     "options",
-    [{"objective": "sum", "jit_compile": True}, {"objective": "log_ratio", "second_derivatives": True}],
+    [{"objective": "sum", "jit_compile": True}, {"objective": "log_ratio", "meta_gradient": WholeRun()}],
     ids=["first order, XLA", "second derivatives"],
 )
-def test_own_trajectories(options):
+def test_own_trajectories(options, monkeypatch):
+    monkeypatch.setattr(devices, "has_gpu", lambda: True)
     student, weights = tiny.random_student(1, (3,), spread=3.0, dtype="float64")
-    options = {**options, "objective": OBJECTIVES[options["objective"]]}
-    expected = separate(own_trajectory(tiny.perceptron(4, tf.float64), student, **options))
-    found = together(own_trajectory(tiny.perceptron(4, tf.float64), student, meta_batch_size=K, **options))
+    expected = separate(lessons.own_trajectory(tiny.perceptron(4, tf.float64), student, **options))
+    found = together(lessons.own_trajectory(tiny.perceptron(4, tf.float64), student, meta_batch_size=K, **options))
     assert_means(found, expected, weights, 1e-8)
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_imitation(distance):
+def test_imitation(distance, monkeypatch):
+    monkeypatch.setattr(devices, "has_gpu", lambda: True)
     student, weights = tiny.random_student(1, (3,), spread=3.0, dtype="float64")
     problem, options = tiny.perceptron(4, tf.float64), {"distance": DISTANCES[distance], "teacher_steps": 2}
-    expected = separate(imitation(problem, student, adam(0.1), **options))
-    found = together(imitation(problem, student, adam(0.1), meta_batch_size=K, **options))
+    expected = separate(lessons.imitation(problem, student, adam(0.1), **options))
+    found = together(lessons.imitation(problem, student, adam(0.1), meta_batch_size=K, **options))
     assert_means(found, expected, weights, 1e-8)
 
 
-def test_mean_of():
+def test_in_turn():
     """For students whose coordinates depend on each other, and for several optimizers that share a trajectory."""
     student, weights = tiny.random_student(1, (3,), spread=3.0, dtype="float64")
-    lesson = self_improving(tiny.perceptron(4, tf.float64), student, [adam(0.1)], objective=OBJECTIVES["sum"])
-    assert_means(together(mean_of(lesson, K)), separate(lesson), weights, 1e-10)
+    lesson = lessons.self_improving(tiny.perceptron(4, tf.float64), student, [adam(0.1)], objective="sum")
+    assert_means(together(in_turn(lesson, K)), separate(lesson), weights, 1e-10)
 
 
 @pytest.mark.parametrize(("size", "calls"), [(1, 1), (6, 6), (16, 16), (17, 1), (34, 2), (256, 16)])
 def test_a_processor_shares_them_and_a_gpu_takes_them_together(size, calls, monkeypatch):
-    student = make_optimizer("L2O-DM")
-    config = configuration.resolve({"problem": "quadratic", "meta_batch_size": size})
-    assert assembly._calls(config, student) == calls
-    assert assembly._calls(config, make_optimizer("L2O-Scale")) == size
+    student, adam = make_optimizer("L2O-DM"), make_optimizer("adam")
+    assert batch.num_calls(size, student, adam) == calls
+    assert batch.num_calls(size, make_optimizer("L2O-Scale"), adam) == size
     monkeypatch.setattr(devices, "has_gpu", lambda: True)
-    assert assembly._calls(config, student) == 1
+    assert batch.num_calls(size, student) == 1
 
 
 def test_both_ways_are_one_lesson(monkeypatch):
     student = make_optimizer("L2O-DM", {"seed": 1, "layers": [3]})
-    options = {"problem": "quadratic", "meta_batch_size": 2, "imitation": True, "teachers": "adam"}
-    problem = make_problem("quadratic")
+    setting = lessons.setting(make_problem("quadratic"), student, meta_batch_size=2, jit_compile=True)
     found = []
     for has_gpu in (False, True):
         monkeypatch.setattr(devices, "has_gpu", lambda has_gpu=has_gpu: has_gpu)
-        lessons = assembly.make_lessons(configuration.resolve(options), problem, student)
-        found.append([outcome for lesson in lessons for outcome in together(lesson)])
+        both = [*OwnTrajectory().lessons(setting), *Imitation().lessons(setting)]
+        found.append([outcome for lesson in both for outcome in together(lesson)])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one.meta_loss, other.meta_loss, rtol=1e-5)
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-5)
@@ -108,7 +106,7 @@ def test_both_ways_are_one_lesson(monkeypatch):
 
 def test_a_student_that_cannot_is_refused():
     with pytest.raises(ValueError, match="2 optimizees side by side with L2O-Scale, which does not treat"):
-        own_trajectory(tiny.perceptron(4), make_optimizer("L2O-Scale"), objective=OBJECTIVES["sum"], meta_batch_size=2)
+        batch.together(tiny.perceptron(4), 2, make_optimizer("adam"), make_optimizer("L2O-Scale"))
 
 
 @pytest.mark.parametrize("optimizer", [adam(0.05), tiny.random_student(1, (3,))[0]], ids=["adam", "L2O-DM"])

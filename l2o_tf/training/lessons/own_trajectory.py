@@ -1,0 +1,124 @@
+"""The ordinary technique: the student optimizes, and is judged by the losses on its way (paper, section 3).
+
+L_f(φ) = Σ_t ω_t f(θ_t; φ)
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from l2o_tf.optimizers.base import Optimizer, Params
+from l2o_tf.training.lessons.lesson import (
+    META_GRADIENT,
+    Lesson,
+    Outcome,
+    Run,
+    Setting,
+    Technique,
+    first_run,
+    in_turn,
+    named,
+)
+from l2o_tf.unrolling import batch, unroll
+from l2o_tf.unrolling.batch import Optimizees
+from l2o_tf.unrolling.meta_gradients import Window
+from l2o_tf.unrolling.objectives import OBJECTIVES, Objective, total
+from problems.base import Seed, fold, objective_of, require_not_negative
+
+Judge = Callable[[Params, Any], tf.Tensor]
+"""`(params, constants) -> scalar`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnTrajectory(Technique):
+    """The student optimizes, and is judged by the losses on its way.
+
+    Args:
+        objective: `(losses [T+1], first) -> scalar`, or its name in `l2o_tf.unrolling.objectives`. Default: their sum.
+        judge: whose losses the objective gets. Default (None): the losses of the student's own steps. `"problem"`: what
+            the problem minimises over all its data, see `problems.base.objective_of`. Or any function
+            `(params, constants) -> scalar`, e.g. the loss of a validation set.
+        max_growth: M; a run whose window ends with `f >= f_0 + (M - 1) |f_0|` has exploded and ends there. Default 0:
+            never.
+        ratio: see `Technique`.
+
+    Raises:
+        ValueError: for an unknown objective or judge, or a negative growth.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> l2o.OwnTrajectory(objective="log_ratio", max_growth=2.0).max_growth
+        2.0
+    """
+
+    objective: str | Objective = total
+    judge: str | Judge | None = None
+    max_growth: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        named("objective", self.objective, OBJECTIVES)
+        if self.judge is not None:
+            named("judge", self.judge, {"problem": objective_of})
+        require_not_negative("max_growth", self.max_growth)
+
+    def lessons(self, setting: Setting) -> list[Lesson]:
+        calls = batch.num_calls(setting.meta_batch_size, setting.student)
+        optimizees = batch.together(setting.problem, setting.meta_batch_size // calls, setting.student)
+        return [in_turn(self.lesson(setting, optimizees), calls)]
+
+    def lesson(self, setting: Setting, optimizees: Optimizees) -> Lesson:
+        """The lesson on these optimizees together."""
+        student = optimizees.in_blocks_if_large(setting.student)
+        compiled = self.compile_window(setting, optimizees, student)
+
+        def start(seed, meta_epoch, horizon=0):
+            del meta_epoch
+            return first_run(setting, optimizees, student, seed, horizon)
+
+        def window(run, seed, num_steps):
+            return compiled(run, optimizees.problem.sample(optimizees.seeds(seed), num_steps + 1), seed)
+
+        return Lesson("train", start, window)
+
+    def compile_window(
+        self, setting: Setting, optimizees: Optimizees, student: Optimizer
+    ) -> Callable[[Run, Any, Seed], tuple[Run, Outcome]]:
+        """`(run, batches, seed) -> (run, Outcome)`: a window on the T+1 minibatches that it is given."""
+        problem, objective = optimizees.problem, named("objective", self.objective, OBJECTIVES)
+        judge = objective_of(setting.problem) if self.judge == "problem" else self.judge
+        judge = judge and optimizees.apart(judge)
+
+        @tf.function(autograph=False)
+        def window(run, batches, seed):
+            def first(losses):
+                return tf.where(tf.math.is_nan(run.first), tf.stop_gradient(losses[0]), run.first)
+
+            path = unroll.OwnPath(
+                lambda params, batch: problem.loss(params, run.constants, batch),
+                judge and (lambda params, batch: judge(params, run.constants)),
+            )
+            found = setting.meta_gradient.window(
+                Window(
+                    path,
+                    student,
+                    run.state,
+                    batches,
+                    lambda trajectory: optimizees.mean(objective, trajectory.losses, first(trajectory.losses)),
+                    xla=unroll.xla_part(problem, setting.jit_compile),
+                    shape=optimizees.shape,
+                    seed=fold(seed, META_GRADIENT),
+                    memory=run.memory,
+                )
+            )
+            losses = found.trajectory.losses
+            start = first(losses)
+            exploded = tf.constant(False)
+            if self.max_growth:
+                exploded = tf.reduce_any(losses[-1] >= start + (self.max_growth - 1) * tf.abs(start))
+            run = run._replace(state=found.state, first=start, memory=found.memory)
+            return run, Outcome(found.meta_loss, found.gradients, optimizees.mean_losses(losses), exploded)
+
+        return window

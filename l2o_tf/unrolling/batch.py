@@ -1,0 +1,161 @@
+"""K optimizees of one meta-batch, or K runs of an evaluation: the one place that knows how they are taken.
+
+* One optimizee: `One(problem)`.
+* K side by side: `SideBySide(problem, K)`. Every tensor gets a leading axis of K, and a step is a step of all of them.
+  It needs optimizers that treat coordinates one by one. A GPU wants it.
+* K in turn: `in_turn(function, K)`. A window is K calls, which the cores share. It is for any optimizer.
+
+`One` and `SideBySide` have the same methods, so that nobody else asks how many there are.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from l2o_tf.common import devices
+from l2o_tf.optimizers.base import Optimizer
+from l2o_tf.optimizers.blocks import in_blocks_if_large
+from problems.base import Problem, Seed, fold, make_seed, shapes_of
+from problems.side_by_side import each, fold_each, side_by_side, split
+
+
+class Optimizees(abc.ABC):
+    """Optimizees that take their steps together.
+
+    Attributes:
+        problem: whose functions take what `seeds` returns, and give losses of `shape`.
+        shape: of a loss: `()`, or `(K,)`.
+    """
+
+    problem: Problem
+    shape: tuple[int, ...]
+
+    @abc.abstractmethod
+    def seeds(self, seed: Seed) -> tf.Tensor:
+        """Seeds of the optimizees, derived from one of their group."""
+
+    @abc.abstractmethod
+    def fold(self, seeds: tf.Tensor, *values) -> tf.Tensor:
+        """`problems.base.fold` of each seed."""
+
+    @abc.abstractmethod
+    def apart(self, function: Callable) -> Callable:
+        """The function of one optimizee as a function of all: tensors `[*shape, ...]` in and out."""
+
+    @abc.abstractmethod
+    def mean(self, function: Callable, *arguments: tf.Tensor) -> tf.Tensor:
+        """The mean over the optimizees of the function of `[T, *shape]` or `shape` tensors: a scalar."""
+
+    @abc.abstractmethod
+    def mean_losses(self, losses: tf.Tensor) -> tf.Tensor:
+        """`[T, *shape] -> [T]`."""
+
+    def grouped(self, seeds: tf.Tensor) -> tf.Tensor:
+        """Seeds of R runs `[R, 2]` as those of R/K groups, `[R/K, *shape, 2]`."""
+        return tf.reshape(seeds, [-1, *self.shape, 2])
+
+    def ungrouped(self, losses: tf.Tensor) -> tf.Tensor:
+        """Losses of R/K groups, `[R/K, W, T+1, *shape]`, as those of R runs, `[R, W, T+1]`."""
+        losses = tf.transpose(losses, [0, 3, 1, 2]) if self.shape else losses
+        return tf.reshape(losses, tf.concat([[-1], tf.shape(losses)[-2:]], axis=0))
+
+    def one_seed(self, seeds: tf.Tensor) -> Seed:
+        """The seed of what an optimizer draws for all of them."""
+        return tf.reshape(seeds, [-1, 2])[0]
+
+    def in_blocks_if_large(self, optimizer: Optimizer) -> Optimizer:
+        """`optimizers.blocks.in_blocks_if_large` for these optimizees."""
+        return in_blocks_if_large(optimizer, shapes_of(self.problem, self.seeds(make_seed(0))))
+
+
+class One(Optimizees):
+    """One optimizee.
+
+    Args:
+        problem: any.
+    """
+
+    shape = ()
+
+    def __init__(self, problem: Problem):
+        self.problem = problem
+
+    def seeds(self, seed: Seed) -> tf.Tensor:
+        return seed
+
+    def fold(self, seeds: tf.Tensor, *values) -> tf.Tensor:
+        return fold(seeds, *values)
+
+    def apart(self, function: Callable) -> Callable:
+        return function
+
+    def mean(self, function: Callable, *arguments: tf.Tensor) -> tf.Tensor:
+        return function(*arguments)
+
+    def mean_losses(self, losses: tf.Tensor) -> tf.Tensor:
+        return losses
+
+
+class SideBySide(Optimizees):
+    """K optimizees in one step.
+
+    Args:
+        problem: of one of them.
+        count: K.
+        *optimizers: what is to run on them.
+
+    Raises:
+        ValueError: if one of the optimizers cannot run several side by side.
+    """
+
+    def __init__(self, problem: Problem, count: int, *optimizers: Optimizer):
+        unable = [optimizer.name for optimizer in optimizers if not optimizer.coordinatewise]
+        if unable:
+            raise ValueError(
+                f"Received {count} optimizees side by side with {unable[0]}, which does not treat coordinates one by "
+                "one. Let it take them one after the other."
+            )
+        self.problem, self.shape = side_by_side(problem, count), (count,)
+
+    def seeds(self, seed: Seed) -> tf.Tensor:
+        return split(seed, *self.shape)
+
+    def fold(self, seeds: tf.Tensor, *values) -> tf.Tensor:
+        return fold_each(seeds, *values)
+
+    def apart(self, function: Callable) -> Callable:
+        return each(function)
+
+    def mean(self, function: Callable, *arguments: tf.Tensor) -> tf.Tensor:
+        leading = [tf.transpose(x) for x in arguments]  # `[T, K] -> [K, T]`
+        return tf.reduce_mean(each(function)(*leading))
+
+    def mean_losses(self, losses: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_mean(losses, axis=1)
+
+
+def together(problem: Problem, count: int, *optimizers: Optimizer) -> Optimizees:
+    """`count` optimizees that take their steps together; see `SideBySide`."""
+    return One(problem) if count == 1 else SideBySide(problem, count, *optimizers)
+
+
+def num_calls(count: int, *optimizers: Optimizer) -> int:
+    """In how many calls a window takes K = `count` optimizees: `K / calls` of them side by side in each.
+
+    In K where an optimizer cannot run several side by side; in one on a GPU, which they fill together; on a processor
+    in as many as 16, which its cores share.
+    """
+    if not all(optimizer.coordinatewise for optimizer in optimizers):
+        return count
+    return 1 if devices.has_gpu() else max(calls for calls in range(1, 17) if count % calls == 0)
+
+
+def in_turn(function: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """`(*stacked, seed) -> stacked`: `count` calls of `(*one, seed) -> one`, each with a seed of its own."""
+
+    def all_calls(*arguments):
+        return each(function)(*arguments[:-1], split(arguments[-1], count))
+
+    return all_calls

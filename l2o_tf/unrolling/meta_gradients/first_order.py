@@ -1,0 +1,85 @@
+"""The first-order meta-gradient: what the optimizee hands to the rule counts as a constant.
+
+So the original programs have it: gradients `g_t`, and losses for a rule that looks at them, are constants. Then the
+backward pass needs nothing of the optimizee but what the forward pass has already computed: with `w_t = ∂L/∂f(θ_t)`
+the cotangent of `θ_t` is a sum of gradients, and the optimizer is pulled back step by step, from the states that it
+had::
+
+    λ_T   = w_T g_T
+    dφ   += (∂Δθ_t/∂φ)ᵀ λ_t+1 + (∂s_t+1/∂φ)ᵀ σ_t+1           t = T-1 ... 0
+    σ_t   = (∂Δθ_t/∂s)ᵀ λ_t+1 + (∂s_t+1/∂s)ᵀ σ_t+1
+    λ_t   = λ_t+1 + w_t g_t + (∂Δθ_t/∂θ)ᵀ λ_t+1 + (∂s_t+1/∂θ)ᵀ σ_t+1      (the last two for a rule that looks at θ)
+
+So the optimizee is never differentiated twice, and a step leaves nothing behind but the states, the gradient and the
+parameters: what a cell computes in between is computed again. `pull_back.py` has the backward pass.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from l2o_tf.common import nest
+from l2o_tf.optimizers.base import Loop
+from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling.meta_gradients.base import Estimate, MetaGradient, Window
+from l2o_tf.unrolling.meta_gradients.pull_back import Kept, Weights, pull_back, replayed_size
+from l2o_tf.unrolling.unroll import PlayedPath, Trajectory, UnrollState
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstOrder(MetaGradient):
+    """Pulls the window back through the optimizer alone; the optimizee is differentiated once.
+
+    XLA compiles the backward pass by itself: on a processor its blocks of coordinates then run on several cores.
+    """
+
+    def window(self, window: Window) -> Estimate:
+        loop, phi = window.optimizer.loop(), [variable.value for variable in window.optimizer.trainable_variables]
+        meta_loss, after, trajectory, kept, weights = forward(window, loop)
+        gradients = pull_back(loop, phi, window.state.params, kept, weights, jit_compile=window.xla is not None)
+        return Estimate(meta_loss, gradients, after, trajectory)
+
+
+def forward(window: Window, loop: Loop) -> tuple[tf.Tensor, UnrollState, Trajectory, Kept, Weights]:
+    """Runs a window, and keeps of it what `pull_back` needs.
+
+    Args:
+        window: what is run.
+        loop: of its optimizer.
+
+    Returns:
+        `(meta_loss, state, trajectory, kept, weights)`.
+    """
+    played, like = isinstance(window.path, PlayedPath), window.state.params
+    num_steps = unroll.length(window.batches) - 1
+    replay = replayed_size(loop, window.state.optimizer, nest.size(like), num_steps) is not None
+    wanted = {
+        "grads": True,
+        "updates": window.record,
+        "slopes": window.path.judge,
+        "loss": window.path.judge,
+        "params": played or window.record or not replay,
+        "states": not replay,
+    }
+    kept = [name for name, needed in wanted.items() if needed]
+
+    def run(state, batches):
+        after, losses, rows = unroll.run_steps(
+            window.path, loop, state, batches, xla=window.xla, shape=window.shape, kept=kept
+        )
+        recorded = {name: rows[name] for name in ("grads", "updates", "params")} if window.record else {}
+        trajectory = Trajectory(losses, **recorded)
+        judged = [losses, trajectory.updates] if window.record else [losses]
+        with tf.GradientTape() as tape:
+            tape.watch(judged)
+            meta_loss = window.objective(trajectory)
+        found = tape.gradient(meta_loss, judged, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        of_losses = nest.per_coordinate(found[0], like) if window.shape else found[0][:, None]
+        weights = Weights(None if played else of_losses, found[1] if window.record else None)
+        rows = {"loss": losses[:-1], "slopes": None, "params": None, "states": None, **rows}
+        rows.pop("updates", None)
+        theta, horizon = nest.flatten(state.params), tf.convert_to_tensor(state.horizon)
+        known = Kept(**rows, theta=theta, index=tf.convert_to_tensor(state.index), horizon=horizon)
+        return meta_loss, after, trajectory, known, weights
+
+    return unroll.of_window(run, window.xla)(window.state, window.batches)
