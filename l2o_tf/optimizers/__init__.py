@@ -38,12 +38,15 @@ __all__ = [
     "COORDINATEWISE",
     "FROZEN",
     "HIERARCHICAL",
+    "L2ODM",
     "Analytic",
     "Assigned",
     "CoordinatewiseOptimizer",
     "HierarchicalOptimizer",
+    "L2OScale",
     "Optimizer",
     "Outline",
+    "RNNprop",
     "Step",
     "make_optimizer",
     "outline",
@@ -96,6 +99,62 @@ def _made(kind: str, architecture: dict[str, Any]) -> Optimizer:
         return optimizer
     known = [*CELLS, *ANALYTIC]
     raise ValueError(f"Received optimizer {kind!r}, expected one of {known}.{names.hint(kind, known)}")
+
+
+def L2ODM(seed: int = 0, **architecture: Any) -> Optimizer:
+    """L2O-DM (Andrychowicz et al., 2016) with random weights: an LSTM that sees the gradient of each coordinate.
+
+    Args:
+        seed: of the weights. Default 0.
+        **architecture: arguments of `l2o_tf.optimizers.lstm.dm.DMCell`; their defaults are the original program's.
+
+    Raises:
+        ValueError: for an argument that the cell does not have, or a value that it refuses.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> l2o.L2ODM(seed=1, layers=(4,)).name
+        'L2O-DM'
+    """
+    return make_optimizer("L2O-DM", {"seed": seed, **architecture})
+
+
+def RNNprop(seed: int = 0, **architecture: Any) -> Optimizer:
+    """RNNprop (Lv et al., 2017) with random weights: an LSTM that sees what Adam sees of each coordinate.
+
+    Args:
+        seed: of the weights. Default 0.
+        **architecture: arguments of `l2o_tf.optimizers.lstm.rnnprop.RNNpropCell`; their defaults are those of the
+            released program.
+
+    Raises:
+        ValueError: for an argument that the cell does not have, or a value that it refuses.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> l2o.RNNprop(layers=(4,)).name
+        'RNNprop'
+    """
+    return make_optimizer("RNNprop", {"seed": seed, **architecture})
+
+
+def L2OScale(seed: int = 0, **architecture: Any) -> Optimizer:
+    """L2O-Scale (Wichrowska et al., 2017) with random weights: recurrent units per coordinate, per tensor, and for all.
+
+    Args:
+        seed: of the weights. Default 0.
+        **architecture: arguments of `l2o_tf.optimizers.scale.cell.ScaleCell`; their defaults are those of the original
+            program of Chen et al. (2020).
+
+    Raises:
+        ValueError: for an argument that the cell does not have, or a value that it refuses.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> l2o.L2OScale(levels=(4, 3, 5)).name
+        'L2O-Scale'
+    """
+    return make_optimizer("L2O-Scale", {"seed": seed, **architecture})
 
 
 class Outline(NamedTuple):

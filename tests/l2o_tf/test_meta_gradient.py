@@ -13,9 +13,10 @@ from l2o_tf.optimizers.analytic import sgd
 from l2o_tf.optimizers.base import Step
 from l2o_tf.training.lessons.imitation import half_mean_squared_error
 from l2o_tf.unrolling import unroll
-from l2o_tf.unrolling.meta_gradients import WholeRun
+from l2o_tf.unrolling.meta_gradients import Estimate, FirstOrder, MetaGradient, WholeRun, Window, ZeroNonfinite
 from l2o_tf.unrolling.objectives import OBJECTIVES, total
 from problems.base import make_seed
+from problems.side_by_side import split
 from tests.l2o_tf import lessons, tiny
 from tests.l2o_tf import numpy_reference as reference
 
@@ -247,3 +248,44 @@ def test_an_analytic_optimizer_has_no_meta_gradient():
     )
     assert gradients == []
     assert meta_loss > 0
+
+
+class Evolution(MetaGradient):
+    """An estimator that takes no gradient: the slope along one direction, times that direction."""
+
+    def window(self, window):
+        phi = [variable.value for variable in window.optimizer.trainable_variables]
+        seeds = tf.unstack(split(window.seed, len(phi)))
+        noise = [tf.random.stateless_normal(x.shape, s, dtype=x.dtype) for x, s in zip(phi, seeds, strict=True)]
+        above, below = (window.run([x + d * e for x, e in zip(phi, noise, strict=True)])[0] for d in (H, -H))
+        slope = (above - below) / (2 * H)
+        return Estimate(*window.run()[:1], [slope * e for e in noise], *window.run()[1:])
+
+
+def test_an_estimator_of_ones_own_runs_the_window_with_other_meta_parameters():
+    run = Run()
+    path = unroll.OwnPath(run.loss_fn)
+    window = Window(path, run.student, run.state, run.batches[: STEPS + 1], lambda t: total(t.losses), seed=SEED)
+    found, expected = Evolution().window(window), WholeRun().window(window)
+    np.testing.assert_allclose(found.meta_loss, expected.meta_loss, rtol=1e-12)
+    slope = found.gradients[0] / found.gradients[0][0, 0]
+    np.testing.assert_allclose(found.state.params["w1"], expected.state.params["w1"], rtol=1e-12)
+    along = sum(float(tf.reduce_sum(a * b)) for a, b in zip(found.gradients, expected.gradients, strict=True))
+    squares = sum(float(tf.reduce_sum(a * a)) for a in found.gradients)
+    seeds = tf.unstack(split(SEED, len(found.gradients)))
+    noise = tf.random.stateless_normal(slope.shape, seeds[0], dtype=tf.float64)
+    np.testing.assert_allclose(along / squares, noise[0, 0] / found.gradients[0][0, 0], rtol=1e-6)
+
+
+def test_entries_that_are_not_finite_can_be_left_out():
+    class Spoiled(FirstOrder):
+        def window(self, window):
+            found = super().window(window)
+            first, *others = found.gradients
+            return found._replace(gradients=[tf.tensor_scatter_nd_update(first, [[0, 0]], [np.inf]), *others])
+
+    run = Run(layers=(2,))
+    plain, found = (run.window(run.state, run.batches[:3], method=m)[1] for m in (None, ZeroNonfinite(Spoiled())))
+    assert found[0][0, 0] == 0.0 and plain[0][0, 0] != 0.0
+    np.testing.assert_array_equal(found[0][0, 1:], plain[0][0, 1:])
+    assert ZeroNonfinite(WholeRun()).for_played_steps() == ZeroNonfinite(FirstOrder())

@@ -1,1 +1,5 @@
-"""The techniques around the unroll that train better optimizers: each a small pure piece, none a second trainer."""
+"""The techniques that teach an optimizer: which trajectory the student sees, and what it is judged by.
+
+`lesson` has the two interfaces, `Technique` and `Lesson`. `own_trajectory` is the ordinary technique; `imitation`,
+`self_improving` and `kept_states` change it. They use `l2o_tf.unrolling` and below. A technique is no second trainer.
+"""
