@@ -47,6 +47,6 @@ def test_the_markup_of_docstrings_is_understood(folder):
     for page in folder.rglob("*.html"):
         text = docstrings(page)
         headings = set(re.findall(r"<h6[^>]*>(.*?)</h6>", text))
-        assert headings <= {"Arguments:", "Attributes:", "Call arguments:", "Raises:", "Returns:"}, page
+        assert headings <= {"Arguments:", "Attributes:", "Call arguments:", "Example:", "Raises:", "Returns:"}, page
         prose = re.sub(r"<(pre|code)>.*?</\1>", "", text, flags=re.DOTALL)
         assert not re.findall(r"====|::|``|\*\*<strong>", prose), page

@@ -31,6 +31,7 @@ class RunningAverage:
         ValueError: if it is out of range.
 
     Example:
+        >>> import l2o_tf as l2o
         >>> l2o.RunningAverage(momentum=0.99)
         RunningAverage(momentum=0.99)
     """

@@ -95,6 +95,7 @@ class Curriculum:
     Example:
         Two stages, of 50 and of 100 steps; the last horizon is only validated on:
 
+        >>> import l2o_tf as l2o
         >>> l2o.Curriculum((50, 100, 200)).num_stages
         2
     """

@@ -22,6 +22,14 @@ class RMSprop1(keras.optimizers.Optimizer):
         rho: ρ, decay of the running mean. Default 0.9.
         epsilon: ε. Default 1e-20, as in that program.
         **kwargs: of `keras.optimizers.Optimizer`, e.g. `clipvalue`.
+
+    Example:
+        >>> import keras
+        >>> import l2o_tf as l2o
+        >>> variable = keras.Variable(1.0)
+        >>> l2o.RMSprop1(0.5).apply([0.0], [variable])
+        >>> float(variable.value)
+        1.0
     """
 
     def __init__(self, learning_rate=1e-6, rho: float = 0.9, epsilon: float = 1e-20, name="rmsprop1", **kwargs):

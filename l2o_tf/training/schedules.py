@@ -26,6 +26,7 @@ class StageDecay:
         ValueError: if it is not.
 
     Example:
+        >>> import l2o_tf as l2o
         >>> l2o.StageDecay(0.5)(epoch=700, stage=2)
         0.25
     """
@@ -55,6 +56,7 @@ class CosinePeriods:
         ValueError: if it is no positive integer.
 
     Example:
+        >>> import l2o_tf as l2o
         >>> l2o.CosinePeriods(period=4)(epoch=6, stage=0)
         0.5
     """

@@ -292,6 +292,20 @@ class MetaTrainer:
         Raises:
             ValueError: if an argument is out of range, or if the folder holds another run or is in use.
             OSError: if the folder cannot be written or the disk is full.
+
+        Example:
+            >>> import tempfile
+            >>> import l2o_tf as l2o
+            >>> import problems
+            >>> from l2o_tf.optimizers import make_optimizer
+            >>> student = make_optimizer("L2O-DM", {"layers": [4], "seed": 0})
+            >>> task = problems.make_problem("quadratic", batch_size=2, num_dims=2)
+            >>> trainer = l2o.MetaTrainer(student, task, curriculum=8, windows=4)
+            >>> result = trainer.run(tempfile.mkdtemp(), epochs=2)
+            >>> result.epochs, result.outcome
+            (2, 'All meta-epochs are done.')
+            >>> [round(entry["cost"], 1) >= 0 for entry in result.history]
+            [True]
         """
         require_positive("epochs", epochs)
         if not 0 <= checkpoint_seconds <= 1e9:

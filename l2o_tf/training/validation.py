@@ -37,6 +37,7 @@ class Validation:
     Example:
         A validation that looks at the worst run, and not at the mean:
 
+        >>> import l2o_tf as l2o
         >>> class Worst(l2o.Validation):
         ...     def cost(self, first, losses, num_problems):
         ...         return float(losses[:, -1].max())

@@ -28,6 +28,7 @@ class LongTail:
         ValueError: if a value is out of range.
 
     Example:
+        >>> import l2o_tf as l2o
         >>> import numpy as np
         >>> l2o.LongTail(mean=4.0, least=2, most=9).draw(np.random.default_rng(0), 5)
         array([5, 6, 2, 2, 4])
@@ -66,7 +67,8 @@ class Windows:
         ValueError: if a value is of another type or out of range.
 
     Example:
-        >>> l2o_tf.Windows(20, count=l2o.LongTail(mean=50.0, least=5))
+        >>> import l2o_tf as l2o
+        >>> l2o.Windows(20, count=l2o.LongTail(mean=50.0, least=5))
         Windows(length=20, count=LongTail(mean=50.0, least=5, most=None), steps=None)
     """
 

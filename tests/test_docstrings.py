@@ -1,0 +1,21 @@
+"""The examples in the docstrings of the public names run, and give what they say."""
+
+import doctest
+import inspect
+
+import pytest
+
+import l2o_tf
+
+NAMES = [name for name in dir(l2o_tf) if not name.startswith("_") and not hasattr(vars(l2o_tf).get(name), "__path__")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples(name):
+    found = getattr(l2o_tf, name)
+    if not (inspect.isclass(found) or inspect.isfunction(found)):
+        pytest.skip("neither a class nor a function")
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    for example in doctest.DocTestFinder(exclude_empty=True).find(found, name, globs={}):
+        runner.run(example)
+    assert not runner.failures
