@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import re
+import time
 from functools import partial
 
 import numpy as np
@@ -13,9 +15,8 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-from l2o_tf.recording import records
+from l2o_tf.recording import progress, records
 from l2o_tf.recording.event_file import EventFile
-from l2o_tf.recording.progress import Progress
 
 
 def run(folder, first, last):
@@ -223,32 +224,41 @@ def test_markdown_table_escapes_its_cells():
     ]
 
 
-def test_progress_without_a_terminal_prints_a_line_now_and_then():
-    times = iter([0.0, 10.0, 31.0, 31.0, 40.0, 50.0])
+def test_progress_without_a_terminal_is_a_line_now_and_then(monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS", 0.2)
     stream = io.StringIO()
-    progress = Progress(
-        100, initial=10, description="meta-training", unit="meta-epoch", stream=stream, clock=lambda: next(times)
+    bar = progress.progress_bar(1000, 100, "L2O-DM", stream)
+    assert not stream.getvalue()
+    for _ in range(5):
+        bar.set_postfix_str("loss 0.5", refresh=False)
+        bar.update(100)
+        time.sleep(0.07)
+    bar.write("a new stage", file=bar.fp)
+    bar.update(-50)  # after a rollback
+    bar.close()
+    bar.close()
+    first, event, last = stream.getvalue().splitlines()
+    assert re.fullmatch(
+        r"L2O-DM: meta-epoch (400|500)/1000 \(.0%\), loss 0.5, 00:00 elapsed, at most 00:00 left", first
     )
-    progress.update(20, "loss 0.5")
-    progress.update(41, "loss 0.4")
-    progress.update(50, "loss 0.3")
-    progress.close()
-    progress.close()
-    assert stream.getvalue().splitlines() == [
-        "meta-training: meta-epoch 41/100 (41%), loss 0.4, 0:00:31 elapsed, at most 0:00:59 left",
-        "meta-training: meta-epoch 50/100 (50%), loss 0.3, 0:00:50 elapsed, at most 0:01:46 left",
-    ]
+    assert event == "a new stage"
+    assert last.startswith("L2O-DM: meta-epoch 550/1000 (55%), loss 0.5, ")
 
 
-def test_progress_that_nobody_can_see_stops_nothing():
+def test_a_line_every_half_a_minute():
+    assert progress.SECONDS == 30.0
+
+
+def test_progress_that_nobody_can_see_stops_nothing(monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as stream:
-        progress = Progress(2, every=0.0, stream=stream)
-        for done in (1, 2):
-            progress.update(done)
-            progress.write("a new stage")
-        progress.close()
+        bar = progress.progress_bar(2, 0, "L2O-DM", stream)
+        for _ in range(2):
+            bar.update(1)
+            bar.write("a new stage", file=bar.fp)
+        bar.close()
 
 
 class Terminal(io.StringIO):
@@ -258,12 +268,13 @@ class Terminal(io.StringIO):
 
 def test_progress_on_a_terminal_is_a_bar():
     stream = Terminal()
-    progress = Progress(10, initial=2, description="meta-training", stream=stream)
-    progress.update(5, "loss 0.27, stage 1")
-    progress.write("a new stage")
-    progress.update(4)  # after a rollback
-    progress.update(10, "loss 0.2")
-    progress.close()
+    bar = progress.progress_bar(10, 2, "meta-training", stream)
+    bar.set_postfix_str("loss 0.2", refresh=False)
+    bar.update(3)
+    bar.write("a new stage", file=bar.fp)
+    bar.update(-1)  # after a rollback
+    bar.update(6)
+    bar.close()
     shown = stream.getvalue()
     assert "a new stage\n" in shown
     assert "meta-training 100%" in shown and "10/10" in shown and "loss 0.2" in shown
