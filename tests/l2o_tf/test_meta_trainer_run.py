@@ -166,8 +166,9 @@ def test_in_another_thread(tmp_path):
     """As in some notebooks and servers: Python has signals in the main thread only."""
     results = []
     thread = threading.Thread(target=lambda: results.append(training.trainer().run(tmp_path, epochs=1)))
-    thread.start()
-    thread.join()
+    with training.eagerly():
+        thread.start()
+        thread.join()
     assert results[0].finished
 
 
