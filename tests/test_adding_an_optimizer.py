@@ -97,6 +97,6 @@ def test_what_is_no_cell_is_refused(name, message, tmp_path, monkeypatch):
     assert message in scripts.refused(meta_train, f"--optimizer={name}", "--problem=quadratic")
 
 
-def test_options_of_other_architectures_are_refused(folder):
-    options = ("--optimizer=my_optimizer.py:Momentum", "--problem=quadratic", "--layers=10")
-    assert "layers" in scripts.refused(meta_train, *options)
+def test_arguments_that_it_does_not_take_are_refused(folder):
+    options = ("--optimizer=my_optimizer.py:Momentum", "--problem=quadratic", "--architecture=layers=10")
+    assert "expected no argument" in scripts.refused(meta_train, *options)

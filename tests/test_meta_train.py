@@ -18,7 +18,7 @@ from l2o_tf.common import xla_cache
 from l2o_tf.recording.records import RECORDS, read_records, without_wall_times
 from tests import scripts
 
-TINY = ("--problem=simple", "--layers=2", "--unroll_length=4", "--num_steps=8", "--num_epochs=2")
+TINY = ("--problem=simple", "--architecture=layers=2", "--unroll_length=4", "--num_steps=8", "--num_epochs=2")
 TINY += ("--evaluation_period=1", "--num_runs_validation=2", "--data=embedded")
 
 
@@ -48,13 +48,13 @@ def test_help_and_refusals_need_no_tensorflow():
     """In an interpreter of their own, which has nothing imported yet."""
     code = """
 import sys
-import evaluate, meta_train
+from l2o_tf.cli import evaluate, meta_train
 from tests import scripts
 for script in (meta_train, evaluate):
     answer = scripts.call(script, "--help")
     assert answer.code == 0 and "--num_steps=" in answer.out and "python " in answer.out, answer
     assert "Unknown command line flag 'num_step'" in scripts.refused(script, "--num_step=3")
-scripts.refused(meta_train, "--num_steps=110")
+scripts.refused(meta_train, "--num_steps=0")
 scripts.refused(meta_train, "--curriculum", "--num_steps=100")
 heavy = {"tensorflow", "keras", "matplotlib", "tensorflow_datasets", "numpy"} & set(sys.modules)
 assert not heavy, heavy
@@ -89,6 +89,12 @@ class TestRun:
         assert [len(records) for records in sealed] == [3, 3]
         assert [r["meta_epoch"] for r in read_records(copy / RECORDS)] == [0, 1, 2]
 
+    def test_arguments_of_an_architecture_are_listed(self):
+        answer = scripts.call(meta_train, "--architecture=help")
+        assert answer.code == 0 and "RNNprop, with the defaults:\n  --architecture=layers=20+20," in answer.out
+        answer = scripts.call(meta_train, "--architecture=help", "--optimizer=L2O-DM")
+        assert "k: exponent of LogAndSign" in answer.out and "RNNprop" not in answer.out
+
     def test_default_folder(self):
         values = meta_train.configuration.resolve({"curriculum": True, "imitation": True, "seed": 3})
         assert meta_train.default_output_dir(values) == "runs/L2O-DM-CL-IL-mnist-s3"
@@ -107,19 +113,27 @@ class TestBadInput:
             ("--problem=smiple", "Received problem 'smiple', expected one of .*did you mean simple"),
             ("--optimizer=L2O-DN", "Received --optimizer=L2O-DN, expected one of .*Did you mean L2O-DM"),
             ("--preset=orignal", "Received --preset=orignal, expected one of .*Did you mean original"),
-            ("--imitation --teachers=adam,sdg", "Received teacher 'sdg', expected one of .*Did you mean sgd"),
-            ("--preprocess=Clam", "Received preprocess='Clam', expected one of"),
-            ("--num_steps=10", "multiple of --unroll_length=4. Use 8 or 12"),
+            ("--imitation --teachers=adam,sdg", "Received teacher 'sdg.*', expected one of .*Did you mean sgd"),
+            ("--architecture=preprocess=Clam", "Received preprocess='Clam', expected one of"),
+            ("--num_steps=10", "a horizon of 10 steps with windows of 4, expected a multiple. Use 8 or 12"),
             ("--num_steps=0", "--num_steps=0, expected a whole number from 1 to"),
             ("--unroll_length=-4", "--unroll_length=-4, expected a whole number from 1 to"),
             ("--num_epochs=-1", "--num_epochs=-1, expected a whole number from 1 to"),
             ("--num_runs_validation=0", "--num_runs_validation=0, expected"),
-            ("--layers=abc", "--layers=abc, expected hidden sizes"),
-            ("--layers=0", "--layers=0, expected hidden sizes"),
+            ("--architecture=layers=abc", "--architecture=layers=abc, expected a whole number, or several joined by"),
+            ("--architecture=layers=0", r"Received layers=\(0,\), expected positive hidden sizes"),
+            ("--architecture=layer=3", "layer=3 for L2O-DM, expected one of .* Did you mean layers"),
+            ("--architecture=layers", "--architecture=layers, expected name=value with a comma between .*=help"),
             ("--curriculum", "--curriculum with --num_steps"),
             ("--patience=2", "--patience without --curriculum"),
             ("--optimizer=adam", r"where nothing can be trained; .* \['L2O-DM', 'RNNprop', 'L2O-Scale'\] or"),
             ("--net_assignments=y*=L2O-DM", r"parameter 'x', which matches none of \['y\*'\]"),
+            ("--validation_window=9", "a validation window of 9, expected at most 8"),
+            ("--long_tail_windows=40,1.5", "a long tail of 40,1.5, expected mean,least or mean,least,most"),
+            ("--long_tail_windows=40,20,10", "a long tail of 40,20,10, expected mean,least or mean,least,most"),
+            ("--long_tail_steps=40,1 --jit_compile", "random length with jit_compile=True"),
+            ("--clip_norm=1 --clip_value=1", "Only one of `clipnorm`, `clipvalue` and `global_clipnorm`"),
+            ("--num_runs_validation=100000 --num_steps=20000", "at most 1,000,000,000 losses in a validation"),
             ("--nope=1", "Unknown command line flag 'nope'"),
             ("--num_stpes=8", "Unknown command line flag 'num_stpes'. Did you mean: num_steps"),
             ("--seed=abc", "--seed=abc: invalid literal"),
@@ -127,8 +141,8 @@ class TestBadInput:
             ("--learning_rate=nan", "--learning_rate=nan, expected"),
             ("--flagfile=missing.flags", "missing.flags"),
             ("--nocurriculum=true", "--nocurriculum=true does not take an argument. See --help"),
-            ("--checkpoint_seconds=nan", "--checkpoint_seconds=nan, expected a number from 0 to"),
-            ("--checkpoint_seconds=-1", "--checkpoint_seconds=-1.0, expected a number from 0 to"),
+            ("--checkpoint_seconds=nan", "checkpoint_seconds=nan, expected a number from 0 to"),
+            ("--checkpoint_seconds=-1", "checkpoint_seconds=-1.0, expected a number from 0 to"),
             ("stray", "Received 'stray', which is no flag"),
         ],
     )
@@ -137,6 +151,18 @@ class TestBadInput:
         answer = scripts.refused(meta_train, *TINY, *arguments.split(), f"--output_dir={folder}")
         assert re.search(words, answer), answer
         assert not folder.exists()
+
+    def test_a_run_of_an_earlier_version(self, copy):
+        """Its configuration has an option for each argument of a constructor."""
+        stored = json.loads((copy / "config.json").read_text())
+        stored["config"] |= {"architecture": "layers=2", "output_scale": 0.01, "time_scales": 4, "anneal": False}
+        (copy / "config.json").write_text(json.dumps(stored))
+        assert scripts.call(meta_train, *TINY, f"--output_dir={copy}").code == 0
+        answer = scripts.refused(meta_train, *TINY, "--architecture=layers=3", f"--output_dir={copy}")
+        assert "(architecture: 'layers=2' there, 'layers=3' now)" in answer
+        stored["config"] |= {"output_scale": 0.1}
+        (copy / "config.json").write_text(json.dumps(stored))
+        assert "(output_scale: 0.1 there, 0.01 now)" in scripts.refused(meta_train, *TINY, f"--output_dir={copy}")
 
     def test_a_run_of_another_configuration(self, copy):
         before = sorted(copy.rglob("*"))
@@ -223,7 +249,7 @@ class no_file_above:
 
 
 LONGER = (
-    *("--problem=digits", "--layers=", "--unroll_length=4", "--num_epochs=24", "--evaluation_period=6"),
+    *("--problem=digits", "--architecture=layers=", "--unroll_length=4", "--num_epochs=24", "--evaluation_period=6"),
     *("--curriculum", "--curriculum_steps=4,8,12,16,20,24", "--min_periods=1", "--num_runs_validation=2"),
     *("--imitation", "--imitation_ratios=0.5", "--teachers=adam,sgd", "--teacher_choice=cycle", "--seed=1"),
     *("--learning_rate=0.01", "--patience=1", "--checkpoint_seconds=0"),

@@ -6,14 +6,14 @@ help text and the values that are allowed, is the only place where these are wri
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from l2o_tf.cli import config_checks, presets
+from l2o_tf.cli import architecture, config_checks, presets
 from l2o_tf.cli.config_checks import Choice, Entries, Range, number, whole
 from l2o_tf.cli.presets import PRESETS
-from l2o_tf.common import descriptions, names
+from l2o_tf.common import names
 from l2o_tf.common.quoting import cut
 
 
@@ -38,7 +38,12 @@ class Config:
         "mnist",
         "What the optimizer is trained on: a name of `python -m problems --list`, or 'path/to/file.py:function'.",
     )
-    optimizer: str = _field("L2O-DM", "Architecture of the learned optimizer, or path/to/file.py:Cell.")
+    optimizer: str = _field("L2O-DM", "The learned optimizer: an architecture, or 'path/to/file.py:Class'.")
+    architecture: str = _field(
+        "",
+        "Arguments of its constructor, such as 'k=10,layers=20+20'; 'help' lists them.",
+        Entries("arguments such as layers=20+20", least=0, is_good=lambda entry: all(entry.partition("=")[:2])),
+    )
     initial_weights: str = _field(
         "", "Weights and architecture to begin with, as evaluate.py takes them (a name, a run); default: random ones."
     )
@@ -81,7 +86,6 @@ class Config:
     keep_states: bool = _field(
         False, "Begin a run with the optimizer's states of the run before (L2O-Scale's program)."
     )
-    max_skips: int = _field(10, "Diverged meta-epochs in a row after which the last good weights return.", whole())
 
     curriculum: bool = _field(False, "Lengthen the horizon by Algorithm 1.")
     curriculum_steps: str = _field(
@@ -98,7 +102,6 @@ class Config:
         "Factor of the meta-learning rate from one stage of a curriculum to the next.",
         number(0.0, 1.0, above=True),
     )
-    reset_slots: bool = _field(False, "Clear the meta-optimizers' slots when a stage begins with restored weights.")
 
     imitation: bool = _field(False, "Imitate analytic optimizers in some meta-epochs (Algorithm 2).")
     imitation_ratio: float = _field(0.3, "Share of meta-epochs spent on imitation (r).", number(0.0, 1.0))
@@ -121,7 +124,6 @@ class Config:
     teacher_learning_rate: float = _field(0.01, "Learning rate of every teacher.", LEARNING_RATE)
     teacher_steps: int = _field(1, "Teacher updates per label (k).", whole(most=10_000))
     self_improving: bool = _field(False, "Share trajectories with the teachers, less and less (section 4.2).")
-    self_improving_epochs: int = _field(100, "Meta-epochs until only the student acts.", whole())
 
     evaluation_period: int = _field(
         100, "Meta-epochs per period; each period, and the run, ends with a validation.", whole()
@@ -163,69 +165,11 @@ class Config:
         "adam", "'adam' (TensorFlow 1's epsilon) or 'rmsprop' (TensorFlow 1's, L2O-Scale).", Choice("adam", "rmsprop")
     )
     learning_rate: float = _field(1e-3, "Learning rate of the meta-optimizer.", LEARNING_RATE)
-    anneal: bool = _field(False, "Lower the meta-learning rate in every period, to 0 along half a cosine.")
     clip_norm: float = _field(
         0.0, "Clip the meta-gradient to this global norm; 0: never (paper and program).", number(0.0)
     )
     clip_value: float = _field(0.0, "Clip every entry of the meta-gradient to this size; 0: never.", number(0.0))
     zero_nonfinite: bool = _field(False, "Entries of the meta-gradient that are not finite become 0 (L2O-Scale).")
-
-    layers: str = _field(
-        "20,20",
-        "Hidden sizes of L2O-DM and RNNprop; empty: none.",
-        Entries("hidden sizes, 8 at most,", whole(most=1024), least=0, most=8),
-    )
-    preprocess: str = _field("LogAndSign", "Input of L2O-DM: 'LogAndSign', 'Clamp' or 'identity' (DeepMind's toys).")
-    log_and_sign_k: float = _field(
-        5.0,
-        "Gradients below exp(-k) have no logarithm in LogAndSign; 5 in both programs, 10 in DeepMind's paper.",
-        number(0.0, 80.0, above=True),
-    )
-    output_scale: float = _field(
-        0.01, "Output scale of L2O-DM and RNNprop; 1.0 for DeepMind's toy problems.", number(0.0, 1e6, above=True)
-    )
-    beta_1: float = _field(0.95, "Decay of RNNprop's mean of gradients.", DECAY)
-    beta_2: float = _field(0.95, "Decay of RNNprop's mean of squared gradients.", DECAY)
-    feature_order: str = _field(
-        "mg", "RNNprop's first input: the mean ('mg') or the gradient ('gm', program of 2017).", Choice("mg", "gm")
-    )
-    projection_stddev: float = _field(
-        0.0, "Stddev of RNNprop's initial projections; 0: 1/sqrt(fan_in).", number(0.0, 1e6)
-    )
-
-    levels: str = _field(
-        "10,20,20",
-        "L2O-Scale's units per coordinate, tensor and problem; fewer: without the upper levels.",
-        Entries("one to three numbers of units", whole(most=1024), most=3),
-    )
-    time_scales: int = _field(4, "L2O-Scale's running averages of the gradient.", whole(most=64))
-    initial_learning_rates: str = _field(
-        "1e-6,1e-2",
-        "Range of L2O-Scale's first learning rates, drawn in every run.",
-        Entries("the lowest and the highest learning rate,", LEARNING_RATE, least=2, most=2),
-    )
-    max_log_learning_rate: float = _field(
-        33.0, "Largest log learning rate of L2O-Scale; the smallest is -33.", number(-33.0, 80.0, above=True)
-    )
-    dynamic_learning_rates: bool = _field(True, "Whether L2O-Scale has learning rates.")
-    learn_input_decay: bool = _field(True, "Whether L2O-Scale learns the memory of its averages; else 0.89.")
-    learn_scale_decay: bool = _field(True, "Whether L2O-Scale learns the memory of its scales; else 0.93.")
-    learn_initial_vectors: bool = _field(True, "Whether L2O-Scale learns its first states; else 0.")
-    scale_decay_per_time_scale: bool = _field(False, "Whether L2O-Scale's scales have a memory per running average.")
-    gradient_products: bool = _field(True, "Whether L2O-Scale sees products of neighbouring averages.")
-    log_mean_squares: bool = _field(True, "Whether L2O-Scale sees the logarithms of its scales.")
-    relative_learning_rate: str = _field(
-        "problem",
-        "Mean with which L2O-Scale compares a learning rate, over the 'problem', the 'tensor', or 'none'.",
-        Choice("problem", "tensor", "none"),
-    )
-    extreme_learning_rate: bool = _field(False, "Whether L2O-Scale sees how far a learning rate is off 1e-6 to 1.")
-    learning_rate_shortcut: bool = _field(False, "Whether L2O-Scale sees its log learning rate minus ln 1e-3.")
-    gradient_shortcut: bool = _field(True, "Whether L2O-Scale's gradients also go straight to the update.")
-    global_input: str = _field(
-        "last", "What L2O-Scale's top level sees: the 'last' tensor (original) or the 'mean'.", Choice("last", "mean")
-    )
-    zero_learning_rate_weights: bool = _field(True, "Whether L2O-Scale's learning rates first stay as they are.")
 
     def __post_init__(self):
         wrong = next(config_checks.complaints(self), None)
@@ -242,23 +186,10 @@ class Config:
         """`(pattern, optimizer)` of each entry of `net_assignments`."""
         return _assignments(self.net_assignments)
 
-    def tail(self, name: str) -> tuple[float, ...]:
-        """`(mean, least[, most])` of `long_tail_windows` or `long_tail_steps`; `()` if that is not asked for."""
-        return descriptions.numbers(getattr(self, name))
-
     @property
     def stages(self) -> tuple[int, ...]:
         """Horizons of the curriculum as integers."""
-        return descriptions.integers(self.curriculum_steps)
-
-    def ratio(self, stage: int) -> float:
-        """Share of imitation at a stage."""
-        if not self.imitation:
-            return 0.0
-        if not self.curriculum:
-            return self.imitation_ratio
-        ratios = [float(ratio) for ratio in self.imitation_ratios.split(",")]
-        return ratios[min(stage, len(ratios) - 1)]
+        return tuple(int(horizon) for horizon in self.curriculum_steps.split(","))
 
     def chosen(self) -> dict[str, Any]:
         """The options whose values are not the defaults, which are the paper's."""
@@ -280,8 +211,6 @@ HEADINGS = {
     "evaluation_period": "Validation",
     "objective": "Meta-loss",
     "meta_optimizer": "Meta-optimizer",
-    "layers": "L2O-DM and RNNprop",
-    "levels": "L2O-Scale",
 }
 """The first option of a group -> what the group is about."""
 
@@ -289,7 +218,6 @@ REQUIRES = {
     "curriculum_steps": ("curriculum",),
     "min_periods": ("curriculum",),
     "patience": ("curriculum",),
-    "reset_slots": ("curriculum",),
     "stage_decay": ("curriculum",),
     "imitation_ratio": ("imitation",),
     "imitation_ratios": ("imitation",),
@@ -298,23 +226,27 @@ REQUIRES = {
     "teacher_steps": ("imitation",),
     "teachers": ("imitation", "self_improving"),
     "teacher_learning_rate": ("imitation", "self_improving", "net_assignments"),
-    "self_improving_epochs": ("self_improving",),
     "random_scaling_bound": ("random_scaling",),
     "judge_minibatches": ("judge=sample",),
 }
 """An option on the left does something only with one of the switches on the right, `name` or `name=value`."""
 
-NEEDS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
-    "log_and_sign_k": ("preprocess", lambda name: name == "LogAndSign", "LogAndSign"),
-    "initial_learning_rates": ("dynamic_learning_rates", bool, "learning rates"),
-    "max_log_learning_rate": ("dynamic_learning_rates", bool, "learning rates"),
-    "zero_learning_rate_weights": ("dynamic_learning_rates", bool, "learning rates"),
-    "global_input": ("levels", lambda levels: levels.count(",") == 2, "three levels"),
-    "learn_input_decay": ("time_scales", lambda count: count > 1, "several time scales"),
-    "gradient_products": ("time_scales", lambda count: count > 1, "several time scales"),
-    "scale_decay_per_time_scale": ("time_scales", lambda count: count > 1, "several time scales"),
+
+GONE: dict[str, Any] = {
+    **{"layers": "20,20", "preprocess": "LogAndSign", "log_and_sign_k": 5.0, "output_scale": 0.01, "beta_1": 0.95},
+    **{"beta_2": 0.95, "feature_order": "mg", "projection_stddev": 0.0, "levels": "10,20,20", "time_scales": 4},
+    **{"initial_learning_rates": "1e-6,1e-2", "max_log_learning_rate": 33.0, "dynamic_learning_rates": True},
+    **{"learn_input_decay": True, "learn_scale_decay": True, "learn_initial_vectors": True, "log_mean_squares": True},
+    **{"scale_decay_per_time_scale": False, "gradient_products": True, "relative_learning_rate": "problem"},
+    **{"extreme_learning_rate": False, "learning_rate_shortcut": False, "gradient_shortcut": True},
+    **{"global_input": "last", "zero_learning_rate_weights": True},
+    **{"anneal": False, "max_skips": 10, "reset_slots": False, "self_improving_epochs": 100},
 }
-"""An option has an effect only if another one passes a test: option -> (the other, the test, what it asks for)."""
+"""Options of earlier versions, with the defaults that they had. A run that had others cannot be continued."""
+
+IRRELEVANT = ("data_dir", "num_epochs")
+"""Options that may differ between the sessions of a run. They change nothing that was done before, with one exception:
+a run that ends in the middle of a period ends with a validation."""
 
 
 def resolve(overrides: Mapping[str, Any], of_weights: Mapping[str, Any] = MappingProxyType({})) -> Config:
@@ -332,25 +264,18 @@ def resolve(overrides: Mapping[str, Any], of_weights: Mapping[str, Any] = Mappin
     if preset not in PRESETS:
         raise ValueError(f"Received --preset={preset}, expected one of {sorted(PRESETS)}.{names.hint(preset, PRESETS)}")
     kinds = _kinds({**PRESETS[preset], **of_weights, **overrides})
-    given = {**presets.values(preset, kinds), **of_weights, **overrides}
+    given = {**presets.values(preset, kinds), **of_weights}
+    given |= {
+        **overrides,
+        "architecture": architecture.merged(*(o.get("architecture", "") for o in (given, overrides))),
+    }
     _give_way(given, overrides)
-    for option, (name, is_enough, needed) in NEEDS.items():
-        value = given.get(name, FIELDS[name].default)
-        if option in overrides and not is_enough(value):
-            raise ValueError(
-                f"Received --{option} with --{name}={value}, where it does nothing: it needs {needed}. Drop it."
-            )
     for option, switches in REQUIRES.items():
         if option in overrides and not any(_is_on(given, switch) for switch in switches):
             needed = " or ".join(f"--{switch}" for switch in switches)
             raise ValueError(f"Received --{option} without {needed}, where it does nothing. Add {needed}, or drop it.")
     if "optimizer" in overrides and given.get("net_assignments"):
         raise ValueError("Received --optimizer with --net_assignments, which names the optimizers. Drop one of them.")
-    for option in descriptions.untaken(overrides, kinds):
-        raise ValueError(
-            f"Received --{option} with {' and '.join(kinds)}, where it does nothing: it is for "
-            f"{' and '.join(descriptions.takers(option))}. Drop it, or choose another --optimizer."
-        )
     if given.get("curriculum"):
         for option, instead in (("num_steps", "curriculum_steps"), ("imitation_ratio", "imitation_ratios")):
             if option in overrides:

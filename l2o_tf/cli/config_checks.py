@@ -132,81 +132,28 @@ def _not_allowed(field: dataclasses.Field, value: Any) -> str:
     return f"Received --{field.name}={cut(value)}, expected {allowed}.{hint}"
 
 
-MOST_LOSSES, MOST_CALLS = 10**9, 64
+MOST_CALLS = 64
 
 
 def _mismatches(config: Any) -> Iterator[str]:
-    """An error message for each combination of values that does not work."""
-    horizons = config.stages if config.curriculum else (config.num_steps,)
-    name = "curriculum_steps" if config.curriculum else "num_steps"
-    for horizon in horizons:
-        if horizon % config.unroll_length:
-            lower = max(1, horizon // config.unroll_length) * config.unroll_length
-            yield (
-                f"Received --{name} with {horizon}, which is not a multiple of --unroll_length={config.unroll_length}. "
-                f"Use {lower} or {lower + config.unroll_length}, or another --unroll_length."
-            )
-    if config.curriculum and (len(horizons) < 2 or list(horizons) != sorted(set(horizons))):
+    """An error message for each combination of values that does not work, and that no object refuses by itself."""
+    if config.curriculum and (len(config.stages) < 2 or list(config.stages) != sorted(set(config.stages))):
         yield f"Received --curriculum_steps={config.curriculum_steps}, expected at least two rising horizons."
-    shortest = horizons[1] if config.curriculum else horizons[0]
-    if config.validation_window > shortest:
-        received = f"--validation_window={config.validation_window}"
-        yield f"Received {received}, expected at most {shortest}, the steps of a validation run."
     if config.objective == "penultimate" and config.unroll_length < 2:
         yield (
             f"Received --objective=penultimate with --unroll_length={config.unroll_length}, where no update comes "
             "before it. Use a longer window, or --objective=final."
         )
-    if config.clip_norm and config.clip_value:
-        yield (
-            f"Received --clip_norm={config.clip_norm} with --clip_value={config.clip_value}, of which one can be used. "
-            "Drop one of them."
-        )
-    rates = [float(rate) for rate in config.initial_learning_rates.split(",")]
-    if rates != sorted(rates):
-        yield f"Received --initial_learning_rates={config.initial_learning_rates}, expected the lowest and the highest."
     teachers = config.teachers.lower().split(",")
     if len(set(teachers)) < len(teachers):
         yield f"Received --teachers={config.teachers}, where a name comes twice."
     if config.max_growth and config.max_growth <= 1:
         yield f"Received --max_growth={config.max_growth}, expected 0 (never) or more than 1."
-    yield from _long_tail_mismatches(config)
-    yield from _too_much(config, horizons[-1])
     if config.keep_states and config.self_improving:
         yield "Received --keep_states with --self_improving, whose teachers begin every run anew. Drop one of them."
-
-
-def _too_much(config: Any, longest: int) -> Iterator[str]:
-    """The same for what would not fit into memory, or would take hours to compile."""
-    if config.num_runs_validation * longest > MOST_LOSSES:
-        yield (
-            f"Received --num_runs_validation={config.num_runs_validation} of {longest} steps, expected at most "
-            f"{MOST_LOSSES:,} losses in a validation. Take fewer runs, or shorter ones."
-        )
     if config.meta_batch_size > MOST_CALLS and (config.self_improving or "L2O-Scale" in config.kinds):
         what = "--self_improving" if config.self_improving else "L2O-Scale"
         yield (
             f"Received --meta_batch_size={config.meta_batch_size} with {what}, where each optimizee is compiled by "
             f"itself, expected at most {MOST_CALLS}."
         )
-
-
-def _long_tail_mismatches(config: Any) -> Iterator[str]:
-    for name in ("long_tail_windows", "long_tail_steps"):
-        if not getattr(config, name):
-            continue
-        _, *bounds = config.tail(name)
-        if len(bounds) not in (1, 2) or bounds != sorted(bounds) or any(bound % 1 for bound in bounds):
-            yield (
-                f"Received --{name}={getattr(config, name)}, expected mean,least or mean,least,most with whole numbers "
-                "for least and most, the last the largest."
-            )
-        elif name == "long_tail_steps" and config.objective == "penultimate" and bounds[0] < 2:
-            yield (
-                f"Received --objective=penultimate with --{name}={getattr(config, name)}, where no update comes before "
-                "a window of one step ends. Let the least be 2, or use --objective=final."
-            )
-        if config.curriculum:
-            yield f"Received --{name} with --curriculum, which sets the length of runs itself. Drop one of them."
-    if config.long_tail_steps and config.jit_compile:
-        yield "Received --long_tail_steps with --jit_compile: XLA would compile each length anew. Drop one of them."

@@ -1,6 +1,7 @@
 """Meta-trains a learned optimizer.
 
     python meta_train.py --problem=mnist --curriculum --imitation
+    python meta_train.py --optimizer=RNNprop --architecture=layers=32,scale=0.1 --problem=digits
     python meta_train.py --flagfile=recipes/dm_cl_il.flags --seed=3
     tensorboard --logdir=runs
 
@@ -8,14 +9,13 @@ The same command continues a run that was stopped or killed. Ctrl-C finishes the
 """
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from absl import flags
 
+from l2o_tf.cli import architecture, console
 from l2o_tf.cli import config as configuration
-from l2o_tf.cli import console
-from l2o_tf.cli.config_checks import number
-
-CHECKPOINT_SECONDS = number(0.0, 1e9)
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -28,7 +28,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("resume", True, "Continue the run in --output_dir if there is one.", flag_values=values)
     text = "Run Python code in the folder of --initial_weights. Without this flag, an error names the file."
     flags.DEFINE_boolean("allow_code", False, text, flag_values=values)
-    text = "Seconds between checkpoints; there is one at each validation, too."
+    text = "Seconds between checkpoints. Each validation is followed by one, too."
     flags.DEFINE_float("checkpoint_seconds", 60.0, text, flag_values=values)
 
 
@@ -41,7 +41,18 @@ def requested(values: flags.FlagValues) -> configuration.Config:
     from l2o_tf.saving import loading
 
     allow_code = values.allow_code or "optimizer" in given  # then it is the user's own file that is run
-    return configuration.resolve(given, loading.options(given["initial_weights"], allow_code=allow_code))
+    kind, arguments = loading.architecture_of(given["initial_weights"], allow_code=allow_code)
+    return configuration.resolve(given, _of_weights(kind, arguments, given))
+
+
+def _of_weights(kind: str, arguments: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
+    """The options that ask for an optimizer of this kind with these arguments, unless another kind is given."""
+    if kind == "assigned":
+        return {}
+    asked = given.get("optimizer", kind)
+    if given.get("net_assignments") or asked.rpartition(":")[2] != kind.rpartition(":")[2]:
+        return {"optimizer": kind}
+    return {"optimizer": asked, "architecture": architecture.text(asked, arguments)}
 
 
 def default_output_dir(config: configuration.Config) -> str:
@@ -56,34 +67,36 @@ def _base(name: str) -> str:
     return os.path.basename(name).replace(".py:", "-")
 
 
-def meta_train(config: configuration.Config, output_dir: str, *, resume: bool, checkpoint_seconds: float) -> int:
-    """Runs or continues a meta-training.
+def main(values: flags.FlagValues) -> int:
+    """Turns flags into objects, and runs them; `--architecture=help` lists arguments instead.
 
     Returns:
         The exit code: 0 when finished, 128 + n when stopped by signal n.
     """
+    if values.architecture == "help":
+        return _list_arguments(values)
+    config = requested(values)
     console.import_tensorflow()
     from l2o_tf.cli import assembly
 
     result = assembly.make_trainer(config).run(
-        output_dir,
+        values.output_dir or default_output_dir(config),
         epochs=config.num_epochs,
-        resume=resume,
-        checkpoint_seconds=checkpoint_seconds,
+        resume=values.resume,
+        checkpoint_seconds=values.checkpoint_seconds,
         description=assembly.describe(config),
     )
     print(result)
     return 128 + result.signal if result.signal and not result.finished else 0
 
 
-def main(values: flags.FlagValues) -> int:
-    """Turns flags into a configuration, and runs it."""
-    config = requested(values)
-    if not CHECKPOINT_SECONDS.has(values.checkpoint_seconds):
-        received = f"--checkpoint_seconds={values.checkpoint_seconds}"
-        raise ValueError(f"Received {received}, expected {CHECKPOINT_SECONDS}.")
-    output_dir = values.output_dir or default_output_dir(config)
-    return meta_train(config, output_dir, resume=values.resume, checkpoint_seconds=values.checkpoint_seconds)
+def _list_arguments(values: flags.FlagValues) -> int:
+    """Prints the arguments of the optimizer that the flags name, or of all architectures."""
+    console.import_tensorflow()
+    from l2o_tf.optimizers import CELLS
+
+    print(architecture.listing([values.optimizer] if values["optimizer"].present else CELLS))
+    return 0
 
 
 def run():

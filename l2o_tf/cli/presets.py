@@ -56,7 +56,7 @@ OF_OPTIMIZER: dict[tuple[str, str], dict[str, Any]] = {
         "imitation_ratios": "0.1",
     },
     ("original", "RNNprop"): {"evaluation_period": 10, "imitation_ratios": "0.3,0.3,0.3"},
-    ("rnnprop2017", "RNNprop"): {"feature_order": "gm", "output_scale": 0.1, "projection_stddev": 0.1},
+    ("rnnprop2017", "RNNprop"): {"architecture": "feature_order=gm,projection_stddev=0.1,scale=0.1"},
 }
 """(Preset, optimizer) -> what that preset sets for that optimizer besides."""
 

@@ -1,12 +1,14 @@
 """Architectures of the user's own, by `path/to/file.py:Cell`: what `--optimizer` takes besides a name.
 
 `Cell` is a Keras RNN cell, as `CoordinatewiseOptimizer` runs it: a `keras.layers.Layer` whose inputs are gradients
-`[N, 1]` and whose outputs are updates `[N, 1]`. Its constructor needs no argument; what `get_config` returns is stored
-with the weights and handed to `from_config`. Where it takes a `seed`, it gets the run's.
+`[N, 1]` and whose outputs are updates `[N, 1]`. `--architecture` sets the arguments of its constructor; what
+`get_config` returns is stored with the weights and handed to `from_config`. Where the constructor takes a `seed`, it
+gets the run's.
 """
 
 import inspect
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -37,18 +39,23 @@ def cell_class(name: str) -> type[keras.layers.Layer]:
     return found
 
 
-def initial_architecture(name: str, seed: int) -> dict[str, Any]:
-    """Arguments of a new cell: the seed, if it takes one.
+def initial_architecture(name: str, seed: int, given: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """Arguments of a new cell: those that are given, and the seed, if it takes one.
 
     Raises:
-        ValueError: as `cell_class`, or if the constructor needs arguments.
+        ValueError: as `cell_class`, or if the constructor needs further arguments.
     """
     parameters = inspect.signature(cell_class(name)).parameters
     optional = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     needed = [each.name for each in parameters.values() if each.default is each.empty and each.kind not in optional]
-    if needed:
-        raise ValueError(f"Received optimizer {name!r}, whose constructor needs {needed}; give its arguments defaults.")
-    return {"seed": seed} if "seed" in parameters else {}
+    missing = [each for each in needed if each not in given and each != "seed"]
+    if missing:
+        entries = ",".join(f"{each}=..." for each in missing)
+        raise ValueError(
+            f"Received optimizer {name!r}, whose constructor needs {missing}; pass --architecture={entries}, or give "
+            "its arguments defaults."
+        )
+    return {**given, **({"seed": seed} if "seed" in parameters else {})}
 
 
 def make_cell(name: str, architecture: Mapping[str, Any]) -> keras.layers.Layer:

@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 from l2o_tf.cli import console
-from l2o_tf.common.descriptions import numbers
 from l2o_tf.saving import WEIGHTS, assign_weights, import_original, named_weights, provenance, save_weights, tensorflow1
 from problems import closed_pipe
 
@@ -96,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
     command.set_defaults(run=_adjust)
     return parser
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """`"1e-6,1e-2"` -> `(1e-6, 1e-2)`."""
+    return tuple(float(entry) for entry in text.split(","))
 
 
 def _free(output: str) -> str:

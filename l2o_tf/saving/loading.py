@@ -8,7 +8,6 @@ from typing import Any
 from absl import logging
 
 from l2o_tf import saving
-from l2o_tf.cli.config import FIELDS
 from l2o_tf.common import descriptions, names
 from l2o_tf.common.names import pretrained_names
 from l2o_tf.common.quoting import cut, few, reason, short
@@ -112,26 +111,19 @@ def _require_weights(name: str, card: Mapping[str, Any]) -> None:
         )
 
 
-def options(name: str, *, allow_code: bool = False) -> dict[str, Any]:
-    """The options that make an optimizer like that of `--initial_weights`: its kind and those of its architecture.
+def architecture_of(name: str, *, allow_code: bool = False) -> tuple[str, dict[str, Any]]:
+    """Kind and arguments of the optimizer that `--initial_weights` names.
 
     Args:
         name: as in `load_optimizer`, but of an optimizer with weights.
         allow_code: whether the kind may be the code that was kept beside the weights.
 
-    Returns:
-        Option -> value; empty for an assignment of several optimizers, whose options the user has to give.
-
     Raises:
         ValueError: if there is no such optimizer, or it has code that is not allowed.
     """
     card = _initial(name)[0]
-    if card["optimizer"] == "assigned":
-        return {}
     _check_code(name, card, allow_code)
-    defaults = {option: field.default for option, field in FIELDS.items()}
-    described = _outline(card, name).architecture
-    return {"optimizer": card["optimizer"], **descriptions.options(card["optimizer"], described, defaults)}
+    return card["optimizer"], _outline(card, name).architecture
 
 
 def begin_with(student: Optimizer, name: str) -> None:

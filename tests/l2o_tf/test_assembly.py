@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from l2o_tf.cli.assembly import make_optimizees, make_student, make_trainer, make_trainer_of
+from l2o_tf.cli.assembly import make_arguments, make_problems, make_student, make_trainer
 from l2o_tf.cli.config import resolve
+from l2o_tf.training.trainer import MetaTrainer
 from problems.base import make_seed
 from tests.l2o_tf import training
 
 TINY = {
     "problem": "quadratic",
-    "layers": "2",
+    "architecture": "layers=2",
     "unroll_length": 4,
     "num_steps": 8,
     "num_epochs": 6,
@@ -31,9 +32,7 @@ OPTIONS = {
     "second_derivatives": {"second_derivatives": True},
     "random_scaling": {"random_scaling": True},
     "self_improving": {"self_improving": True},
-    "preprocess": {"preprocess": "Clamp"},
-    "log_and_sign_k": {"log_and_sign_k": 10.0},
-    "output_scale": {"output_scale": 0.1},
+    "architecture": {"architecture": "layers=2,scale=0.1"},
     "teacher_steps": {"teacher_steps": 2},
     "teacher_learning_rate": {"teacher_learning_rate": 0.1},
     "imitation_distance": {"imitation_distance": "half_mean"},
@@ -90,15 +89,15 @@ def test_judge():
 def test_a_member_with_data_and_gaps_in_its_gradients(options):
     """Compiled, since only then a gradient of its data could have no place."""
     chosen = resolve({**TINY, "problem": "scale_meta", "optimizer": "RNNprop", "num_steps": 4, **options})
-    problem = make_optimizees(chosen)[100]
+    problem = make_problems(chosen)[0][100]
     assert problem.name.startswith("fully_connected") and problem.name.endswith("sparse_gradient()")
-    report = make_trainer_of(chosen, [problem], make_student(chosen)).advance().report
+    report = MetaTrainer(make_student(chosen), problem, **make_arguments(chosen)).advance().report
     assert report.num_windows == 1 and not report.diverged
 
 
 def test_the_members_start_as_told():
     chosen = resolve({**TINY, "problem": "bowl_problems", "problem_stddev": 100.0})
-    problem = make_optimizees(chosen)[0]
+    problem = make_problems(chosen)[0][0]
     assert np.abs(next(iter(problem.init(make_seed(1))[0].values()))).max() > 10
 
 
@@ -115,9 +114,9 @@ class TestStudents:
     @pytest.mark.parametrize(
         ("name", "words"),
         [
-            ("L2O", "expected one of .* or path/to/file.py:Cell. Did you mean"),
-            ("assigned", "expected one of .* or path/to/file.py:Cell.$"),
-            ("Adamm", "expected one of .* or path/to/file.py:Cell.$"),
+            ("L2O", "expected one of .* or path/to/file.py:Class. Did you mean"),
+            ("assigned", "expected one of .* or path/to/file.py:Class.$"),
+            ("Adamm", "expected one of .* or path/to/file.py:Class.$"),
             ("RNNProp", r"Did you mean RNNprop\?$"),
             ("L2O-DM-CL", "of L2O-DM. To train them further: --initial_weights=L2O-DM-CL"),
         ],

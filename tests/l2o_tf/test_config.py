@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from l2o_tf.cli.config import FIELDS, NEEDS, PRESETS, REQUIRES, Config, resolve
+from l2o_tf.cli.assembly import describe, make_lessons
+from l2o_tf.cli.config import FIELDS, GONE, PRESETS, REQUIRES, Config, resolve
 from l2o_tf.cli.config_checks import Choice, Entries, Range
 from l2o_tf.common import names
-from l2o_tf.common.descriptions import takers
 
 ALLOWED = {
     kind: [name for name, field in FIELDS.items() if isinstance(field.metadata["allowed"], kind)]
@@ -32,7 +32,7 @@ class TestDefaults:
         assert (original.num_epochs, original.validation_seeds) == (10_000, "fresh")
         assert (original.teachers, original.teacher_choice) == ("adam", "cycle")
         assert original.imitation_distance == "half_mean"
-        assert [original.ratio(stage) for stage in range(8)] == [0.0, 0.1, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3]
+        assert make_lessons(original)[1].ratio == (0.0, 0.1, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3)
 
     @pytest.mark.parametrize("preset", PRESETS)
     def test_presets_name_fields_and_hold_good_values(self, preset):
@@ -59,14 +59,6 @@ class TestDefaults:
 
 
 class TestDerived:
-    def test_ratio_without_a_curriculum(self):
-        assert resolve({}).ratio(0) == 0
-        assert resolve({"imitation": True, "imitation_ratio": 0.7}).ratio(0) == 0.7
-
-    def test_ratios_of_stages_and_the_last_for_all_later_ones(self):
-        given = resolve({"imitation": True, "curriculum": True, "imitation_ratios": "0.5,0,1"})
-        assert [given.ratio(stage) for stage in range(5)] == [0.5, 0, 1, 1, 1]
-
     def test_assignments(self):
         assert resolve({}).assignments == []
         given = resolve({"net_assignments": "conv*=L2O-DM,fc[0-9]=b=adam"})
@@ -101,14 +93,6 @@ class TestContradictions:
         for switch in ({"imitation": True}, {"self_improving": True}, {"net_assignments": "w=L2O-DM,*=adam"}):
             assert resolve({"teacher_learning_rate": 0.1, **switch}).teacher_learning_rate == 0.1
 
-    @pytest.mark.parametrize("option", NEEDS)
-    def test_an_option_that_another_one_leaves_nothing_to_do(self, option):
-        name, is_enough, needed = NEEDS[option]
-        (value,) = [value for value in (False, 1, "10,20") if type(value) is type(FIELDS[name].default)]
-        given = {"optimizer": takers(option)[0], option: FIELDS[option].default}
-        assert not is_enough(value) and f"it needs {needed}" in refused(**given, **{name: value})
-        assert resolve(given)
-
     def test_a_switch_that_is_given_as_off_is_off(self):
         assert "without --curriculum" in refused(curriculum=False, patience=2)
         assert resolve({"curriculum": False, "num_steps": 40}).num_steps == 40
@@ -116,45 +100,16 @@ class TestContradictions:
     def test_optimizer_and_assignments(self):
         assert "--optimizer with --net_assignments" in refused(optimizer="L2O-DM", net_assignments="*=L2O-DM")
 
-    def test_horizon_that_windows_do_not_fill(self):
-        message = refused(num_steps=110)
-        assert "110" in message and "--unroll_length=20" in message and "Use 100 or 120" in message
-        assert "Use 20 or 40" in refused(num_steps=7)
-        assert "--curriculum_steps with 150" in refused(curriculum=True, curriculum_steps="100,150")
-
     @pytest.mark.parametrize("steps", ["100", "200,100", "100,100,200"])
     def test_horizons_that_do_not_rise(self, steps):
         assert "at least two rising horizons" in refused(curriculum=True, curriculum_steps=steps)
 
-    def test_a_window_longer_than_a_run(self):
-        assert "at most 100" in refused(validation_window=101)
-        assert "at most 40" in refused(validation_window=41, curriculum=True, curriculum_steps="20,40,60")
-        assert resolve({"validation_window": 100}).validation_window == 100
-
     def test_a_loss_before_the_last_update_where_there_is_no_other(self):
         assert "Use a longer window" in refused(objective="penultimate", unroll_length=1)
-        assert "Let the least be 2" in refused(objective="penultimate", long_tail_steps="3,1,5")
         assert resolve({"objective": "penultimate", "unroll_length": 2}).unroll_length == 2
 
     def test_the_same_teacher_twice(self):
         assert "comes twice" in refused(imitation=True, teachers="adam,sgd,Adam")
-
-
-class TestLongTails:
-    @pytest.mark.parametrize("name", ["long_tail_windows", "long_tail_steps"])
-    def test_bounds(self, name):
-        assert resolve({name: "40.5,1"}).tail(name) == (40.5, 1)
-        assert resolve({name: "20,10,30"}).tail(name) == (20, 10, 30)
-        assert Config().tail(name) == ()
-        for bad in ("40", "40,1.5", "40,20,10", "40,1,2,3"):
-            with pytest.raises(ValueError, match=f"--{name}={bad}, expected mean,least or mean,least,most"):
-                Config(**{name: bad})
-
-    def test_what_they_contradict(self):
-        assert "--curriculum" in refused(long_tail_windows="40,1", curriculum=True)
-        assert "--jit_compile" in refused(long_tail_steps="40,1", jit_compile=True)
-        resolve({"long_tail_windows": "40,1", "jit_compile": True})
-        assert not resolve({"long_tail_steps": "40,1"}).jit_compile
 
 
 def test_minibatches_of_the_judge():
@@ -169,15 +124,14 @@ def test_kept_states_and_self_improving():
     assert resolve(original).keep_states and not resolve({**original, "self_improving": True}).keep_states
 
 
-def test_two_kinds_of_clipping():
-    assert "of which one can be used" in refused(clip_norm=1.0, clip_value=2.0)
+def test_one_kind_of_clipping_gives_way_to_the_other():
     original = {"preset": "original", "optimizer": "L2O-Scale"}
     assert resolve(original).clip_value > 0 == resolve({**original, "clip_norm": 1.0}).clip_value
 
 
-def test_learning_rates_come_in_pairs():
-    for bad in ("1e-3", "1e-3,1e-6", "1e-6,1e-3,1e-2"):
-        assert "expected the lowest and the highest" in refused(optimizer="L2O-Scale", initial_learning_rates=bad)
+def test_windows_of_random_length_are_not_compiled():
+    assert resolve({}).jit_compile and not resolve({"long_tail_steps": "40,1"}).jit_compile
+    assert resolve({"long_tail_windows": "40,1"}).jit_compile
 
 
 class TestValues:
@@ -200,13 +154,9 @@ class TestValues:
     def test_lists_of_numbers_do(self):
         lists = [FIELDS[name].metadata["allowed"] for name in ALLOWED[Entries]]
         numeric = [entries for entries in lists if entries.range]
-        assert len(numeric) == 7
+        assert len(numeric) == 4
         for entries in numeric:
             assert not entries.has(f"1,{10**12}") and not entries.has("1," * 1000 + "1")
-
-    def test_a_validation_has_a_limit(self):
-        message = refused(num_runs_validation=100_000, num_steps=20_000)
-        assert "at most 1,000,000,000 losses in a validation" in message
 
     @pytest.mark.parametrize("options", [{"self_improving": True}, {"optimizer": "L2O-Scale"}])
     def test_optimizees_that_are_compiled_one_by_one_are_few(self, options):
@@ -225,13 +175,11 @@ class TestValues:
     @pytest.mark.parametrize(
         ("name", "bad"),
         [
-            ("layers", ("abc", "20,", "20,,20", "0", "-3", "20.5", "20;20")),
+            ("architecture", ("layers", "=20", "layers=20,", "layers=20,,k=5")),
             ("curriculum_steps", ("", "abc", "100,", "100,0", "-100,100", "100.5,200")),
             ("imitation_ratios", ("", "x", "0.3,", "-0.1", "1.1", "nan")),
             ("teachers", ("", "adam,", ",adam")),
             ("net_assignments", ("adam", "x=", "=adam", "x=adam,", "x=adam,,y=sgd")),
-            ("levels", ("", "10,", "0,20", "10.5")),
-            ("initial_learning_rates", ("", "x", "0,1", "1e-3,-1", "1e-6,inf")),
             ("long_tail_windows", ("x", "0,1", "40,-1", "nan,1", "40,")),
             ("long_tail_steps", ("x", "0,1", "40,-1", "inf,1", "40,")),
         ],
@@ -250,10 +198,8 @@ class TestValues:
             ("clip_value", (-0.1,)),
             ("max_growth", (-0.1, 0.5, 1.0)),
             ("problem_stddev", (-0.1,)),
-            ("projection_stddev", (-0.1,)),
             ("imitation_ratio", (-0.1, 1.1)),
-            ("beta_1", (-0.1, 1.0)),
-            ("beta_2", (-0.1, 1.0)),
+            ("ema_momentum", (-0.1, 1.0)),
         ],
     )
     def test_ranges(self, name, values):
@@ -262,7 +208,7 @@ class TestValues:
                 Config(**{name: value})
 
     def test_limits_are_included(self):
-        assert Config(seed=2**31 - 1, imitation_ratio=1.0, clip_norm=0.0, layers="", net_assignments="").seed > 0
+        assert Config(seed=2**31 - 1, imitation_ratio=1.0, clip_norm=0.0, architecture="", net_assignments="").seed > 0
 
     def test_unknown_preset(self):
         assert "expected one of ['original', 'paper', 'rnnprop2017']. Did you mean paper?" in refused(preset="papr")
@@ -282,23 +228,48 @@ class TestFromPython:
             ({"curriculum": 1}, "--curriculum=1 of type int, expected True or False"),
             ({"preset": ["paper"]}, "of type list, expected a text"),
             ({"problem": None}, "--problem=None of type NoneType, expected a text"),
-            ({"layers": 20}, "--layers=20 of type int, expected a text or a list: hidden sizes"),
-            ({"layers": [20, "x"]}, "--layers=20,x, expected hidden sizes"),
-            ({"layers": [None]}, "--layers=None, expected hidden sizes"),
+            ({"teachers": 20}, "--teachers=20 of type int, expected a text or a list: names of analytic optimizers"),
+            ({"architecture": [20, "x"]}, "--architecture=20,x, expected name=value with a comma between two of them"),
             ({"net_assignments": {"w": "adam"}}, "of type dict, expected a text or a list"),
         ],
     )
     def test_a_wrong_type(self, options, words):
         assert words in refused(**options)
-        if "layers" not in options:
+        if "architecture" not in options:
             with pytest.raises(ValueError, match=re.escape(words)):
                 Config(**options)
 
     def test_lists_and_numbers_of_other_kinds(self):
-        given = resolve({"layers": (8, 4), "teachers": ["sgd", "adam"], "imitation": True, "learning_rate": 1})
-        assert (given.layers, given.teachers, given.learning_rate) == ("8,4", "sgd,adam", 1.0)
+        given = resolve(
+            {
+                "curriculum": True,
+                "curriculum_steps": (20, 40),
+                "teachers": ["sgd", "adam"],
+                "imitation": True,
+                "learning_rate": 1,
+            }
+        )
+        assert (given.curriculum_steps, given.teachers, given.learning_rate) == ("20,40", "sgd,adam", 1.0)
         given = resolve({"seed": np.int64(3), "learning_rate": np.float32(0.5)})
         assert json.loads(json.dumps(given.to_dict()))["seed"] == 3 and given.learning_rate == 0.5
+
+
+class TestEarlierVersions:
+    """The description of a run that was begun when each argument of a constructor was an option of its own."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def found(cls):
+        return {**GONE, **resolve({"seed": 3}).to_dict()}
+
+    def test_it_is_continued_where_these_options_had_their_defaults(self, found):
+        assert not describe(resolve({"seed": 3})).differences(found)
+        del found["architecture"], found["imitation_ratio"]
+        assert not describe(resolve({"seed": 3})).differences(found)
+
+    def test_it_is_refused_where_they_had_not(self, found):
+        answer = describe(resolve({"seed": 3})).differences({**found, "layers": "8", "anneal": True})
+        assert answer == ["layers: '8' there, '20,20' now", "anneal: True there, False now"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Meta-training that begins with trained weights: `--initial_weights`."""
 
+import re
+
 import numpy as np
 import pytest
 from absl import flags
@@ -7,12 +9,13 @@ from absl import flags
 import l2o_tf as l2o
 from l2o_tf import saving
 from l2o_tf.cli import meta_train
-from l2o_tf.cli.assembly import make_student
+from l2o_tf.cli.assembly import make_arguments, make_student
 from l2o_tf.cli.config import resolve
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.saving.loading import begin_with, load
 from l2o_tf.training.reporting import _scalars
 from l2o_tf.training.run_folder import Checkpoints
+from tests import scripts
 from tests.l2o_tf import training
 
 CURRICULUM = {"curriculum": l2o.Curriculum((4, 8, 12), min_periods=1), "validation": l2o.Validation(1, 2)}
@@ -27,7 +30,7 @@ def save(folder, optimizer):
 def folder(tmp_path_factory):
     """A trained optimizer of the tests' architecture, with weights that no seed gives."""
     folder = tmp_path_factory.mktemp("trained")
-    optimizer = training.trainer().student
+    optimizer = training.student()
     saving.assign_weights(optimizer, {name: value + 0.25 for name, value in saving.named_weights(optimizer).items()})
     save(folder, optimizer)
     return folder
@@ -38,15 +41,16 @@ def before(folder):
     return saving.load_weights(folder)[1]
 
 
-def trainer(folder, **options):
+def trainer(folder, **arguments):
     student = training.student()
     begin_with(student, str(folder))
-    return training.trainer(learner=student, beats_its_start=True, **options)
+    return training.trainer(learner=student, beats_its_start=True, **arguments)
 
 
-def test_it_begins_with_them(folder, before):
-    training.assert_same(training.weights(trainer(folder)), before)
-    assert training.differ(training.weights(training.trainer()), before)
+def test_the_flag_gives_them_to_the_student(folder, before):
+    config = resolve({"initial_weights": str(folder), "architecture": "layers=2", "seed": 8})
+    training.assert_same({name: v.numpy() for name, v in make_student(config).named_variables.items()}, before)
+    assert make_arguments(config)["beats_its_start"] and not make_arguments(resolve({}))["beats_its_start"]
 
 
 class TestResult:
@@ -70,7 +74,7 @@ class TestResult:
             trained.advance()
         assert training.differ(training.weights(trained), before)
         assert training.differ(trained.best_weights(), before) != kept
-        assert ("initial weights, which are the result" in trained._outcome(finished=True)) == kept
+        assert ("initial weights, which are the result" in trained._outcome(True)) == kept
 
     def test_a_curriculum_may_end_with_them(self, folder, before):
         with training.eagerly():
@@ -110,21 +114,23 @@ def test_a_resumed_run_validates_them_no_more(folder, tmp_path):
 
 
 class TestRefused:
+    def refused(self, name, **options):
+        with pytest.raises(ValueError) as caught:
+            make_student(resolve({"initial_weights": str(name), **options}))
+        return str(caught.value)
+
     def test_no_weights(self):
-        with pytest.raises(ValueError, match="Received --initial_weights=Adam, which has none. Expected one of"):
-            begin_with(training.student(), "Adam")
+        assert "Received --initial_weights=Adam, which has none. Expected one of" in self.refused("Adam")
 
     def test_unknown(self):
-        with pytest.raises(ValueError, match="Received optimizer 'RNNpropp'.*RNNprop"):
-            begin_with(training.student(), "RNNpropp")
+        assert re.search("Received optimizer 'RNNpropp'.*RNNprop", self.refused("RNNpropp"))
 
     def test_another_architecture(self, folder):
-        with pytest.raises(ValueError, match="architecture L2O-DM, for RNNprop. Use --optimizer=L2O-DM"):
-            begin_with(training.student("RNNprop"), str(folder))
+        answer = self.refused(folder, optimizer="RNNprop")
+        assert "architecture L2O-DM, for RNNprop. Use --optimizer=L2O-DM" in answer
 
     def test_other_sizes(self, folder):
-        with pytest.raises(ValueError, match=r"another architecture than .*expected \(3"):
-            begin_with(training.student(layers=[3]), str(folder))
+        assert re.search(r"another architecture than .*expected \(3", self.refused(folder, architecture="layers=3"))
 
 
 class TestTheirArchitecture:
@@ -138,12 +144,20 @@ class TestTheirArchitecture:
 
     def test_without_a_word(self):
         asked = self.asked("RNNprop-CL-IL", "--preset=rnnprop2017")
-        assert (asked.optimizer, asked.output_scale, asked.feature_order) == ("RNNprop", 0.005, "mg")
+        assert (asked.optimizer, asked.architecture) == ("RNNprop", "scale=0.005")
         student, shipped = make_student(asked), load("RNNprop-CL-IL")
         assert student.architecture | {"seed": 0, "name": ""} == shipped.architecture | {"seed": 0, "name": ""}
 
     def test_what_is_given_has_the_last_word(self):
-        assert self.asked("RNNprop-CL-IL", "--optimizer=RNNprop", "--output_scale=0.3").output_scale == 0.3
+        asked = self.asked("RNNprop-CL-IL", "--optimizer=RNNprop", "--architecture=scale=0.3")
+        assert asked.architecture == "scale=0.3"
+
+    def test_a_cell_from_a_file_has_arguments_too(self, tmp_path):
+        file = scripts.ROOT / "examples" / "new_optimizer.py"
+        save(tmp_path, make_optimizer(f"{file}:GRUCell", {"units": 3, "seed": 1}))
+        asked = self.asked(tmp_path, f"--optimizer={file}:GRUCell")
+        assert asked.architecture == "units=3"
+        assert make_student(asked).architecture["units"] == 3
 
     def test_what_is_as_usual_is_written_as_usual(self, tmp_path):
         save(tmp_path, make_optimizer("L2O-Scale"))
@@ -156,8 +170,8 @@ class TestTheirArchitecture:
 
     def test_with_assignments_all_is_given(self, tmp_path):
         assigned = "x=L2O-DM,*=adam"
-        save(tmp_path, make_student(resolve({"net_assignments": assigned, "output_scale": 0.3})))
-        assert self.asked(tmp_path, f"--net_assignments={assigned}").output_scale == 0.01
+        save(tmp_path, make_student(resolve({"net_assignments": assigned, "architecture": "scale=0.3"})))
+        assert self.asked(tmp_path, f"--net_assignments={assigned}").architecture == ""
         with pytest.raises(ValueError, match=r"assigned, for L2O-DM. Use --net_assignments=x=L2O-DM,\*=adam, or other"):
             make_student(self.asked(tmp_path))
 

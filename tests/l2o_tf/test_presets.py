@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf.cli.assembly import make_optimizees, make_setting, make_student, make_techniques
+from l2o_tf.cli.assembly import make_lessons, make_problems, make_trainer
 from l2o_tf.cli.config import FIELDS, resolve
 from l2o_tf.cli.presets import OF_OPTIMIZER, PRESETS
 from l2o_tf.optimizers import CELLS
@@ -31,7 +31,7 @@ def test_original_has_a_shorter_period_and_other_ratios_for_rnnprop():
     assert differences(rnnprop, dm) == expected
     assert dm.evaluation_period == 100
     taught = resolve({"preset": "original", "optimizer": "RNNprop", "curriculum": True, "imitation": True})
-    assert [taught.ratio(stage) for stage in range(5)] == [0.3] * 5
+    assert make_lessons(taught)[1].ratio == (0.3, 0.3, 0.3)
 
 
 def test_what_is_given_overrides_what_belongs_to_the_optimizer():
@@ -47,9 +47,7 @@ def test_the_program_of_2017():
     assert differences(resolve({"preset": "rnnprop2017"}), resolve({})) == {
         "preset": "rnnprop2017",
         "optimizer": "RNNprop",
-        "feature_order": "gm",
-        "output_scale": 0.1,
-        "projection_stddev": 0.1,
+        "architecture": "feature_order=gm,projection_stddev=0.1,scale=0.1",
         "objective": "penultimate",
         "learning_rate": 1e-4,
         "problem_stddev": 0.1,
@@ -61,7 +59,12 @@ def test_the_program_of_2017():
 def test_its_training_is_for_any_optimizer_but_its_architecture_is_not():
     config = resolve({"preset": "rnnprop2017", "optimizer": "L2O-DM"})
     assert (config.objective, config.convex_term) == ("penultimate", True)
-    assert (config.feature_order, config.output_scale, config.projection_stddev) == ("mg", 0.01, 0.0)
+    assert config.architecture == ""
+
+
+def test_a_given_argument_overrides_that_of_the_preset_and_no_other():
+    config = resolve({"preset": "rnnprop2017", "architecture": "scale=0.2,layers=8"})
+    assert config.architecture == "feature_order=gm,layers=8,projection_stddev=0.1,scale=0.2"
 
 
 class TestIn2017:
@@ -71,9 +74,8 @@ class TestIn2017:
     @classmethod
     def training(cls):
         config = resolve({"preset": "rnnprop2017", "problem": "digits", "unroll_length": 2})
-        problem, student = make_optimizees(config)[0], make_student(config)
-        setting = make_setting(config, problem, student)
-        return problem, student, [each for one in make_techniques(config) for each in one.lessons(setting)]
+        trainer = make_trainer(config)
+        return trainer.validation_problems[0], trainer.student, trainer._make_lessons(0)[0]
 
     def test_student(self, training):
         _, student, _ = training
@@ -108,5 +110,5 @@ class TestIn2017:
 
 
 def test_without_a_preset_the_optimizee_starts_where_it_always_did():
-    params, _ = make_optimizees(resolve({"problem": "digits"}))[0].init(SEED)
+    params, _ = make_problems(resolve({"problem": "digits"}))[0][0].init(SEED)
     assert 0.0095 < np.std(params["layer_0/w"]) < 0.0105
