@@ -3,32 +3,27 @@
     python -m examples.train_your_own
     python -m examples.train_your_own --num_epochs=400 --output_dir=runs/mine
 
-The model is a small convolutional network for the embedded 8×8 digits. Meta-training begins it anew in each meta-epoch;
-afterwards `model.fit` trains it from a start, and on images, that meta-training has not seen. train_your_own.png in the
-folder of the run shows both.
+The model is a small convolutional network for the embedded 8×8 digits. Meta-training begins it anew in each meta-epoch.
+Afterwards `model.fit` trains it from a start, and on images, that meta-training has not seen. train_your_own.png in the
+folder of the run shows both. The same command continues a run that was stopped.
 """
 
 import argparse
+import os
 
-from l2o_tf.cli import console
-
-console.import_tensorflow()  # without its start-up lines; before Keras, which would import it with them
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no start-up lines of TensorFlow
 
 import keras
 from matplotlib.figure import Figure
 
-import l2o_tf
-from l2o_tf.cli import config
-from l2o_tf.cli.meta_train import meta_train
+import l2o_tf as l2o
 from problems import DataOptions
 from problems.datasets import load
-
-PROBLEM = f"{__file__}:digits_network"
 
 
 def digits(mode: str):
     """`(images [n, 8, 8, 1] in [0, 1], labels [n])`: 1,437 for `"train"`, the other 360 for `"test"`."""
-    images, labels, _ = load("digits", mode, options=DataOptions("embedded"))
+    images, labels, _ = load("digits", mode, DataOptions("embedded"))
     return images.numpy().astype("float32").reshape(-1, 8, 8, 1) / 255, labels.numpy()
 
 
@@ -38,21 +33,14 @@ def network() -> keras.Model:
     return keras.Sequential([*layers, keras.layers.Dense(20, "relu"), keras.layers.Dense(10)])
 
 
-def loss() -> keras.losses.Loss:
-    """Of the logits."""
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def digits_network(mode: str = "train"):
-    """The problem that meta-training is given: model, loss, data."""
-    return network(), loss(), digits(mode)
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def fit(optimizer: keras.optimizers.Optimizer, epochs: int) -> list[float]:
     """Mean loss of each epoch, on the images that meta-training has not seen."""
     keras.utils.set_random_seed(7)
     model = network()
-    model.compile(optimizer=optimizer, loss=loss())
+    model.compile(optimizer=optimizer, loss=LOSS)
     return model.fit(*digits("test"), batch_size=64, epochs=epochs, verbose=0).history["loss"]
 
 
@@ -64,14 +52,15 @@ def main() -> None:
     parser.add_argument("--fit_epochs", type=int, default=20)
     parser.add_argument("--output_dir", default="runs/train_your_own")
     given = parser.parse_args()
-    options = {"problem": PROBLEM, "optimizer": "RNNprop", "num_steps": given.num_steps, "num_epochs": given.num_epochs}
-    options |= {"evaluation_period": max(1, given.num_epochs // 3), "num_runs_validation": 3}
-    meta_train(config.resolve(options), given.output_dir, resume=True, checkpoint_seconds=60)
+    student, problem = l2o.RNNprop(seed=0), l2o.from_keras(network(), LOSS, digits("train"))
+    validation = l2o.Validation(period=max(1, given.num_epochs // 3), num_runs=3)
+    trainer = l2o.MetaTrainer(student, problem, curriculum=given.num_steps, validation=validation)
+    print(trainer.run(given.output_dir, epochs=given.num_epochs))
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for name, optimizer in {
-        "mine": l2o_tf.LearnedOptimizer(given.output_dir),
+        "mine": l2o.LearnedOptimizer(student),
         "Adam (0.001)": keras.optimizers.Adam(0.001),
         "Adam (0.01)": keras.optimizers.Adam(0.01),
     }.items():
