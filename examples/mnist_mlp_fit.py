@@ -8,10 +8,9 @@ Without MNIST the embedded digits take its place, and the picture says so.
 """
 
 import argparse
+import os
 
-from l2o_tf.cli import console
-
-console.import_tensorflow()  # without its start-up lines; before Keras, which would import it with them
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no start-up lines of TensorFlow
 
 import keras
 from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ A Keras RNN cell is all that the trainer, the evaluator and `l2o_tf.LearnedOptim
 import keras
 import tensorflow as tf
 
-from l2o_tf.optimizers.preprocess import log_and_sign
+import l2o_tf as l2o
 
 
 @keras.saving.register_keras_serializable("examples")
@@ -39,7 +39,7 @@ class GRUCell(keras.layers.Layer):
         return [tf.zeros([batch_size, self.units])]
 
     def call(self, inputs, states):
-        hidden, states = self.gru(log_and_sign(inputs), states)
+        hidden, states = self.gru(l2o.log_and_sign(inputs), states)
         return self.scale * self.head(hidden), states
 
     def get_config(self):

@@ -35,6 +35,7 @@ __getattr__, __dir__ = exports(
         "WholeRun": "l2o_tf.unrolling.meta_gradients:WholeRun",
         "ZeroNonfinite": "l2o_tf.unrolling.meta_gradients:ZeroNonfinite",
         "objectives": "l2o_tf.unrolling.objectives",
+        "log_and_sign": "l2o_tf.optimizers.preprocess:log_and_sign",
         "MetaTrainer": "l2o_tf.training.trainer:MetaTrainer",
         "Result": "l2o_tf.training.trainer:Result",
         "Curriculum": "l2o_tf.training.curriculum:Curriculum",

@@ -1,8 +1,7 @@
 """Everything that decides a meta-training, in one frozen record.
 
-A `Config` is what flags are turned into and what is stored with a run. Defaults are those of the paper; `presets` lists
-what programs do differently, `architectures` which options mean something to which optimizer. A field's metadata, its
-help text and the values that are allowed, is the only place where these are written.
+A `Config` is what flags are turned into, and what is stored with a run. Its defaults are those of the paper; `presets`
+says what published programs do differently. Help texts and allowed values stand in the metadata of the fields.
 """
 
 import dataclasses
@@ -33,143 +32,174 @@ OBJECTIVES += ("log_ratio", "log_ratio_numerator", "log_ratio_original", "ratio_
 class Config:
     """The resolved configuration of a meta-training; see the fields' metadata, or `meta_train.py --help`."""
 
-    preset: str = _field("paper", "Whose defaults: 'paper', 'original' (its program) or 'rnnprop2017' (RNNprop's own).")
+    preset: str = _field(
+        "paper", "Whose defaults apply: the 'paper', its 'original' program, or RNNprop's own ('rnnprop2017')."
+    )
     problem: str = _field(
         "mnist",
-        "What the optimizer is trained on: a name of `python -m problems --list`, or 'path/to/file.py:function'.",
+        "What the optimizer is trained on: a name from `python -m problems --list`, or 'path/to/file.py:function'.",
     )
-    optimizer: str = _field("L2O-DM", "The learned optimizer: an architecture, or 'path/to/file.py:Class'.")
+    optimizer: str = _field("L2O-DM", "What is trained: 'L2O-DM', 'RNNprop', 'L2O-Scale', or 'path/to/file.py:Class'.")
     architecture: str = _field(
         "",
-        "Arguments of its constructor, such as 'k=10,layers=20+20'; 'help' lists them.",
+        "Arguments of its constructor: 'k=10,layers=20+20'. --architecture=help lists them.",
         Entries("arguments such as layers=20+20", least=0, is_good=lambda entry: all(entry.partition("=")[:2])),
     )
     initial_weights: str = _field(
-        "", "Weights and architecture to begin with, as evaluate.py takes them (a name, a run); default: random ones."
+        "",
+        "Begin with the weights and the architecture of a trained optimizer: a shipped name or a run. Default: random.",
     )
     net_assignments: str = _field(
         "",
-        "Optimizers by parameter name: 'conv*=L2O-DM,embedding*=frozen,*=adam'; first match wins.",
+        "An optimizer per parameter name: 'conv*=L2O-DM,embedding*=frozen,*=adam'. The first match counts.",
         Entries("entries such as conv*=L2O-DM", least=0, is_good=lambda entry: all(entry.rpartition("="))),
     )
-    seed: int = _field(0, "Decides everything that is drawn: weights, optimizees, minibatches, validation.", whole(0))
+    seed: int = _field(
+        0, "Seed of everything that is drawn: weights, optimizees, minibatches, validation runs.", whole(0)
+    )
 
     problem_stddev: float = _field(
-        0.0, "Standard deviation of the optimizee's start; 0: the problem's own.", number(0.0, 1e6)
+        0.0, "Standard deviation of the optimizee's first parameters. 0: the problem's own start.", number(0.0, 1e6)
     )
-    random_scaling: bool = _field(False, "Scale every coordinate by exp(U(-b, b)) (RNNprop's trick).")
-    random_scaling_bound: float = _field(3.0, "b of random scaling.", number(0.0, 40.0, above=True))
-    convex_term: bool = _field(False, "Add a convex function of 20 more coordinates to the loss (RNNprop's trick).")
+    random_scaling: bool = _field(
+        False, "Scale each coordinate of the optimizee by exp(U(-b, b)), as RNNprop's program does."
+    )
+    random_scaling_bound: float = _field(3.0, "The bound b of --random_scaling.", number(0.0, 40.0, above=True))
+    convex_term: bool = _field(
+        False, "Add a convex function of 20 more coordinates to the loss, as RNNprop's program does."
+    )
     data: str = _field(
         "auto",
-        "Where images come from: 'auto' (TFDS, Keras cache, else embedded), 'tfds', 'embedded'.",
+        "Where images come from: 'tfds', 'embedded' digits, or 'auto': TFDS, else Keras's cache, else embedded.",
         Choice("auto", "tfds", "embedded"),
     )
-    data_dir: str = _field("", "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default.")
+    data_dir: str = _field("", "Folder of TFDS. Default: $TFDS_DATA_DIR, else TFDS's own.")
     split: str = _field(
         "original",
-        "Images to use: 'original' (as the original program), 'train' or 'test'.",
+        "Which images: 'train', 'test', or 'original': those that the original program uses.",
         Choice("original", "train", "test"),
     )
 
-    num_epochs: int = _field(5000, "Meta-epochs at most; one meta-epoch is one run of the optimizee.", whole())
-    num_steps: int = _field(100, "Horizon: steps per run. A curriculum sets its own.", whole(most=MOST_STEPS))
-    unroll_length: int = _field(20, "Truncation: steps per window of backpropagation.", whole(most=100_000))
+    num_epochs: int = _field(5000, "Largest number of meta-epochs. A meta-epoch is one run of the optimizee.", whole())
+    num_steps: int = _field(100, "Steps of each run (the horizon). A curriculum has its own.", whole(most=MOST_STEPS))
+    unroll_length: int = _field(20, "Steps of each window of truncated backpropagation.", whole(most=100_000))
     meta_batch_size: int = _field(
-        1, "Optimizees at the same time in a meta-epoch; the meta-gradient is the mean of theirs.", whole(most=1024)
+        1, "Optimizees per meta-epoch. The meta-gradient is the mean over them.", whole(most=1024)
     )
     long_tail_windows: str = _field(
-        "", "Random number of windows per run, 'mean,least' or 'mean,least,most': round(Exp(mean)) + least.", LONG_TAIL
+        "",
+        "Draw the number of windows of each run: 'mean,least' or 'mean,least,most' give round(Exp(mean)) + least.",
+        LONG_TAIL,
     )
-    long_tail_steps: str = _field("", "Random steps per window, in the same form; default: --unroll_length.", LONG_TAIL)
-    max_growth: float = _field(0.0, "M: a run ends once a window ends above f_0 + (M-1)|f_0|; 0: never.", number(0.0))
+    long_tail_steps: str = _field(
+        "", "Draw the steps of each window in the same way. Default: --unroll_length.", LONG_TAIL
+    )
+    max_growth: float = _field(
+        0.0, "End a run once a window ends above f_0 + (M - 1)|f_0|, where M is this number. 0: never.", number(0.0)
+    )
     keep_states: bool = _field(
-        False, "Begin a run with the optimizer's states of the run before (L2O-Scale's program)."
+        False, "Begin each run with the optimizer's states of the run before, as L2O-Scale's program does."
     )
 
-    curriculum: bool = _field(False, "Lengthen the horizon by Algorithm 1.")
+    curriculum: bool = _field(False, "Lengthen the runs in stages (Algorithm 1).")
     curriculum_steps: str = _field(
         "100,200,500,1000,1500,2000,2500,3000",
-        "Horizons of the curriculum.",
+        "Steps of a run in each stage. The last number is only for validation.",
         Entries("horizons", whole(most=MOST_STEPS)),
     )
-    min_periods: int = _field(3, "Periods that a stage of the curriculum lasts at least (N_period).", whole())
+    min_periods: int = _field(3, "Smallest number of periods of a stage (N_period).", whole())
     patience: int = _field(
-        1, "Leave a stage after so many periods in a row without improvement; 1: Algorithm 1.", whole()
+        1, "Leave a stage after so many periods in a row without improvement. Algorithm 1 has 1.", whole()
     )
     stage_decay: float = _field(
         1.0,
-        "Factor of the meta-learning rate from one stage of a curriculum to the next.",
+        "Multiply the meta-learning rate by this number at each new stage.",
         number(0.0, 1.0, above=True),
     )
 
     imitation: bool = _field(False, "Imitate analytic optimizers in some meta-epochs (Algorithm 2).")
-    imitation_ratio: float = _field(0.3, "Share of meta-epochs spent on imitation (r).", number(0.0, 1.0))
+    imitation_ratio: float = _field(
+        0.3, "Share of the meta-epochs that imitate (r), without a curriculum.", number(0.0, 1.0)
+    )
     imitation_ratios: str = _field(
         "0.3",
-        "The same per stage of a curriculum; the last entry serves all later stages.",
+        "The same for each stage of a curriculum. The last entry serves all later stages.",
         Entries("shares", number(0.0, 1.0)),
     )
     imitation_distance: str = _field(
-        "sum", "Student loss: 'sum' of squares (Eq. 1) or 'half_mean' (original).", Choice("sum", "half_mean")
+        "sum",
+        "Distance from the teacher: 'sum' of squares (Eq. 1), or 'half_mean' of them (original program).",
+        Choice("sum", "half_mean"),
     )
     teachers: str = _field(
         "adam,sgd,adagrad",
-        "Analytic optimizers to imitate, or to share trajectories with.",
+        "Optimizers that the student imitates, or shares its runs with.",
         Entries("names of analytic optimizers"),
     )
     teacher_choice: str = _field(
-        "random", "Next teacher: 'random' (Algorithm 2) or 'cycle' (original).", Choice("random", "cycle")
+        "random",
+        "The next teacher is 'random' (Algorithm 2), or they take turns: 'cycle' (original program).",
+        Choice("random", "cycle"),
     )
     teacher_learning_rate: float = _field(0.01, "Learning rate of every teacher.", LEARNING_RATE)
-    teacher_steps: int = _field(1, "Teacher updates per label (k).", whole(most=10_000))
-    self_improving: bool = _field(False, "Share trajectories with the teachers, less and less (section 4.2).")
+    teacher_steps: int = _field(
+        1, "Updates of the teacher that the student learns in one step (k).", whole(most=10_000)
+    )
+    self_improving: bool = _field(
+        False, "Let the teachers act in the student's runs, less and less often (section 4.2)."
+    )
 
     evaluation_period: int = _field(
-        100, "Meta-epochs per period; each period, and the run, ends with a validation.", whole()
+        100, "Meta-epochs of a period. Each period, and the whole run, ends with a validation.", whole()
     )
-    num_runs_validation: int = _field(20, "Runs per validation.", whole(most=100_000))
+    num_runs_validation: int = _field(20, "Runs of a validation.", whole(most=100_000))
     validation_seeds: str = _field(
-        "fixed", "'fixed': the same runs every time; 'fresh': new ones (original).", Choice("fixed", "fresh")
+        "fixed",
+        "Whether all validations have the same runs: 'fixed', or new ones: 'fresh' (original program).",
+        Choice("fixed", "fresh"),
     )
     validation_window: int = _field(
-        1, "Losses at the end of each run that are averaged into the validation cost.", whole(most=MOST_STEPS)
+        1, "The validation cost is the mean of so many losses at the end of each run.", whole(most=MOST_STEPS)
     )
     ema_momentum: float = _field(
         0.0,
-        "Validate and keep the running average of the weights over about 1/(1 - this) updates; 0: the weights.",
+        "Validate and keep an average of the weights over about 1/(1 - this number) updates. 0: no average.",
         DECAY,
     )
 
     objective: str = _field(
         "sum",
-        "Meta-loss of a window's T+1 losses: 'sum', 'mean', 'final', 'penultimate', 'log_mean', 'log_ratio', or one "
-        "of the others in docs/glossary.md.",
+        "What is minimised, of the losses of a window: 'sum', 'mean', 'final', 'penultimate', 'log_mean', 'log_ratio'; "
+        "docs/glossary.md has their equations, and others.",
         Choice(*OBJECTIVES),
     )
     judge: str = _field(
         "steps",
-        "Losses of the objective: of the 'steps', of fixed minibatches ('sample'), of all data ('whole').",
+        "Which losses these are: those of the 'steps', of fixed minibatches ('sample'), or of all data ('whole').",
         Choice("steps", "sample", "whole"),
     )
     judge_minibatches: int = _field(
-        78, "Fixed minibatches of --judge=sample; 78 of 128 are 10,000 examples.", whole(most=100_000)
+        78, "Number of minibatches of --judge=sample. 78 minibatches of 128 are 10,000 examples.", whole(most=100_000)
     )
-    second_derivatives: bool = _field(False, "Differentiate through the optimizee's gradients too.")
+    second_derivatives: bool = _field(
+        False, "Differentiate the optimizee's gradients, too. By default they count as constants."
+    )
     jit_compile: bool = _field(
         True,
-        "Compile windows with XLA; if the optimizee convolves, the optimizer's part. Off with --long_tail_steps.",
+        "Compile windows with XLA; of optimizees that convolve, the optimizer only. Off with --long_tail_steps.",
     )
 
     meta_optimizer: str = _field(
-        "adam", "'adam' (TensorFlow 1's epsilon) or 'rmsprop' (TensorFlow 1's, L2O-Scale).", Choice("adam", "rmsprop")
+        "adam",
+        "What trains the weights: 'adam', or 'rmsprop' as L2O-Scale's program has it. Both are those of TensorFlow 1.",
+        Choice("adam", "rmsprop"),
     )
     learning_rate: float = _field(1e-3, "Learning rate of the meta-optimizer.", LEARNING_RATE)
-    clip_norm: float = _field(
-        0.0, "Clip the meta-gradient to this global norm; 0: never (paper and program).", number(0.0)
+    clip_norm: float = _field(0.0, "Clip the meta-gradient to this global norm. 0: no clipping.", number(0.0))
+    clip_value: float = _field(0.0, "Clip every entry of the meta-gradient to this size. 0: no clipping.", number(0.0))
+    zero_nonfinite: bool = _field(
+        False, "Replace entries of the meta-gradient that are not finite by 0, as L2O-Scale's program does."
     )
-    clip_value: float = _field(0.0, "Clip every entry of the meta-gradient to this size; 0: never.", number(0.0))
-    zero_nonfinite: bool = _field(False, "Entries of the meta-gradient that are not finite become 0 (L2O-Scale).")
 
     def __post_init__(self):
         wrong = next(config_checks.complaints(self), None)
@@ -190,10 +220,6 @@ class Config:
     def stages(self) -> tuple[int, ...]:
         """Horizons of the curriculum as integers."""
         return tuple(int(horizon) for horizon in self.curriculum_steps.split(","))
-
-    def chosen(self) -> dict[str, Any]:
-        """The options whose values are not the defaults, which are the paper's."""
-        return {name: value for name, value in self.to_dict().items() if value != FIELDS[name].default}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

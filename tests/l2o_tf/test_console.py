@@ -1,8 +1,10 @@
 """What the scripts keep from a terminal."""
 
+import importlib
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,14 @@ def test_a_folder_whose_name_is_no_text_is_not_made(tmp_path):
     with pytest.raises(ValueError, match=r"--output_dir='.*\\udcff', expected a name in UTF-8"):
         console.make_folder(f"{tmp_path}/\udcff")
     assert not os.listdir(tmp_path)
+
+
+def test_what_installs_claims_no_import_names_of_others():
+    """`evaluate` is somebody else's package. The commands lead into ours."""
+    configured = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    setuptools = configured["tool"]["setuptools"]
+    assert {name.partition(".")[0] for name in setuptools["packages"]} == {"l2o_tf", "problems"}
+    assert "py-modules" not in setuptools
+    for target in configured["project"]["scripts"].values():
+        module, _, function = target.partition(":")
+        assert module.startswith("l2o_tf.cli.") and callable(getattr(importlib.import_module(module), function))
