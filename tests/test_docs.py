@@ -9,6 +9,7 @@ import pytest
 from absl import flags
 
 from l2o_tf.cli import console, evaluate, meta_train
+from l2o_tf.cli.config import GONE
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "experiments").glob("*.md")])
@@ -60,7 +61,9 @@ def test_links_lead_somewhere(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_flags_exist(document):
-    assert not set(FLAG.findall(document.read_text())) - all_flags()
+    """What was written down earlier may name flags that were there then."""
+    known = all_flags() | (GONE.keys() if document.name in ("CHANGELOG.md", "LOG.md") else set())
+    assert not set(FLAG.findall(document.read_text())) - known
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
