@@ -13,8 +13,8 @@ import time
 import numpy as np
 import pytest
 
-from l2o_tf.cli import console, meta_train
-from l2o_tf.common import xla_cache
+from l2o_tf.cli import meta_train
+from l2o_tf.common import folders, xla_cache
 from l2o_tf.recording.records import RECORDS, read_records, without_wall_times
 from tests import scripts
 
@@ -181,10 +181,10 @@ class TestBadInput:
         assert "holds a run" in scripts.refused(meta_train, *TINY, "--noresume", f"--output_dir={copy}")
 
     def test_a_run_that_another_process_is_at(self, copy):
-        with console.alone_in(copy):
+        with folders.alone_in(copy):
             answer = scripts.refused(meta_train, *TINY, f"--output_dir={copy}", "--num_epochs=3")
         assert "where another process is at work" in answer
-        with console.alone_in(copy):
+        with folders.alone_in(copy):
             pass
 
     def test_checkpoints_cut_in_half(self, copy):

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from l2o_tf.cli import console, reproduce
+from l2o_tf.cli import reproduce
+from l2o_tf.common import folders
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.saving import named_weights, save_weights
 from tests import scripts
@@ -131,7 +132,7 @@ class TestTheCommand:
 
     def test_a_folder_in_use_or_without_results(self, tmp_path):
         assert "without result files, and no --optimizer" in scripts.refused(reproduce, f"--results={tmp_path}")
-        with console.alone_in(tmp_path):
+        with folders.alone_in(tmp_path):
             answer = scripts.refused(reproduce, *self.options, f"--results={tmp_path}")
         assert f"--results={tmp_path}, where another process is at work" in answer
 

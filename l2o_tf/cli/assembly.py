@@ -9,7 +9,7 @@ from l2o_tf.common import names
 from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer, from_file, make_optimizer
 from l2o_tf.saving import loading
 from l2o_tf.training.averaging import RunningAverage
-from l2o_tf.training.curriculum import Curriculum
+from l2o_tf.training.curriculum import Curriculum, single_stage
 from l2o_tf.training.lessons.imitation import Imitation
 from l2o_tf.training.lessons.kept_states import KeptStates, States
 from l2o_tf.training.lessons.lesson import Technique
@@ -18,7 +18,7 @@ from l2o_tf.training.lessons.self_improving import SelfImproving
 from l2o_tf.training.meta_optimizers import META_OPTIMIZERS
 from l2o_tf.training.run_folder import Description
 from l2o_tf.training.schedules import StageDecay
-from l2o_tf.training.trainer import MetaTrainer
+from l2o_tf.training.trainer import MetaTrainer, check_lengths
 from l2o_tf.training.validation import Validation
 from l2o_tf.training.windows import LongTail, Windows
 from l2o_tf.unrolling.meta_gradients import FirstOrder, WholeRun, ZeroNonfinite
@@ -31,13 +31,14 @@ from problems.transforms import normal_start, random_scaling, sampled_objective
 
 
 def make_trainer(config: Config) -> MetaTrainer:
-    """The meta-training that a configuration describes.
+    """The meta-training that a configuration describes. What needs no data is checked before data are loaded.
 
     Raises:
         ValueError: for a name that is unknown, data that cannot be had, or options that do not fit each other.
     """
     arguments = make_arguments(config)
-    student = make_student(config)  # before the problems: its errors need no data
+    check_lengths(arguments["curriculum"], arguments["windows"], arguments["validation"])
+    student = make_student(config)
     for_training, for_validation = make_problems(config)
     return MetaTrainer(student, for_training, validation_problems=for_validation, **arguments)
 
@@ -49,7 +50,7 @@ def make_arguments(config: Config) -> dict[str, Any]:
     stages = {"min_periods": config.min_periods, "patience": config.patience}
     return {
         "lessons": make_lessons(config),
-        "curriculum": Curriculum(config.stages, **stages) if config.curriculum else config.num_steps,
+        "curriculum": Curriculum(config.stages, **stages) if config.curriculum else single_stage(config.num_steps),
         "windows": Windows(
             config.unroll_length,
             count=_long_tail(config.long_tail_windows),

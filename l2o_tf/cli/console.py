@@ -24,7 +24,6 @@ from types import MappingProxyType
 from absl import app, flags, logging
 
 from l2o_tf.common import keras_backend, xla_cache
-from l2o_tf.common.folders import alone_in, make_folder  # noqa: F401 - for the scripts
 from problems import closed_pipe, quiet
 
 _WHERE = (

@@ -21,6 +21,7 @@ from pathlib import Path
 from absl import flags
 
 from l2o_tf.cli import console
+from l2o_tf.common import folders
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -107,8 +108,8 @@ def evaluate(values: flags.FlagValues) -> None:
     optimizers = comparison.with_cards(names, values.learning_rate, allow_code=values.allow_code)
     pairs = comparison.all_pairs(optimizers, _problems(values))
     options = {name: values[name].value for name in ("seed", "num_runs", "num_steps", "record", "full_period")}
-    folder = console.make_folder(values.output_dir)
-    with console.alone_in(folder):
+    folder = folders.make_folder(values.output_dir)
+    with folders.alone_in(folder):
         try:
             found = comparison.evaluate_pairs(pairs, folder, side_by_side=values.side_by_side, **options)
         except KeyboardInterrupt:

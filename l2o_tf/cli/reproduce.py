@@ -24,6 +24,7 @@ from typing import Any
 from absl import flags
 
 from l2o_tf.cli import console
+from l2o_tf.common import folders
 from l2o_tf.evaluating import results
 
 STEPS = (100, 1000, 2000, 5000, 10_000)
@@ -228,9 +229,9 @@ def main(values: flags.FlagValues) -> int:
     if document:
         around_tables(document)  # an error is told now, and not after hours
     if values.optimizer:
-        console.make_folder(values.results, "results")
+        folders.make_folder(values.results, "results")
         console.import_tensorflow()
-        with console.alone_in(folder, "results"):
+        with folders.alone_in(folder, "results"):
             evaluate_missing(values, folder)
     show(folder, document)
     return 0

@@ -566,7 +566,7 @@ def _check(trainer: MetaTrainer) -> None:
     """Refuses arguments that do not work together, before anything is traced."""
     if not trainer.student.trainable_variables:
         raise ValueError(f"Received student {trainer.student.name}, where nothing can be trained.")
-    _check_lengths(trainer.curriculum, trainer.windows, trainer.validation)
+    check_lengths(trainer.curriculum, trainer.windows, trainer.validation)
     if trainer.windows.steps and trainer.jit_compile:
         raise ValueError(
             "Received windows of random length with jit_compile=True: XLA would compile each length anew. Pass "
@@ -583,7 +583,7 @@ def _check(trainer: MetaTrainer) -> None:
         unroll.initial_state(trainer.student, params, trainer._seed)  # refuses parameters that it has no entry for
 
 
-def _check_lengths(curriculum: Curriculum, windows: Windows, validation: Validation) -> None:
+def check_lengths(curriculum: Curriculum, windows: Windows, validation: Validation) -> None:
     """Refuses horizons that do not fit the windows or the validation."""
     for horizon in dict.fromkeys((*curriculum.num_steps_train, *curriculum.num_steps_validation)):
         if horizon % windows.length:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import flags
 
 from l2o_tf.cli import config, console, meta_train
+from l2o_tf.common import folders
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,13 +101,13 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     others = [f".curves.png.{os.getpid()}.part", ".mine.part", "training.part"]
     for name in (*left, *others):
         (tmp_path / name).touch()
-    with console.alone_in(tmp_path):
+    with folders.alone_in(tmp_path):
         assert sorted(os.listdir(tmp_path)) == sorted(others)
 
 
 def test_a_folder_whose_name_is_no_text_is_not_made(tmp_path):
     with pytest.raises(ValueError, match=r"--output_dir='.*\\udcff', expected a name in UTF-8"):
-        console.make_folder(f"{tmp_path}/\udcff")
+        folders.make_folder(f"{tmp_path}/\udcff")
     assert not os.listdir(tmp_path)
 
 
