@@ -36,6 +36,8 @@ __getattr__, __dir__ = exports(
         "ZeroNonfinite": "l2o_tf.unrolling.meta_gradients:ZeroNonfinite",
         "objectives": "l2o_tf.unrolling.objectives",
         "log_and_sign": "l2o_tf.optimizers.preprocess:log_and_sign",
+        "from_keras": "problems:from_keras",
+        "make_problem": "problems:make_problem",
         "MetaTrainer": "l2o_tf.training.trainer:MetaTrainer",
         "Result": "l2o_tf.training.trainer:Result",
         "Curriculum": "l2o_tf.training.curriculum:Curriculum",
