@@ -10,7 +10,6 @@ Exit codes:
 Nothing here imports TensorFlow before it is needed, so that `--help` and a mistyped flag answer at once.
 """
 
-import logging as python_logging
 import os
 import re
 import shutil
@@ -149,13 +148,9 @@ def without_cache_if_it_fails(action: Callable[[], int]) -> int:
 def import_tensorflow() -> None:
     """Imports TensorFlow without its start-up lines (`problems.quiet`), with XLA's cache, and Keras in float32.
 
-    TensorFlow's warning of frequent retracing is left out: it counts by the line of the source, and takes the functions
-    of many optimizees, of which each is traced once, for one that is traced many times.
-
     Raises:
         ValueError: if Keras cannot be imported, or has another backend.
     """
-    python_logging.getLogger("tensorflow").addFilter(_is_not_about_retracing)
     if "tensorflow" not in sys.modules:
         xla_cache.enable()
     with keras_backend.explained():
@@ -192,10 +187,6 @@ def _refuse(message: str) -> int:
         traceback.print_exc()
     _say(message)
     return 2
-
-
-def _is_not_about_retracing(record: python_logging.LogRecord) -> bool:
-    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _say(message: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
-from l2o_tf.common import summary
+from l2o_tf.common import retracing, summary
 from l2o_tf.common.names import ends
 from l2o_tf.evaluating import results, rollouts
 from l2o_tf.evaluating.results import Identity, Result, Results
@@ -264,6 +264,7 @@ def run_each(pairs: Sequence[Pair], *, seed: int = 0, **options) -> Iterator[Res
     return (_result(pair, root, **options) for pair in pairs)
 
 
+@retracing.hidden()
 def _result(pair: Pair, seed: Seed, *, num_steps: int, **options) -> Result:
     identity = pair.identity
     with contextlib.closing(Progress(num_steps, description=ends(": ".join(pair.names), 60))) as progress:

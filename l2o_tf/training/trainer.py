@@ -28,7 +28,7 @@ import tensorflow as tf
 from absl import logging
 
 from l2o_tf import saving
-from l2o_tf.common import xla_cache
+from l2o_tf.common import retracing, xla_cache
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.training import curriculum as cl
 from l2o_tf.training import run_folder
@@ -234,6 +234,7 @@ class MetaTrainer:
         """The result: φ of the lowest validation cost (with a curriculum: of the last stage that improved)."""
         return {name: best.numpy() for name, best in zip(self.student.named_variables, self._best, strict=True)}
 
+    @retracing.hidden()
     def advance(self, *, last: bool = False) -> Event:
         """Runs one meta-epoch, and the validation if a period ends with it.
 
