@@ -8,14 +8,14 @@ Without MNIST the embedded digits take its place, and the picture says so.
 """
 
 import argparse
-import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no start-up lines of TensorFlow
+import l2o_tf as l2o
+
+l2o.import_tensorflow()  # without its start-up lines; before Keras, which would import it with them
 
 import keras
 from matplotlib.figure import Figure
 
-import l2o_tf
 from problems import DataOptions
 from problems.datasets import load
 
@@ -58,7 +58,7 @@ def main() -> None:
     given = parser.parse_args()
     images, labels, info = load("mnist", options=DataOptions(given.data))
     pixels = images.numpy().astype("float32") / 255
-    learned = l2o_tf.LearnedOptimizer(given.optimizer, learning_rate=given.learning_rate)
+    learned = l2o.LearnedOptimizer(given.optimizer, learning_rate=given.learning_rate)
     optimizers = {given.optimizer: learned, "Adam": keras.optimizers.Adam(0.01)}
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()

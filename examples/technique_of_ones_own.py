@@ -7,14 +7,12 @@ this one changes the start of a run. The table compares its student with a plain
 """
 
 import dataclasses
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no start-up lines of TensorFlow
-
-import tensorflow as tf
 
 import l2o_tf as l2o
-from problems import make_problem
+
+l2o.import_tensorflow()  # without its start-up lines; before Keras, which would import it with them
+
+import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +48,9 @@ def main() -> None:
     for name, lessons in {"plain": [l2o.OwnTrajectory()], "mixed": [l2o.OwnTrajectory(), AfterAdam()]}.items():
         students.append(l2o.RNNprop(seed=0))
         students[-1].name = name
-        trainer = l2o.MetaTrainer(students[-1], make_problem("digits"), lessons=lessons, curriculum=100)
+        trainer = l2o.MetaTrainer(students[-1], l2o.make_problem("digits"), lessons=lessons, curriculum=100)
         trainer.run(f"runs/technique_of_ones_own/{name}", epochs=60)
-    task = make_problem("digits", mode="test")
+    task = l2o.make_problem("digits", mode="test")
     print(l2o.evaluate([*students, "Adam:0.03"], task, num_steps=200, num_runs=3).table())
 
 

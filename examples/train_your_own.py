@@ -9,14 +9,14 @@ folder of the run shows both. The same command continues a run that was stopped.
 """
 
 import argparse
-import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no start-up lines of TensorFlow
+import l2o_tf as l2o
+
+l2o.import_tensorflow()  # without its start-up lines; before Keras, which would import it with them
 
 import keras
 from matplotlib.figure import Figure
 
-import l2o_tf as l2o
 from problems import DataOptions
 from problems.datasets import load
 

@@ -38,6 +38,7 @@ __getattr__, __dir__ = exports(
         "log_and_sign": "l2o_tf.optimizers.preprocess:log_and_sign",
         "from_keras": "problems:from_keras",
         "make_problem": "problems:make_problem",
+        "import_tensorflow": "problems.quiet:import_tensorflow",
         "MetaTrainer": "l2o_tf.training.trainer:MetaTrainer",
         "Result": "l2o_tf.training.trainer:Result",
         "Curriculum": "l2o_tf.training.curriculum:Curriculum",

@@ -181,7 +181,7 @@ def _constructor(kind: str) -> type | None:
     """The class behind the name of an optimizer that learns; None for others."""
     from l2o_tf.optimizers import CELLS, from_file
 
-    return from_file.cell_class(kind) if is_file(kind) else CELLS.get(kind)
+    return from_file.own_class(kind) if is_file(kind) else CELLS.get(kind)
 
 
 def _parameters(kind: str) -> dict[str, Argument]:

@@ -20,7 +20,7 @@ from problems.user_errors import describe
 _WHAT = "path/to/file.py:Cell"
 
 
-def cell_class(name: str) -> type[keras.layers.Layer]:
+def own_class(name: str) -> type[keras.layers.Layer]:
     """The class called `path/to/file.py:Cell`.
 
     Raises:
@@ -43,9 +43,9 @@ def initial_architecture(name: str, seed: int, given: Mapping[str, Any] = Mappin
     """Arguments of a new cell: those that are given, and the seed, if it takes one.
 
     Raises:
-        ValueError: as `cell_class`, or if the constructor needs further arguments.
+        ValueError: as `own_class`, or if the constructor needs further arguments.
     """
-    parameters = inspect.signature(cell_class(name)).parameters
+    parameters = inspect.signature(own_class(name)).parameters
     optional = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     needed = [each.name for each in parameters.values() if each.default is each.empty and each.kind not in optional]
     missing = [each for each in needed if each not in given and each != "seed"]
@@ -62,9 +62,9 @@ def make_cell(name: str, architecture: Mapping[str, Any]) -> keras.layers.Layer:
     """The cell, built and tried once.
 
     Raises:
-        ValueError: as `cell_class` and `contract.check` do, or if the constructor refuses the arguments.
+        ValueError: as `own_class` and `contract.check` do, or if the constructor refuses the arguments.
     """
-    kind = cell_class(name)
+    kind = own_class(name)
     try:
         cell = kind.from_config(dict(architecture))
     except Exception as error:  # the user's code
