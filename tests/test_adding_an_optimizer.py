@@ -79,9 +79,9 @@ def function(): pass
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cells.py", "names nothing in the file, expected path/to/file.py:Cell"),
+        ("cells.py", "names nothing in the file, expected path/to/file.py:Class"),
         ("sells.py:NoState", "but there is no file"),
-        ("cells.py:function", "with one of the layers ['NoState', 'Needs', 'Mistyped']"),
+        ("cells.py:function", "with one of ['NoState', 'Needs', 'Mistyped']"),
         ("cells.py:NoState", "a layer without ['get_initial_state']"),
         ("cells.py:Needs", "whose constructor needs ['units']"),
         (

@@ -35,7 +35,6 @@ PACKAGES: tuple[str, ...] = (
     "examples",
 )
 STILL_UPWARD = {
-    "l2o_tf.evaluating.rollouts -> l2o_tf.training.lessons.lesson",
     "l2o_tf.saving.__main__ -> l2o_tf.cli.console",
     "l2o_tf.saving.cards -> l2o_tf.evaluating.results",
     "l2o_tf.saving.cards -> l2o_tf.cli.config",

@@ -92,7 +92,7 @@ def _made(kind: str, architecture: dict[str, Any]) -> Optimizer:
     if kind in HIERARCHICAL:
         return HierarchicalOptimizer(_cell(HIERARCHICAL[kind], architecture), kind)
     if is_file(kind):
-        return CoordinatewiseOptimizer(from_file.make_cell(kind, architecture), kind)
+        return from_file.make(kind, architecture)
     if kind in ANALYTIC:
         optimizer = ANALYTIC[kind](**architecture)
         optimizer.architecture = architecture

@@ -112,12 +112,13 @@ class Optimizer(abc.ABC):
     """An update rule whose state goes in and comes out.
 
     A rule of your own needs `initial_state` and `update`; if it learns, also `named_variables`, whose values are
-    `keras.Variable`s.
+    `keras.Variable`s; if its constructor takes arguments, also `architecture`.
 
     Attributes:
-        name: name in records, tables and plots.
-        kind: under which name `l2o_tf.optimizers.make_optimizer` makes it, e.g. `"adam"` or `"L2O-DM"`.
-        architecture: what it is made of besides its meta-parameters, as JSON types.
+        name: name in records, tables and plots. Default: the name of the class.
+        kind: under which name `l2o_tf.optimizers.make_optimizer` makes it, e.g. `"adam"`, `"L2O-DM"`, or
+            `"path/to/file.py:Class"`. Default: the name of the class.
+        architecture: arguments of its constructor, as JSON types. Default: none.
         coordinatewise: whether it treats every coordinate alike and by itself, so that it can run several optimizees
             side by side.
     """
@@ -126,6 +127,12 @@ class Optimizer(abc.ABC):
     kind: str
     architecture: dict[str, Any]
     coordinatewise: bool = False
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        for name, value in {"name": cls.__name__, "kind": cls.__name__, "architecture": {}}.items():
+            if name not in vars(cls):
+                setattr(cls, name, value)
 
     @abc.abstractmethod
     def initial_state(self, params: Params, seed: Seed) -> State:

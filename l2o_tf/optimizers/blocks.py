@@ -48,7 +48,7 @@ class Blocked(Optimizer):
 
         def take(number, arrays, found):
             first = tf.minimum(number * size, total - size)
-            before = tf.nest.map_structure(lambda array: _product_with_one(array.read(number)), arrays)
+            before = tf.nest.map_structure(lambda array: _computed_once(array.read(number)), arrays)
             updates, after = self._loop.update(whole.block(first, size), before)
             arrays = tf.nest.map_structure(lambda array, x: array.write(number, x), arrays, after)
             return number + 1, arrays, found.write(number, updates["block"])
@@ -85,7 +85,7 @@ def in_blocks_if_large(optimizer: Optimizer, params: Params) -> Optimizer:
     return Blocked(optimizer) if large else optimizer
 
 
-def _product_with_one(x: tf.Tensor) -> tf.Tensor:
+def _computed_once(x: tf.Tensor) -> tf.Tensor:
     """`I x`, for `x [H, S]` or `[S, H]`.
 
     Without it XLA reads parts of a block again after it has written others, and for that copies all blocks in each

@@ -38,15 +38,15 @@ def check(cell: Any, name: str, dtype: str = "float32") -> None:
             cell again.
     """
     require_cell(cell, name)
-    with _of_the_user(name, "of which a step"):
+    with of_the_user(name, "of which a step"):
         if not cell.built:
             cell.build((None, 1))
         plays = [_play(cell, name, gradients, dtype) for gradients in (_FIRST, _FIRST, _SECOND)]
-    with _of_the_user(name, "of which a step, traced into a graph,"):
+    with of_the_user(name, "of which a step, traced into a graph,"):
         step = tf.function(lambda inputs, states: _step(cell, name, inputs, states), autograph=False)
         step.get_concrete_function(tf.ones([4, 1], dtype), cell.get_initial_state(batch_size=4))
-    if not _same(plays[0], plays[1]):
-        raise _broken(
+    if not same(plays[0], plays[1]):
+        raise broken(
             name,
             "which gives another result when a step is repeated, expected a pure function: one that draws nothing, and "
             "assigns nothing to variables",
@@ -56,14 +56,14 @@ def check(cell: Any, name: str, dtype: str = "float32") -> None:
     for index, weight in enumerate(again.trainable_weights):  # one that is 0 at first may hide that rows are mixed
         noise = tf.random.stateless_normal(weight.shape, [0, index], stddev=0.1)
         weight.assign(weight + tf.cast(noise, weight.dtype))
-    with _of_the_user(name, "of which a step with other weights"):
+    with of_the_user(name, "of which a step with other weights"):
         plays = [_play(again, name, gradients, dtype) for gradients in (_FIRST, _SECOND)]
     _require_rows(name, *plays)
 
 
 def _require_rows(name: str, first: Any, second: Any) -> None:
-    if not _same(_rows(first, _SHARED[0]), _rows(second, _SHARED[1])):
-        raise _broken(
+    if not same(_rows(first, _SHARED[0]), _rows(second, _SHARED[1])):
+        raise broken(
             name,
             "which mixes rows: the update or state of a coordinate depends on the other coordinates, or on its place, "
             "expected independent rows",
@@ -75,7 +75,7 @@ def require_cell(cell: Any, name: str) -> None:
     if not isinstance(cell, keras.layers.Layer):
         raise ValueError(f"Received a {type(cell).__name__} as cell, expected a keras.layers.Layer.")
     if not hasattr(cell, "get_initial_state"):
-        raise _broken(name, "a layer without `get_initial_state`")
+        raise broken(name, "a layer without `get_initial_state`")
 
 
 class _Refused(ValueError):
@@ -83,14 +83,14 @@ class _Refused(ValueError):
 
 
 @contextlib.contextmanager
-def _of_the_user(name: str, what: str) -> Iterator[None]:
+def of_the_user(name: str, what: str) -> Iterator[None]:
     """For the user's code: turns what it raises into a `_Refused`."""
     try:
         yield
     except _Refused:
         raise
     except Exception as error:
-        raise _broken(name, f"{what} raised {describe(error)}") from error
+        raise broken(name, f"{what} raised {describe(error)}") from error
 
 
 def _play(cell: keras.layers.Layer, name: str, gradients: tuple, dtype: str) -> tuple[list[tf.Tensor], Any]:
@@ -106,15 +106,15 @@ def _step(cell: keras.layers.Layer, name: str, inputs: tf.Tensor, states: Any) -
     """One step; checks what it returns."""
     returned = cell(inputs, states)
     wanted = inputs, states
-    if _described(_as_lists(returned)) != _described(_as_lists(wanted)):
-        raise _broken(
+    if described(as_lists(returned)) != described(as_lists(wanted)):
+        raise broken(
             name,
-            f"whose `call` returns {_described(returned)}, expected (updates, states) like gradients and states, "
-            f"{_described(wanted)}",
+            f"whose `call` returns {described(returned)}, expected (updates, states) like gradients and states, "
+            f"{described(wanted)}",
         )
     if any(list(getattr(state, "shape", ()))[:1] != [inputs.shape[0]] for state in tf.nest.flatten(states)):
         of = f"expected tensors with a row for each of {inputs.shape[0]} coordinates"
-        raise _broken(name, f"whose `get_initial_state` returns {_described(states)}, {of}")
+        raise broken(name, f"whose `get_initial_state` returns {described(states)}, {of}")
     return tf.nest.pack_sequence_as(wanted, tf.nest.flatten(returned))
 
 
@@ -124,27 +124,27 @@ def _rows(play: Any, indices: list[int]) -> Any:
 
 def _made_again(cell: keras.layers.Layer, name: str, dtype: str) -> keras.layers.Layer:
     """The cell that `get_config` makes. Files keep it beside the weights, so the copy must take these weights."""
-    with _of_the_user(name, "whose `get_config` does not make it again: it"):
+    with of_the_user(name, "whose `get_config` does not make it again: it"):
         again = type(cell).from_config(json.loads(json.dumps(cell.get_config())))
         if not again.built:
             again.build((None, 1))
         _play(again, name, _FIRST, dtype)  # a layer inside may make its weights when it is called
     if [weight.shape for weight in again.weights] != [weight.shape for weight in cell.weights]:
-        raise _broken(
+        raise broken(
             name,
             "whose `get_config` leads to weights of other shapes, expected one with all arguments of the constructor",
         )
     return again
 
 
-def _as_lists(structure: Any) -> Any:
+def as_lists(structure: Any) -> Any:
     """The structure with lists for tuples: a cell may return one for the other."""
     if isinstance(structure, dict):
-        return {key: _as_lists(value) for key, value in structure.items()}
-    return [*map(_as_lists, structure)] if isinstance(structure, tuple | list) else structure
+        return {key: as_lists(value) for key, value in structure.items()}
+    return [*map(as_lists, structure)] if isinstance(structure, tuple | list) else structure
 
 
-def _described(structure: Any) -> str:
+def described(structure: Any) -> str:
     """The structure as text, with dtype and shape for each tensor."""
 
     def one(leaf):
@@ -154,10 +154,12 @@ def _described(structure: Any) -> str:
     return str(tf.nest.map_structure(one, structure)).replace("'", "")
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
+    """Whether the tensors of two structures are nearly equal."""
     pairs = zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True)
     return all(nearly_equal(*pair) for pair in pairs)
 
 
-def _broken(name: str, how: str) -> _Refused:
+def broken(name: str, how: str) -> _Refused:
+    """The error for an optimizer that breaks its contract."""
     return _Refused(f"Received optimizer {name!r}, {how}. See docs/adding-an-optimizer.md.")

@@ -43,8 +43,7 @@ class Mixture(Optimizer):
     """A pool of optimizers of which one acts at every step, as `MixtureState.turns` says."""
 
     def __init__(self, student: Optimizer, auxiliaries: Sequence[Optimizer]):
-        self.name = self.kind = f"mixture({student.name})"
-        self.architecture = {}
+        self.name = f"mixture({student.name})"
         self.pool = [student, *auxiliaries]
 
     def initial_state(self, params, seed):

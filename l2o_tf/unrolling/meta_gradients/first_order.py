@@ -75,10 +75,11 @@ def forward(window: Window, loop: Loop) -> tuple[tf.Tensor, UnrollState, Traject
             meta_loss = window.objective(trajectory)
         found = tape.gradient(meta_loss, judged, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         of_losses = nest.per_coordinate(found[0], like) if window.shape else found[0][:, None]
-        weights = Weights(None if played else of_losses, found[1] if window.record else None)
+        of_losses = tf.zeros_like(of_losses[:, :1]) if played else of_losses  # recorded losses are constants
+        weights = Weights(of_losses, found[1] if window.record else None)
         rows = {"loss": losses[:-1], "slopes": None, "params": None, "states": None, **rows}
         rows.pop("updates", None)
-        theta, horizon = nest.flatten(state.params), tf.convert_to_tensor(state.horizon)
+        theta, horizon = None if played else nest.flatten(state.params), tf.convert_to_tensor(state.horizon)
         known = Kept(**rows, theta=theta, index=tf.convert_to_tensor(state.index), horizon=horizon)
         return meta_loss, after, trajectory, known, weights
 

@@ -41,7 +41,8 @@ class Kept(NamedTuple):
         states: the states before each step; None where the window is to be replayed.
         params: `[T, N]`, the parameters that the optimizer saw; None where they follow from `theta` and the updates.
         loss: `[T]`, or `[T, K]` of K optimizees side by side: the losses that the optimizer saw.
-        theta: `[N]`, the parameters before the first step.
+        theta: `[N]`, the parameters before the first step; None where `params` are another optimizer's, so that no
+            cotangent leads back to them.
         index: steps done before the first step, int32.
         horizon: steps of the run, int32.
     """
@@ -53,7 +54,7 @@ class Kept(NamedTuple):
     states: Any
     params: tf.Tensor | None
     loss: tf.Tensor
-    theta: tf.Tensor
+    theta: tf.Tensor | None
     index: tf.Tensor
     horizon: tf.Tensor
 
@@ -68,11 +69,11 @@ class Weights(NamedTuple):
 
     Attributes:
         losses: `w_t = ∂L/∂f(θ_t)`, `[T+1, 1]`; of several optimizees side by side `[T+1, N]`, for each coordinate that
-            of its own. None where `params` are not the optimizer's own path, so that no cotangent leads back to them.
+            of its own.
         updates: `∂L/∂Δθ_t [T, N]`, or None.
     """
 
-    losses: tf.Tensor | None
+    losses: tf.Tensor
     updates: tf.Tensor | None
 
 
@@ -168,7 +169,7 @@ def _of_a_block(loop: Loop, phi, like: Params, kept: Kept, weights: Weights, num
     def cut(rows):
         return None if rows is None else tf.slice(rows, [0, first], [rows.shape[0], size])
 
-    grads, theta = cut(kept.grads), tf.slice(kept.theta, [first], [size])
+    grads = cut(kept.grads)
     block = kept._replace(
         grads=grads,
         slopes=mask * (grads if kept.slopes is None else cut(kept.slopes)),
@@ -176,12 +177,11 @@ def _of_a_block(loop: Loop, phi, like: Params, kept: Kept, weights: Weights, num
         start=loop.blocks.cut(kept.start, first, size),
         params=cut(kept.params),
         loss=kept.loss if kept.loss.shape.rank == 1 else cut(nest.per_coordinate(kept.loss, like)),
-        theta=theta,
+        theta=None if kept.theta is None else tf.slice(kept.theta, [first], [size]),
     )
     updates = None if weights.updates is None else mask * cut(weights.updates)
-    one_for_all = weights.losses is None or weights.losses.shape[1] == 1
-    weights = Weights(weights.losses if one_for_all else cut(weights.losses), updates)
-    like = {"block": theta}
+    losses = weights.losses if weights.losses.shape[1] == 1 else cut(weights.losses)
+    weights, like = Weights(losses, updates), {"block": block.last}
     if kept.states is None:
         return _backward(loop.blocks.update, phi, like, _replayed(loop, like, block), weights)
     return _backward(
@@ -193,15 +193,16 @@ def _replayed(loop: Loop, like: Params, block: Kept) -> Kept:
     """The same block with its states and parameters before each step."""
     num_steps = block.grads.shape[0]
 
+    theta = like["block"] if block.theta is None else block.theta
+
     def step(t, theta, state, rows):
         found = {"states": state, "params": theta if block.params is None else block.params[t]}
         rows = tf.nest.map_structure(lambda row, x: row.write(t, x), rows, found)
         updates, state = loop.blocks.update(block.step(t, found["params"], like), state)
         return t + 1, theta + updates["block"], state, rows
 
-    examples = {"states": block.start, "params": block.theta}
-    rows = tf.nest.map_structure(lambda x: nest.rows_like(x, num_steps), examples)
-    begin = (0, block.theta, block.start, rows)
+    rows = tf.nest.map_structure(lambda x: nest.rows_like(x, num_steps), {"states": block.start, "params": theta})
+    begin = (0, theta, block.start, rows)
     rows = tf.while_loop(lambda t, *_: t < num_steps, step, begin, maximum_iterations=num_steps)[-1]
     return block._replace(**tf.nest.map_structure(lambda row: row.stack(), rows))
 
@@ -229,13 +230,13 @@ def _backward(update, phi, like, kept: Kept, weights: Weights, cut=lambda state:
             ends = [nest.flatten(updates), *_floating(after)]
         update_bar = theta_bar if weights.updates is None else theta_bar + weights.updates[t]
         found = tape.gradient(ends, [phi, moving, seen.params], [update_bar, *state_bar], tf.UnconnectedGradients.ZERO)
-        if weights.losses is not None:
-            theta_bar = theta_bar + weights.losses[t] * slopes[t] + nest.flatten(found[2])
+        theta_bar = theta_bar + weights.losses[t] * slopes[t]
+        if kept.theta is not None:
+            theta_bar = theta_bar + nest.flatten(found[2])
         return back + 1, theta_bar, found[1], _sum(phi_bar, found[0])
 
     state_bar = [tf.zeros_like(x) for x in _floating(state_before(0))]
-    last = tf.zeros_like(kept.last) if weights.losses is None else weights.losses[num_steps] * kept.last
-    start = (0, last, state_bar, [tf.zeros_like(x) for x in phi])
+    start = (0, weights.losses[num_steps] * kept.last, state_bar, [tf.zeros_like(x) for x in phi])
     return tf.while_loop(lambda back, *_: back < num_steps, step, start, maximum_iterations=num_steps)[3]
 
 
