@@ -17,6 +17,7 @@ from examples import other_networks
 from l2o_tf.cli import evaluate, meta_train
 from l2o_tf.common import nest
 from l2o_tf.optimizers import make_optimizer
+from l2o_tf.saving.loading import load
 from l2o_tf.unrolling.unroll import value_and_grad
 from problems import DataOptions
 from problems.base import make_seed
@@ -69,6 +70,17 @@ def test_a_technique_of_ones_own(tmp_path):
     assert "plain" in table and "mixed" in table
     records = (tmp_path / "runs" / "technique_of_ones_own" / "mixed" / "records.jsonl").read_text()
     assert "after Adam" in records
+
+
+def test_a_rule_of_ones_own(tmp_path):
+    """Its weights and its code are kept; so it can be loaded, by whoever allows that."""
+    assert len((ROOT / "examples" / "mlp_rule.py").read_text().splitlines()) <= 60
+    sizes = [("epochs=100", "epochs=3"), ("num_steps=200", "num_steps=20"), ("curriculum=100", "curriculum=20")]
+    assert "MLPRule" in run_smaller("mlp_rule.py", tmp_path, sizes)
+    with pytest.raises(ValueError, match="allow"):
+        load(str(tmp_path / "runs" / "mlp_rule"))
+    again = load(str(tmp_path / "runs" / "mlp_rule"), allow_code=True)
+    assert next(iter(again.named_variables)) == "hidden/kernel"
 
 
 def test_a_perceptron_in_fit(tmp_path):

@@ -16,6 +16,7 @@ Any other rule is a subclass of `Optimizer`.
 import abc
 import functools
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -108,6 +109,12 @@ class Loop(NamedTuple):
     blocks: Blocks | None = None
 
 
+def _origin(cls: type) -> str:
+    """`path/to/file.py:Class` of a class in a file; of any other, e.g. in a notebook, its name."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
+    return f"{file}:{cls.__name__}" if file.endswith(".py") and cls.__qualname__ == cls.__name__ else cls.__name__
+
+
 class Optimizer(abc.ABC):
     """An update rule whose state goes in and comes out.
 
@@ -117,7 +124,7 @@ class Optimizer(abc.ABC):
     Attributes:
         name: name in records, tables and plots. Default: the name of the class.
         kind: under which name `l2o_tf.optimizers.make_optimizer` makes it, e.g. `"adam"`, `"L2O-DM"`, or
-            `"path/to/file.py:Class"`. Default: the name of the class.
+            `"path/to/file.py:Class"`. Default: the file and the name of the class.
         architecture: arguments of its constructor, as JSON types. Default: none.
         coordinatewise: whether it treats every coordinate alike and by itself, so that it can run several optimizees
             side by side.
@@ -130,7 +137,7 @@ class Optimizer(abc.ABC):
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        for name, value in {"name": cls.__name__, "kind": cls.__name__, "architecture": {}}.items():
+        for name, value in {"name": cls.__name__, "kind": _origin(cls), "architecture": {}}.items():
             if name not in vars(cls):
                 setattr(cls, name, value)
 
