@@ -147,6 +147,8 @@ def _check_update(optimizer, params, loss_fn, batches):
         assert (updates[name].shape, updates[name].dtype) == (param.shape, param.dtype)
         np.testing.assert_array_equal(updates[name], again[name], err_msg="the same step twice gives two updates")
     variables = optimizer.trainable_variables
+    same, _ = optimizer.at([variable.value for variable in variables]).update(Step(grads, params), state)
+    tf.nest.map_structure(np.testing.assert_array_equal, same, updates)
     assert [id(v) for v in variables] == [id(v) for v in optimizer.named_variables.values()]
 
 

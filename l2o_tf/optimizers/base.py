@@ -43,6 +43,14 @@ class Step(NamedTuple):
             first-order meta-gradients, like `grads`.
         index: t, int32 scalar: steps done in this run. Default 0.
         horizon: steps of this run, int32 scalar; 0 (default) where nobody knows.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> import tensorflow as tf
+        >>> rule, params = l2o.load("Adam:0.1"), {"x": tf.constant([1.0, 2.0])}
+        >>> updates, state = rule.update(l2o.Step(params, params), rule.initial_state(params, seed=None))
+        >>> updates["x"].numpy().round(3)
+        array([-0.1, -0.1], dtype=float32)
     """
 
     grads: Params
@@ -127,7 +135,19 @@ class Optimizer(abc.ABC):
             `"path/to/file.py:Class"`. Default: the file and the name of the class.
         architecture: arguments of its constructor, as JSON types. Default: none.
         coordinatewise: whether it treats every coordinate alike and by itself, so that it can run several optimizees
-            side by side.
+            side by side. Default False.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> import tensorflow as tf
+        >>> class SignDescent(l2o.Optimizer):
+        ...     coordinatewise = True
+        ...     def initial_state(self, params, seed):
+        ...         return ()
+        ...     def update(self, step, state):
+        ...         return {name: -0.01 * tf.sign(grad) for name, grad in step.grads.items()}, state
+        >>> SignDescent().name
+        'SignDescent'
     """
 
     name: str

@@ -78,7 +78,7 @@ def scripted(meta_losses, gradients, exploded=(False, False, False)):
         losses = tf.stack([0.0, meta_losses[carry]])
         return carry + 1, Outcome(meta_losses[carry], [gradients[carry]], losses, exploded[carry])
 
-    return Lesson("scripted", lambda seed, epoch: tf.constant(0), window)
+    return Lesson("scripted", lambda seed, epoch, horizon: tf.constant(0), window)
 
 
 def test_a_window_that_is_not_finite_is_skipped_and_ends_the_run():

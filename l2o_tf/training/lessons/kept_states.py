@@ -47,6 +47,11 @@ class KeptStates(Technique):
 
     Raises:
         ValueError: if it is no technique.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> l2o.KeptStates(l2o.OwnTrajectory(max_growth=2.0)).technique.max_growth
+        2.0
     """
 
     technique: Technique

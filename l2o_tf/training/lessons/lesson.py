@@ -76,6 +76,12 @@ class Lesson(NamedTuple):
             time, `horizon` for rules that look at the number of steps of a run.
         window: `(run, seed, num_steps) -> (run, Outcome)`.
         variables: what it keeps from run to run, which a checkpoint must hold. Default: nothing.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> setting = l2o.Setting(l2o.make_problem("quadratic"), l2o.L2ODM(layers=(2,)), l2o.FirstOrder())
+        >>> [lesson.name for lesson in l2o.Imitation(("adam", "sgd")).lessons(setting)]
+        ['imitation/adam', 'imitation/sgd']
     """
 
     name: str
@@ -93,6 +99,11 @@ class Setting(NamedTuple):
         meta_gradient: how its windows are differentiated.
         meta_batch_size: K, optimizees at the same time; the meta-gradient is the mean of theirs. Default 1.
         jit_compile: whether XLA compiles the window (default), or the optimizer's part of it where the problem says so.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> l2o.Setting(l2o.make_problem("quadratic"), l2o.L2ODM(layers=(2,)), l2o.WholeRun()).meta_batch_size
+        1
     """
 
     problem: Problem
@@ -113,6 +124,14 @@ class Technique(abc.ABC):
 
     Raises:
         ValueError: for a share that is not in [0, 1].
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> class Renamed(l2o.Technique):
+        ...     def lessons(self, setting):
+        ...         return [lesson._replace(name="mine") for lesson in l2o.OwnTrajectory().lessons(setting)]
+        >>> Renamed(ratio=(0.5, 0.25)).share(stage=3)
+        0.25
     """
 
     ratio: float | tuple[float, ...] = 0.3

@@ -106,6 +106,11 @@ class SelfImproving(OwnTrajectory):
 
     Raises:
         ValueError: if `initial_probability` is not in `[0, 1/k]`, or another argument is out of range.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> l2o.SelfImproving(("adam", "sgd"), decay_epochs=50, objective="log_ratio").decay_epochs
+        50
     """
 
     teachers: tuple[str | Optimizer, ...] = ("adam", "sgd", "adagrad")

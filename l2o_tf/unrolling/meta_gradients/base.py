@@ -126,6 +126,14 @@ class ZeroNonfinite(MetaGradient):
 
     Args:
         inner: the estimator.
+
+    Raises:
+        ValueError: if it is none.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> l2o.ZeroNonfinite(l2o.WholeRun())
+        ZeroNonfinite(inner=WholeRun())
     """
 
     inner: MetaGradient

@@ -31,6 +31,11 @@ class FirstOrder(MetaGradient):
     """Pulls the window back through the optimizer alone; the optimizee is differentiated once.
 
     XLA compiles the backward pass by itself: on a processor its blocks of coordinates then run on several cores.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> l2o.MetaTrainer(l2o.L2ODM(layers=(2,)), l2o.make_problem("quadratic"), curriculum=20).meta_gradient
+        FirstOrder()
     """
 
     def window(self, window: Window) -> Estimate:

@@ -15,6 +15,11 @@ class WholeRun(MetaGradient):
 
     It takes more time and memory than `FirstOrder`: each step of the optimizee is differentiated twice. XLA compiles
     all of a window or nothing of it, since the gradient flows through both parts.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> l2o.WholeRun()
+        WholeRun()
     """
 
     def window(self, window: Window) -> Estimate:
