@@ -14,29 +14,56 @@ SECONDS = 30.0
 """Between two lines where there is no terminal."""
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-LINE = (
-    "{desc}: meta-epoch {n_fmt}/{total_fmt} ({percentage:.0f}%){postfix}, {elapsed} elapsed, at most {remaining} left"
-)
+LINE = "{desc}: {unit} {n_fmt}/{total_fmt} ({percentage:.0f}%){postfix}, {elapsed} elapsed, at most {remaining} left"
 
 
-def progress_bar(total: int, initial: int, description: str, stream: TextIO | None = None) -> tqdm:
-    """How far a meta-training has come, and about how long it will still take.
+class Progress:
+    """How far a loop has come, and about how long it will still take; tqdm's bar or lines.
 
     The time left follows from the recent speed and `total`; where a rule may end the loop earlier (the curriculum), it
-    is an upper bound.
+    is an upper bound. What cannot be written is forgotten: a loop goes on where its progress cannot be shown.
 
     Args:
-        total: meta-epochs of the whole run.
-        initial: meta-epochs that an earlier process has done.
-        description: what stands before the bar.
-        stream: where to write; None takes stderr. What cannot be written there is forgotten: training goes on where its
-            progress cannot be shown.
+        total: number of units of the whole loop.
+        initial: units that an earlier process has done.
+        description: what is being done, e.g. the name of the student.
+        unit: what is counted.
+        stream: where to write; None takes stderr.
     """
-    stream = ForgivingStream(sys.stderr if stream is None else stream, OSError)
-    options = {"total": total, "initial": initial, "desc": description, "file": stream}
-    if stream.isatty():
-        return tqdm(**options, bar_format=BAR, dynamic_ncols=True)
-    return _Lines(**options, bar_format=LINE, mininterval=SECONDS, miniters=1, delay=SECONDS)
+
+    def __init__(
+        self,
+        total: int,
+        *,
+        initial: int = 0,
+        description: str = "progress",
+        unit: str = "step",
+        stream: TextIO | None = None,
+    ) -> None:
+        self._stream = ForgivingStream(sys.stderr if stream is None else stream, OSError)
+        options = {"total": total, "initial": initial, "desc": description, "unit": unit, "file": self._stream}
+        if self._stream.isatty():
+            self._bar = tqdm(**options, bar_format=BAR, dynamic_ncols=True)
+        else:
+            self._bar = _Lines(**options, bar_format=LINE, mininterval=SECONDS, miniters=1, delay=SECONDS)
+
+    def update(self, done: int, note: str = "") -> None:
+        """Shows that `done` units are done.
+
+        Args:
+            done: units done so far, those of earlier processes included. It may go back, as after a rollback.
+            note: short facts, e.g. `"loss 0.27, stage 1"`.
+        """
+        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def write(self, message: str) -> None:
+        """Writes a line of its own, above the bar."""
+        self._bar.write(message, file=self._stream)
+
+    def close(self) -> None:
+        """Shows the last state and leaves the terminal in order; safe to call twice."""
+        self._bar.close()
 
 
 class _Lines(tqdm):

@@ -32,7 +32,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from l2o_tf.recording.event_file import EventFile
-from l2o_tf.recording.progress import progress_bar
+from l2o_tf.recording.progress import Progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +80,9 @@ class Recorder:
             logging.warning("%s lacks %d of %d meta-epochs; the run goes on.", self._path, lost, resume_from_step)
         self._events = EventFile(self._folder, resume_from_step)
         self._describe = describe
-        self._progress = progress_bar(progress_total, resume_from_step, description, stream)
+        self._progress = Progress(
+            progress_total, initial=resume_from_step, description=description, unit="meta-epoch", stream=stream
+        )
 
     def options(self, values: Mapping[str, bool | int | float | str]) -> None:
         """Says by which options this run differs from others (TensorBoard only, under HPARAMS)."""
@@ -125,7 +127,7 @@ class Recorder:
 
     def event(self, step: int, message: str) -> None:
         """Says that something happened: a new stage, a rollback. Shown, and recorded in both files."""
-        self._progress.write(f"meta-epoch {step:,}: {message}", file=self._progress.fp)
+        self._progress.write(f"meta-epoch {step:,}: {message}")
         self._write_line(step, {"event": message})
         self.text("events", message, step)
 
@@ -153,8 +155,7 @@ class Recorder:
             None if horizon is None else f"horizon {horizon:,}",
             None if steps_per_second is None else f"{steps_per_second:,.0f} steps/s",
         ]
-        self._progress.set_postfix_str(", ".join(note for note in notes if note), refresh=False)
-        self._progress.update(done - self._progress.n)
+        self._progress.update(done, ", ".join(note for note in notes if note))
 
     def flush(self) -> None:
         """Hands everything to the operating system; call it before a checkpoint is written."""

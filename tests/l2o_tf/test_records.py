@@ -227,14 +227,13 @@ def test_markdown_table_escapes_its_cells():
 def test_progress_without_a_terminal_is_a_line_now_and_then(monkeypatch):
     monkeypatch.setattr(progress, "SECONDS", 0.2)
     stream = io.StringIO()
-    bar = progress.progress_bar(1000, 100, "L2O-DM", stream)
+    bar = progress.Progress(1000, initial=100, description="L2O-DM", unit="meta-epoch", stream=stream)
     assert not stream.getvalue()
-    for _ in range(5):
-        bar.set_postfix_str("loss 0.5", refresh=False)
-        bar.update(100)
+    for done in range(200, 700, 100):
+        bar.update(done, "loss 0.5")
         time.sleep(0.07)
-    bar.write("a new stage", file=bar.fp)
-    bar.update(-50)  # after a rollback
+    bar.write("a new stage")
+    bar.update(550, "loss 0.5")  # after a rollback
     bar.close()
     bar.close()
     first, event, last = stream.getvalue().splitlines()
@@ -254,10 +253,10 @@ def test_progress_that_nobody_can_see_stops_nothing(monkeypatch):
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as stream:
-        bar = progress.progress_bar(2, 0, "L2O-DM", stream)
-        for _ in range(2):
-            bar.update(1)
-            bar.write("a new stage", file=bar.fp)
+        bar = progress.Progress(2, stream=stream)
+        for done in (1, 2):
+            bar.update(done)
+            bar.write("a new stage")
         bar.close()
 
 
@@ -268,12 +267,11 @@ class Terminal(io.StringIO):
 
 def test_progress_on_a_terminal_is_a_bar():
     stream = Terminal()
-    bar = progress.progress_bar(10, 2, "meta-training", stream)
-    bar.set_postfix_str("loss 0.2", refresh=False)
-    bar.update(3)
-    bar.write("a new stage", file=bar.fp)
-    bar.update(-1)  # after a rollback
-    bar.update(6)
+    bar = progress.Progress(10, initial=2, description="meta-training", stream=stream)
+    bar.update(5, "loss 0.27, stage 1")
+    bar.write("a new stage")
+    bar.update(4)  # after a rollback
+    bar.update(10, "loss 0.2")
     bar.close()
     shown = stream.getvalue()
     assert "a new stage\n" in shown
