@@ -11,11 +11,12 @@ NAMES = [name for name in dir(l2o_tf) if not name.startswith("_") and not hasatt
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_examples(name):
+def test_examples(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     found = getattr(l2o_tf, name)
     if not (inspect.isclass(found) or inspect.isfunction(found)):
         pytest.skip("neither a class nor a function")
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-    for example in doctest.DocTestFinder(exclude_empty=True).find(found, name, globs={}):
+    for example in doctest.DocTestFinder(exclude_empty=True).find(found, name, globs={"l2o_tf": l2o_tf}):
         runner.run(example)
     assert not runner.failures
