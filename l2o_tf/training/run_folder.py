@@ -19,6 +19,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import weakref
@@ -256,14 +257,14 @@ def _recover_index(folder: Path) -> None:
 def stop_signals() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM instead of obeying them at once; a second one of a kind ends the process.
 
-    Outside of the main thread, where Python has no signals, nothing is collected.
+    In a notebook or a Python prompt, the second one is a KeyboardInterrupt, since others have work there, too. Outside of the main thread, where Python has no signals, nothing is collected.
     """
     received = []
 
     def receive(number, frame):
         del frame
         received.append(number)
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, before[number] if hasattr(sys, "ps1") else signal.SIG_DFL)
         # Not `print`, whose buffer may be in use at this moment.
         with contextlib.suppress(OSError):
             os.write(2, b"\nFinishing this meta-epoch, then saving. Once more to stop at once.\n")

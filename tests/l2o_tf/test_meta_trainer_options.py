@@ -168,7 +168,7 @@ def anonymous(name):
 
 
 REFUSED = {
-    "student": ({"learner": "L2O-DM"}, "Received student='L2O-DM' of type str, expected: Optimizer"),
+    "student": ({"learner": "L2O-DM"}, "Received student='L2O-DM' of type str, expected an Optimizer"),
     "nothing to train": ({"learner": make_optimizer("adam")}, "Received student adam, where nothing can be trained"),
     "another student": (
         {"learner": make_optimizer("assigned", {"assignments": [["w*", "L2O-DM", {"layers": [2]}]]})},
@@ -178,7 +178,10 @@ REFUSED = {
     "no problems": ({"validation_problems": []}, r"Received validation_problems=\[\], expected a Problem"),
     "horizon": ({"curriculum": 10}, "horizon of 10 steps with windows of 4, expected a multiple. Use 8 or 12"),
     "validation horizon": ({"curriculum": l2o.Curriculum((4, 8, 10))}, "horizon of 10 steps with windows of 4"),
-    "curriculum": ({"curriculum": (4, 8)}, r"Received curriculum=\(4, 8\) of type tuple, expected: Curriculum"),
+    "curriculum": (
+        {"curriculum": (4, 8)},
+        r"Received curriculum=\(4, 8\) of type tuple, expected a Curriculum or an integer",
+    ),
     "no horizon": ({"curriculum": 0}, "expected positive integers"),
     "windows": ({"windows": 0}, "length=0, expected a positive integer"),
     "random windows": (
@@ -186,14 +189,17 @@ REFUSED = {
         "with a curriculum of several stages",
     ),
     "XLA": ({"windows": l2o.Windows(4, steps=l2o.LongTail(1.0, 1)), "jit_compile": True}, "Pass jit_compile=False"),
-    "meta_optimizer": ({"meta_optimizer": "adam"}, "Received meta_optimizer='adam' of type str, expected: Optimizer"),
+    "meta_optimizer": (
+        {"meta_optimizer": "adam"},
+        "Received meta_optimizer='adam' of type str, expected an optimizer of Keras",
+    ),
     "schedule": (
         {**ARGUMENTS["schedule of Keras"], "schedule": l2o.StageDecay(0.5)},
         "Received schedule with a meta_optimizer that has a schedule of Keras",
     ),
-    "validation": ({"validation": 100}, "Received validation=100 of type int, expected: Validation"),
+    "validation": ({"validation": 100}, "Received validation=100 of type int, expected a Validation"),
     "window of the cost": ({"validation": l2o.Validation(window=9)}, "window of 9, expected at most 8"),
-    "average": ({"average": 0.9}, "Received average=0.9 of type float, expected"),
+    "average": ({"average": 0.9}, "Received average=0.9 of type float, expected a RunningAverage or None"),
     "meta_batch_size": ({"meta_batch_size": 0}, "meta_batch_size=0, expected a positive integer"),
     "max_skips": ({"max_skips": 0}, "max_skips=0, expected a positive integer"),
     "seed": ({"seed": 0.5}, "seed=0.5, expected an integer"),
