@@ -257,7 +257,8 @@ def _recover_index(folder: Path) -> None:
 def stop_signals() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM instead of obeying them at once; a second one of a kind ends the process.
 
-    In a notebook or a Python prompt, the second one is a KeyboardInterrupt, since others have work there, too. Outside of the main thread, where Python has no signals, nothing is collected.
+    At a Python prompt or in a notebook, whose process holds other work too, the second one is obeyed as ever. Outside
+    of the main thread, where Python has no signals, nothing is collected.
     """
     received = []
 
