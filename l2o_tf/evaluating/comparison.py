@@ -18,7 +18,7 @@ from absl import logging
 from l2o_tf.common import retracing, summary
 from l2o_tf.common.names import ends
 from l2o_tf.evaluating import results, rollouts
-from l2o_tf.evaluating.results import Identity, Result, Results
+from l2o_tf.evaluating.results import Identity, PairResult, Results
 from l2o_tf.optimizers import Optimizer
 from l2o_tf.recording.progress import Progress
 from l2o_tf.saving import named_weights, provenance
@@ -247,7 +247,7 @@ def evaluate_pairs(pairs: Sequence[Pair], folder: Path | None = None, *, side_by
     return everything
 
 
-def run_each(pairs: Sequence[Pair], *, seed: int = 0, **options) -> Iterator[Result]:
+def run_each(pairs: Sequence[Pair], *, seed: int = 0, **options) -> Iterator[PairResult]:
     """The result of each pair, when it is done; a progress bar for each.
 
     Args:
@@ -265,7 +265,7 @@ def run_each(pairs: Sequence[Pair], *, seed: int = 0, **options) -> Iterator[Res
 
 
 @retracing.hidden()
-def _result(pair: Pair, seed: Seed, *, num_steps: int, **options) -> Result:
+def _result(pair: Pair, seed: Seed, *, num_steps: int, **options) -> PairResult:
     identity = pair.identity
     with contextlib.closing(Progress(num_steps, description=ends(": ".join(pair.names), 60))) as progress:
         runs = rollouts.run(
@@ -277,4 +277,4 @@ def _result(pair: Pair, seed: Seed, *, num_steps: int, **options) -> Result:
             **options,
         )
     statistics = summary.summarize(runs.losses, seconds=runs.seconds)
-    return Result(*pair.names, identity, pair.card, statistics, provenance(), runs.losses, runs.full or {})
+    return PairResult(*pair.names, identity, pair.card, statistics, provenance(), runs.losses, runs.full or {})

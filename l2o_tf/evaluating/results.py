@@ -62,7 +62,7 @@ Identity = Mapping[str, Mapping[str, Any]]
 """`{"problem": {...}, "optimizer": {...}}`, of JSON types: what tells each from others of the same name."""
 
 
-class Result(NamedTuple):
+class PairResult(NamedTuple):
     """The result of an optimizer on a problem.
 
     Attributes:
@@ -118,13 +118,13 @@ class Results:
 
     Attributes:
         settings: the options of the evaluation, of JSON types.
-        all: a `Result` for each pair. Iteration goes through them, too.
+        all: a `PairResult` for each pair. Iteration goes through them, too.
     """
 
     settings: Mapping[str, Any]
-    all: Sequence[Result]
+    all: Sequence[PairResult]
 
-    def __iter__(self) -> Iterator[Result]:
+    def __iter__(self) -> Iterator[PairResult]:
         return iter(self.all)
 
     def __len__(self) -> int:
@@ -208,7 +208,7 @@ def write(folder: Path, results: Results) -> None:
         (folder / file_name(*names, PAIR)).unlink(missing_ok=True)
 
 
-def write_pair(folder: Path, settings: Mapping[str, Any], result: Result) -> Result:
+def write_pair(folder: Path, settings: Mapping[str, Any], result: PairResult) -> PairResult:
     """Writes the file of one pair; returns its result.
 
     Raises:
@@ -227,7 +227,7 @@ def _packed(results: Results) -> bytes:
 
 
 def _about(results: Results) -> str:
-    described = [{name: getattr(result, name) for name in Result._fields[:-2]} for result in results]
+    described = [{name: getattr(result, name) for name in PairResult._fields[:-2]} for result in results]
     return json.dumps({"flags": results.settings, "results": described}, indent=2)
 
 
@@ -261,12 +261,12 @@ def _read(path: Path) -> Results:
         raise _foreign(path, f"{type(error).__name__}: {reason(error)}") from error
 
 
-def _result(entry: Mapping[str, Any], flags: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Result:
+def _result(entry: Mapping[str, Any], flags: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> PairResult:
     """A result whose parts are what they should be; else a ValueError, KeyError or TypeError."""
     key = f"{entry['problem']}/{entry['optimizer']}"
     start = f"{key}/full_"
     full = {name.removeprefix(start): value for name, value in curves.items() if name.startswith(start)}
-    result = Result(**entry, losses=curves[key], full=full)
+    result = PairResult(**entry, losses=curves[key], full=full)
     problem = result.identity["problem"]
     dicts = (result.identity, result.card, result.provenance, *(result.identity[role] for role in _ROLES))
     if not all(isinstance(text, str) for text in result.names) or not all(isinstance(each, dict) for each in dicts):
