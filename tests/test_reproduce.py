@@ -7,6 +7,7 @@ import pytest
 
 from l2o_tf.cli import reproduce
 from l2o_tf.common import folders
+from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.saving import named_weights, save_weights
 from tests import scripts
@@ -74,7 +75,7 @@ def test_what_is_recorded_is_called_so():
 @pytest.fixture
 def unevaluated(monkeypatch):
     """Nothing may be evaluated, and problems are nothing but names."""
-    monkeypatch.setattr("l2o_tf.evaluating.comparison.run_each", lambda pairs, **options: iter(map(fail, pairs)))
+    monkeypatch.setattr("l2o_tf.evaluating.comparison.run_each", lambda pairs, *args, **options: iter(map(fail, pairs)))
     monkeypatch.setattr("problems.make_problem", lambda name, **options: SimpleNamespace(name=name, data="mnist/test"))
 
 
@@ -94,6 +95,7 @@ class TestTheCommand:
 
     def test_what_is_there_is_kept_and_said(self, tmp_path):
         """Nothing is evaluated where a result file exists."""
+        (tmp_path / "mnist--adam.pair.npz").write_bytes(b"left by a kill")
         answer = scripts.call(reproduce, *self.options, written(tmp_path))
         assert answer.code == 0 and f"Not run again, since {tmp_path} has it: mnist--adam.json." in answer.err
         assert "| adam | 10 | -1.23" in answer.out and "| *recorded: Adam* | 10 | -0.44" in answer.out
@@ -164,3 +166,26 @@ class TestTheCommand:
 
 def test_the_document_of_the_project_has_its_marks():
     assert all(reproduce.around_tables(scripts.ROOT / "docs" / "reproduction-tables.md"))
+
+
+def test_an_interrupted_command_continues(tmp_path, monkeypatch):
+    """After the last run that was done; a result file then has all runs."""
+    really, begun = rollouts.run, []
+
+    def run(*args, first_run, **options):
+        begun.append(first_run)
+        if begun == [0, 1]:
+            raise KeyboardInterrupt
+        return really(*args, first_run=first_run, **options)
+
+    monkeypatch.setattr(rollouts, "run", run)
+    monkeypatch.setattr("l2o_tf.common.devices.cores", lambda: 1)
+    command = ("--optimizer=Adam", "--problem=simple", "--num_runs=2", "--num_steps=10", f"--results={tmp_path}")
+    assert scripts.call(reproduce, *command).code == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["simple--Adam.pair.npz"]
+    answer = scripts.call(reproduce, *command)
+    assert answer.code == 0 and begun == [0, 1, 1] and "| Adam | 2 |" in answer.out
+    assert [path.name for path in tmp_path.iterdir()] == ["simple--Adam.json"]
+    found = json.loads((tmp_path / "simple--Adam.json").read_text())
+    expected = {"problem", "optimizer", "data", "identity", "summary", "meta_training", "provenance"}
+    assert found.keys() == expected and found["summary"]["runs"] == 2

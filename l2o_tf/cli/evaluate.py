@@ -11,8 +11,8 @@ Here --optimizer names trained weights or rules such as Adam; in meta_train.py i
 Every optimizer starts run r from the same parameters and sees the same minibatches. The script prints a table, and
 writes `curves.npz`, `summary.json` and `curves.png` in --output_dir; `evaluating/results.py` describes them. Results
 that the folder has are kept, and drawn with the new ones. So several commands can fill one folder. A command that does
-not fit the results in the folder is refused. The same command continues an interrupted evaluation, after the last
-optimizer and problem that were done.
+not fit the results in the folder is refused. The same command continues an interrupted evaluation; as many runs are
+lost as there are cores.
 """
 
 import sys
@@ -113,7 +113,7 @@ def evaluate(values: flags.FlagValues) -> None:
         try:
             found = comparison.evaluate_pairs(pairs, folder, side_by_side=values.side_by_side, **options)
         except KeyboardInterrupt:
-            print("The same command continues after the last optimizer and problem that were done.", file=sys.stderr)
+            print("The same command continues.", file=sys.stderr)
             raise
         present(found, folder, values.x_scale)
 

@@ -6,7 +6,7 @@
 
 10,000 steps, 10 runs, by default on the paper's three multilayer perceptrons; `--problem=mnist_conv,cifar_conv` are its
 others, and `--problem=lenet,nas --num_steps=2000 --num_runs=3` those of its figure 7. Every optimizer and problem has a
-result file of its own in --results. Files that exist are kept; the same command continues after the last of them.
+result file of its own in --results. Files that exist are kept; the same command continues an interrupted one.
 
 The project's own results, in experiments/results, are shown beside the new ones and never used in their place. The
 tables of docs/reproduction-tables.md are made of them alone:
@@ -82,10 +82,12 @@ def evaluate_missing(values: flags.FlagValues, folder: Path) -> None:
     kept = {path: pair for path, pair in files.items() if path.exists()}
     for path, pair in kept.items():
         _check(path, pair, values)
+        results.remove_pair(folder, pair.names)
     if kept:
         print(f"Not run again, since {folder} has it: {', '.join(path.name for path in kept)}.", file=sys.stderr)
     missing = [pair for path, pair in files.items() if path not in kept]
-    for result in comparison.run_each(missing, num_runs=values.num_runs, num_steps=values.num_steps):
+    settings = {"seed": 0, "num_runs": values.num_runs, "num_steps": values.num_steps}
+    for result in comparison.run_each(missing, folder, **settings):
         record = {
             "problem": result.problem,
             "optimizer": result.optimizer,
@@ -97,6 +99,7 @@ def evaluate_missing(values: flags.FlagValues, folder: Path) -> None:
         }
         path = folder / results.file_name(result.problem, result.optimizer, ".json")
         write_atomically(path, json.dumps(record, indent=1).encode())
+        results.remove_pair(folder, result.names)
 
 
 def _check(path: Path, pair: Any, values: flags.FlagValues) -> None:

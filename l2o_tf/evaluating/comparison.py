@@ -1,10 +1,12 @@
 """Evaluates every optimizer on every problem, one pair after the other.
 
-`evaluate` is for users; evaluate.py takes the same steps. With a folder, each result is a file as soon as its pair is
-done (`l2o_tf.evaluating.results`). A killed evaluation loses at most the pair that it was at.
+`evaluate` is for users; evaluate.py takes the same steps. As many runs take place at the same time as there are cores.
+With a folder, a file has the runs of a pair that are done (`l2o_tf.evaluating.results`). A killed evaluation loses at
+most the runs that it was at.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -13,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import logging
 
 from l2o_tf.common import retracing, summary
@@ -25,7 +28,7 @@ from l2o_tf.saving import named_weights, provenance
 from l2o_tf.saving.cards import kept_validation
 from l2o_tf.saving.loading import kinds, load_optimizer
 from problems import PROBLEMS, make_problem
-from problems.base import Problem, Seed, make_seed
+from problems.base import Problem, make_seed
 from problems.python_files import digests
 
 Card = Mapping[str, Any]
@@ -120,7 +123,7 @@ def evaluate(
             0: never.
         side_by_side: runs that take their steps together, a divisor of `num_runs`. Default 1; a GPU wants more.
         folder: keeps the results. Those that the folder has already are not evaluated again, and are among the
-            results. If the process is killed, the same call continues after the last pair that was done. Default:
+            results. If the process is killed, the same call continues after the last runs that were done. Default:
             results stay in memory.
         allow_code: whether Python code in the folders of optimizers may run. Default False.
 
@@ -232,49 +235,80 @@ def evaluate_pairs(pairs: Sequence[Pair], folder: Path | None = None, *, side_by
         ValueError: as `evaluate` does.
     """
     there = (results.find(folder) if folder else None) or Results(settings, [])
-    known = results.check_fit(folder, there, settings, {pair.names: pair.identity for pair in pairs})
-    missing = [pair for pair in pairs if pair.names not in known]
-    found = run_each(missing, side_by_side=side_by_side, **settings)
-    if known:
-        counts = f"Results that {folder} has: {len(known)}. Evaluations to do: {len(missing)} of {len(pairs)}."
+    results.check_fit(folder, there, settings, {pair.names: pair.identity for pair in pairs})
+    complete = {result.names for result in there.complete}
+    missing = [pair for pair in pairs if pair.names not in complete]
+    found = run_each(missing, folder, side_by_side=side_by_side, **settings)
+    if complete:
+        counts = f"Results that {folder} has: {len(complete)}. Evaluations to do: {len(missing)} of {len(pairs)}."
         print(counts, file=sys.stderr)
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        found = (results.write_pair(folder, settings, result) for result in found)
-    everything = Results(settings, [*there, *found])
+    everything = Results(settings, list({result.names: result for result in (*there, *found)}.values()))
     if folder:
         results.write(folder, everything)
     return everything
 
 
-def run_each(pairs: Sequence[Pair], *, seed: int = 0, **options) -> Iterator[PairResult]:
+def run_each(
+    pairs: Sequence[Pair], folder: Path | None = None, *, side_by_side: int = 1, **settings
+) -> Iterator[PairResult]:
     """The result of each pair, when it is done; a progress bar for each.
 
     Args:
         pairs: what to evaluate.
-        seed: decides starting points and minibatches.
-        **options: of `rollouts.run`.
+        folder: keeps each pair in a file, and continues what is there. The caller removes the files
+            (`results.remove_pair`). Default: nothing is kept.
+        side_by_side: as in `evaluate`.
+        **settings: the other options of `evaluate`.
 
     Raises:
         ValueError: if one of the pairs cannot be evaluated; it is raised by the call, before the first evaluation.
     """
-    root = make_seed(seed)
+    options = {name: value for name, value in settings.items() if name != "seed"} | {"side_by_side": side_by_side}
     for problem, optimizer, _ in pairs:
         rollouts.check(problem, optimizer, **options)
-    return (_result(pair, root, **options) for pair in pairs)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+    return (_result(pair, folder, settings, side_by_side) for pair in pairs)
 
 
 @retracing.hidden()
-def _result(pair: Pair, seed: Seed, *, num_steps: int, **options) -> PairResult:
-    identity = pair.identity
-    with contextlib.closing(Progress(num_steps, description=ends(": ".join(pair.names), 60))) as progress:
-        runs = rollouts.run(
-            pair.problem,
-            pair.optimizer,
-            seed,
-            num_steps=num_steps,
-            on_progress=lambda done, loss: progress.update(done, f"loss {loss:.4g}"),
-            **options,
-        )
-    statistics = summary.summarize(runs.losses, seconds=runs.seconds)
-    return PairResult(*pair.names, identity, pair.card, statistics, provenance(), runs.losses, runs.full or {})
+def _result(pair: Pair, folder: Path | None, settings: Mapping[str, Any], side_by_side: int) -> PairResult:
+    options = {**settings, "side_by_side": side_by_side}
+    seed, num_runs, num_steps = make_seed(options.pop("seed")), options.pop("num_runs"), settings["num_steps"]
+    result = _begun(pair, folder, settings, side_by_side)
+    begun, count = len(result.losses), rollouts.at_once(side_by_side)
+    total, description = num_runs * num_steps, ends(": ".join(pair.names), 60)
+    with contextlib.closing(Progress(total, initial=begun * num_steps, description=description)) as bar:
+        for first in range(begun, num_runs, count):
+            options |= {"first_run": first, "num_runs": min(count, num_runs - first)}
+            report = functools.partial(_report, bar, first * num_steps, options["num_runs"])
+            runs = rollouts.run(pair.problem, pair.optimizer, seed, on_progress=report, **options)
+            result = _with_runs(result, runs)
+            if folder:
+                results.write_pair(folder, settings, result)
+    return result
+
+
+def _report(bar: Progress, before: int, num_runs: int, steps: int, loss: float) -> None:
+    """Shows the steps of all runs: those of earlier ones, and `steps` of each of the present ones."""
+    bar.update(before + num_runs * steps, f"loss {loss:.4g}")
+
+
+def _begun(pair: Pair, folder: Path | None, settings: Mapping[str, Any], side_by_side: int) -> PairResult:
+    """The runs of the pair that the folder has; none if they are of another pair or program."""
+    none = np.empty([0, settings["num_steps"]], np.float32)
+    empty = PairResult(*pair.names, pair.identity, pair.card, {}, provenance(), none, {})
+    found = results.read_pair(folder, pair.names, settings) if folder else None
+    if found is None or results.differences(found.identity, empty.identity):
+        return empty
+    same_program = {**found.provenance, "date": ""} == {**empty.provenance, "date": ""}
+    return found if same_program and (settings["num_runs"] - len(found.losses)) % side_by_side == 0 else empty
+
+
+def _with_runs(result: PairResult, runs: rollouts.Runs) -> PairResult:
+    """The result, with further runs."""
+    seconds = runs.seconds + len(result.losses) * (result.summary["seconds_per_run"] if result.summary else 0.0)
+    losses, full = np.concatenate([result.losses, runs.losses]), dict(runs.full or {})
+    for name in full.keys() & result.full.keys() - {"step"}:
+        full[name] = np.concatenate([result.full[name], full[name]])
+    return result._replace(losses=losses, full=full, summary=summary.summarize(losses, seconds=seconds))

@@ -24,9 +24,10 @@ example::
             losses = file[f"{result['problem']}/{result['optimizer']}"]
             plt.plot(np.log(losses).mean(axis=0), label=result["optimizer"])
 
-Each result is a file of the same form, `<problem>--<optimizer>.pair.npz`, as soon as its pair is done. When all pairs
-of a command are done, they become entries of `curves.npz`, and their files are removed. So a killed evaluation loses
-the pair that it was at, and nothing else; the next command continues from there. Files are replaced atomically. A
+While a pair of an optimizer and a problem runs, its file `<problem>--<optimizer>.pair.npz` has the runs so far, in the
+same form: `[r, S]`, r up to R. As many runs take place at the same time as there are cores, and then the file is
+written. So a killed evaluation loses these runs at most, and the next command continues from there. When all pairs of a
+command are done, they become entries of `curves.npz`, and their files are removed. Files are replaced atomically. A
 command that does not fit the results in the folder is refused.
 
 reproduce.py writes each result, without its curves, to a JSON file of its own (`read_file`).
@@ -71,7 +72,7 @@ class PairResult(NamedTuple):
         card: of the optimizer.
         summary: what `summary.summarize` returns.
         provenance: the program that made it, and when.
-        losses: `[R, S]`.
+        losses: `[R, S]`; fewer rows where an evaluation was killed.
         full: measurements over the whole data set by name, possibly none.
     """
 
@@ -123,6 +124,11 @@ class Results:
 
     settings: Mapping[str, Any]
     all: Sequence[PairResult]
+
+    @property
+    def complete(self) -> list[PairResult]:
+        """Those of which all runs are done."""
+        return [result for result in self if len(result.losses) == self.settings["num_runs"]]
 
     def __iter__(self) -> Iterator[PairResult]:
         return iter(self.all)
@@ -197,25 +203,41 @@ class Results:
 
 
 def write(folder: Path, results: Results) -> None:
-    """Writes `curves.npz` and `summary.json`, and removes the files of pairs, whose results must be among these.
+    """Writes what is complete to `curves.npz` and `summary.json`, and removes the files of these pairs.
 
     Raises:
         OSError: if the folder cannot be written or the disk is full; each file is then as it was.
     """
-    write_atomically(folder / CURVES, _packed(results))
-    write_atomically(folder / SUMMARY, _about(results).encode())
-    for names in results.losses:
-        (folder / file_name(*names, PAIR)).unlink(missing_ok=True)
+    complete = dataclasses.replace(results, all=results.complete)
+    write_atomically(folder / CURVES, _packed(complete))
+    write_atomically(folder / SUMMARY, _about(complete).encode())
+    for names in complete.losses:
+        remove_pair(folder, names)
 
 
-def write_pair(folder: Path, settings: Mapping[str, Any], result: PairResult) -> PairResult:
-    """Writes the file of one pair; returns its result.
+def write_pair(folder: Path, settings: Mapping[str, Any], result: PairResult) -> None:
+    """Writes the file of one pair.
 
     Raises:
         OSError: as `write`.
     """
     write_atomically(folder / file_name(*result.names, PAIR), _packed(Results(settings, [result])))
-    return result
+
+
+def read_pair(folder: Path, names: tuple[str, str], settings: Mapping[str, Any]) -> PairResult | None:
+    """What the file of a pair has; None if there is none, or one of other settings.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    path = folder / file_name(*names, PAIR)
+    found = _read(path) if path.exists() else Results({}, [])
+    return found.all[0] if found.all and not differences(found.settings, settings) else None
+
+
+def remove_pair(folder: Path, names: tuple[str, str]) -> None:
+    """Removes the file of a pair whose result is kept elsewhere."""
+    (folder / file_name(*names, PAIR)).unlink(missing_ok=True)
 
 
 def _packed(results: Results) -> bytes:
@@ -273,10 +295,11 @@ def _result(entry: Mapping[str, Any], flags: Mapping[str, Any], curves: Mapping[
         raise ValueError(f"{cut(key)} is not described")
     if not isinstance(problem["data"], str | None) or "file" not in problem:
         raise ValueError(f"data or file of {cut(key)} are missing")
-    runs, steps = flags["num_runs"], flags["num_steps"]
-    if result.losses.dtype != np.float32 or result.losses.shape != (runs, steps):
-        found = f"{result.losses.dtype} {list(result.losses.shape)}"
-        raise ValueError(f"the losses of {cut(key)} are {found}, expected float32 {[runs, steps]}")
+    most, shape = (flags["num_runs"], flags["num_steps"]), result.losses.shape
+    if result.losses.dtype != np.float32 or len(shape) != 2 or not 0 < shape[0] <= most[0] or shape[1] != most[1]:
+        found = f"{result.losses.dtype} {list(shape)}"
+        raise ValueError(f"the losses of {cut(key)} are {found}, expected float32 {list(most)}")
+    runs = shape[0]
     shapes = {name: value.shape for name, value in full.items()}
     if full and shapes != dict.fromkeys(shapes, (runs, *shapes["step"])) | {"step": (full["step"].size,)}:
         raise ValueError(f"the measurements of {cut(key)} are of different shapes")

@@ -162,10 +162,15 @@ def _each_run(function, inputs, signature):
         return tf.map_fn(function, inputs, fn_output_signature=signature, parallel_iterations=1)
 
     num_runs = tf.nest.flatten(inputs)[0].shape[0]
-    streams = 1 if devices.has_gpu() else min(num_runs, devices.cores())
+    streams = min(num_runs, at_once())
     ends = [num_runs * k // streams for k in range(streams + 1)]
     found = [one_by_one(tf.nest.map_structure(lambda x, a=a, b=b: x[a:b], inputs)) for a, b in itertools.pairwise(ends)]
     return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *found)
+
+
+def at_once(side_by_side: int = 1) -> int:
+    """How many runs take place at the same time: one on each core, on a GPU one, or as many groups side by side."""
+    return side_by_side * (1 if devices.has_gpu() else devices.cores())
 
 
 def recorded_losses(losses: np.ndarray, record: str = "after") -> np.ndarray:
@@ -255,6 +260,7 @@ def run(
     full_period: int = 0,
     window: int = 100,
     side_by_side: int = 1,
+    first_run: int = 0,
     on_progress: Callable[[int, float], None] = lambda steps, loss: None,
 ) -> Runs:
     """Runs `optimizer` on `problem` from `num_runs` starting points.
@@ -273,6 +279,7 @@ def run(
             (default): never.
         window: steps per window. Default 100.
         side_by_side: runs that take their steps together, see `rollouts`; divides `num_runs`. Default 1.
+        first_run: index of the first of these runs. Default 0. A run depends on its index, and on no other run.
         on_progress: called as `(steps done, mean loss)` several times a run.
 
     Raises:
@@ -283,7 +290,7 @@ def run(
     numbers = {"num_runs": num_runs, "num_steps": num_steps, "window": window, "side_by_side": side_by_side}
     check(problem, optimizer, record=record, full_period=full_period, **numbers)
     compiled = _compiled(_Key(problem), optimizer, window, side_by_side)
-    seeds = run_seeds(seed, num_runs)
+    seeds = run_seeds(seed, first_run + num_runs)[first_run:]
     carry = compiled.start(seeds, tf.constant(num_steps))
     compiled.advance(carry, seeds, tf.constant(0), tf.constant(1))  # pure, so nothing has happened
     curves, seconds, measured = np.empty([num_runs, num_steps], np.float32), 0.0, []

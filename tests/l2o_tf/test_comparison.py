@@ -7,6 +7,7 @@ import pytest
 
 import l2o_tf
 from l2o_tf import saving
+from l2o_tf.common import devices
 from l2o_tf.evaluating import comparison, results, rollouts
 from l2o_tf.optimizers import Optimizer, make_optimizer
 from problems import make_problem
@@ -93,28 +94,80 @@ def test_a_folder_keeps_what_is_done(tmp_path):
         l2o_tf.evaluate(student(seed=2), "simple", folder=tmp_path, **SHORT)
 
 
-def test_a_kill_loses_one_pair(tmp_path, monkeypatch):
-    """The files of pairs have all that `curves.npz` has, with the measurements."""
-    options = {"num_steps": 100, "num_runs": 2, "full_period": 100, "folder": tmp_path}
-    really, begun = rollouts.run, []
+class Begun(list):
+    """`(problem, index of the first run)` of each call of `rollouts.run`; Ctrl-C where that is `cut`."""
 
-    def run(problem, *args, **given):
-        begun.append(problem.name)
-        if begun.count("mnist_relu") == 1:
+    cut = None
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """What is run from now on, one run at a time."""
+    really, begun = rollouts.run, Begun()
+
+    def run(problem, *args, first_run, **options):
+        begun.append((problem.name, first_run))
+        if begun[-1] == begun.cut:
+            begun.cut = None
             raise KeyboardInterrupt
-        return really(problem, *args, **given)
+        return really(problem, *args, first_run=first_run, **options)
 
-    digits = make_problem("digits")
-    problems = [digits, digits._replace(name="mnist_relu")]
     monkeypatch.setattr(rollouts, "run", run)
+    monkeypatch.setattr(devices, "cores", lambda: 1)
+    return begun
+
+
+def test_a_kill_loses_the_runs_that_it_was_at(tmp_path, begun):
+    """And ends as if nothing had been."""
+    options = {"num_steps": 100, "num_runs": 3, "full_period": 100}
+    problems = ["digits", make_problem("digits")._replace(name="again")]
+    whole = l2o_tf.evaluate("Adam", problems, **options)
+    begun.clear()
+    begun.cut = ("again", 1)
     with pytest.raises(KeyboardInterrupt):
-        l2o_tf.evaluate("Adam", problems, **options)
-    assert [path.name for path in tmp_path.iterdir()] == ["digits--Adam.pair.npz"]
-    found = l2o_tf.evaluate("Adam", problems, **options)
-    assert begun == ["digits", "mnist_relu", "mnist_relu"]
+        l2o_tf.evaluate("Adam", problems, folder=tmp_path, **options)
+    assert {path.name for path in tmp_path.iterdir()} == {"digits--Adam.pair.npz", "again--Adam.pair.npz"}
+    so_far = l2o_tf.Results.read(tmp_path)
+    assert [len(result.losses) for result in so_far] == [3, 1] and "over 1 runs" in so_far.table()
+    assert [result.problem for result in so_far.complete] == ["digits"]
+    begun.clear()
+    found = l2o_tf.evaluate("Adam", problems, folder=tmp_path, **options)
+    assert begun == [("again", 1), ("again", 2)]
     assert {path.name for path in tmp_path.iterdir()} == {results.CURVES, results.SUMMARY}
-    for result in found:
-        assert result.full["loss"].shape == (2, 1) and result.losses.shape == (2, 100)
+    for one, other, read in zip(found, whole, l2o_tf.Results.read(tmp_path), strict=True):
+        for again in (one, read):
+            np.testing.assert_array_equal(again.losses, other.losses)
+            for name, values in other.full.items():
+                np.testing.assert_array_equal(again.full[name], values)
+        assert one.summary["runs"] == 3 and one.summary["at"][-1]["mean"] == other.summary["at"][-1]["mean"]
+
+
+def test_another_call_leaves_what_is_begun(tmp_path, begun):
+    begun.cut = ("simple", 1)
+    with pytest.raises(KeyboardInterrupt):
+        l2o_tf.evaluate("Adam", "simple", folder=tmp_path, **SHORT)
+    found = l2o_tf.evaluate("SGD", "simple", folder=tmp_path, **SHORT)
+    assert [len(result.losses) for result in found] == [1, 2]
+    with np.load(tmp_path / results.CURVES) as file:
+        assert set(file.files) == {"about", "simple/SGD"}
+    begun.clear()
+    found = l2o_tf.evaluate("Adam", "simple", folder=tmp_path, **SHORT)
+    assert begun == [("simple", 1)] and len(found.complete) == 2
+    assert not list(tmp_path.glob("*.pair.npz"))
+
+
+@pytest.mark.parametrize("what", ["program", "number of runs side by side"])
+def test_what_does_not_fit_is_begun_anew(tmp_path, begun, monkeypatch, what):
+    begun.cut = ("simple", 1)
+    options = {"num_steps": 20, "num_runs": 4, "folder": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        l2o_tf.evaluate("Adam", "simple", **options)
+    begun.clear()
+    if what == "program":
+        monkeypatch.setattr(comparison, "provenance", lambda: {"date": "now", "commit": "another"})
+    else:
+        options["side_by_side"] = 2
+    assert len(l2o_tf.evaluate("Adam", "simple", **options).complete) == 1 and begun[0] == ("simple", 0)
 
 
 def test_results_are_saved_once(tmp_path):
@@ -173,13 +226,13 @@ def test_bad_input(optimizers, problems, options, words):
     assert "\n" not in str(caught.value)
 
 
-def test_progress_is_closed_where_a_run_fails(monkeypatch):
-    closed = []
-    monkeypatch.setattr(comparison.Progress, "close", lambda self: closed.append(self))
-    monkeypatch.setattr(rollouts, "run", lambda *args, **options: 1 / 0)
+def test_progress_is_shown_and_closed_where_a_run_fails(monkeypatch, capsys):
+    really = rollouts.run
+    monkeypatch.setattr(devices, "cores", lambda: 2)
+    monkeypatch.setattr(rollouts, "run", lambda *args, **options: really(*args, **options) and 1 / 0)
     with pytest.raises(ZeroDivisionError):
         l2o_tf.evaluate("Adam", "simple", **SHORT)
-    assert len(closed) == 1
+    assert "simple: Adam: step 40/40 (100%), loss " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("described", [l2o_tf.evaluate, l2o_tf.Results], ids=["evaluate", "Results"])

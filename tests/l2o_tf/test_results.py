@@ -32,7 +32,7 @@ def noted(patch, cut_at=None):
     begun, really = [], rollouts.run
 
     def run(problem, optimizer, *args, **options):
-        begun.append(f"{problem.name}/{optimizer.name}")
+        begun.extend([f"{problem.name}/{optimizer.name}"] if not options["first_run"] else [])
         if len(begun) == cut_at:
             raise KeyboardInterrupt
         return really(problem, optimizer, *args, **options)
