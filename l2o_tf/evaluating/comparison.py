@@ -104,10 +104,11 @@ def evaluate(
 
     Run r of a problem has the same start and the same minibatches for every optimizer.
 
+    >>> import l2o_tf
     >>> found = l2o_tf.evaluate(["Adam:0.1", "SGD:0.1"], "quadratic", num_steps=200, num_runs=2)
-    >>> print(found.table())  # doctest: +ELLIPSIS
+    >>> print(found.table())
     quadratic...
-    >>> figure = found.plot("quadratic.png")
+    >>> figure = found.plot()  # with a path, "quadratic.png", it writes the picture
     >>> found.losses["quadratic", "Adam 0.1"].shape
     (2, 200)
 

@@ -110,11 +110,14 @@ class PairResult(NamedTuple):
 class Results:
     """What an evaluation found: the results of optimizers on problems, in the order in which they are shown.
 
+    >>> import tempfile
+    >>> import l2o_tf
     >>> found = l2o_tf.evaluate(["Adam", "SGD"], "simple", num_steps=100, num_runs=2)
     >>> found.losses["simple", "Adam"].shape
     (2, 100)
-    >>> found.save("results/simple")
-    >>> len(l2o_tf.Results.read("results/simple"))
+    >>> folder = tempfile.mkdtemp()
+    >>> found.save(folder)
+    >>> len(l2o_tf.Results.read(folder))
     2
 
     Attributes:

@@ -1,7 +1,5 @@
 """`l2o_tf.evaluate`: optimizers in memory or by name, on problems in memory or by name, with results to look at."""
 
-import doctest
-
 import numpy as np
 import pytest
 
@@ -233,12 +231,3 @@ def test_progress_is_shown_and_closed_where_a_run_fails(monkeypatch, capsys):
     with pytest.raises(ZeroDivisionError):
         l2o_tf.evaluate("Adam", "simple", **SHORT)
     assert "simple: Adam: step 40/40 (100%), loss " in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("described", [l2o_tf.evaluate, l2o_tf.Results], ids=["evaluate", "Results"])
-def test_the_examples_of_the_docstrings(described, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-    for example in finder.find(described, "example", globs={"l2o_tf": l2o_tf}):
-        assert runner.run(example).failed == 0, capsys.readouterr().out
-    assert runner.summarize().attempted > 2
