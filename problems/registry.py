@@ -108,7 +108,9 @@ def make_problem(
 def ensemble(problems: Sequence[Mapping[str, Any]], weights: Sequence[float] | None = None) -> Problem:
     """DeepMind's ensemble: `f(θ) = Σ_k w_k f_k(θ_k)` of registered problems.
 
-    >>> ensemble([{"name": "simple", "options": {}}, {"name": "quadratic", "options": {"batch_size": 5}}], [1.0, 0.5])
+    >>> parts = [{"name": "simple", "options": {}}, {"name": "quadratic", "options": {"batch_size": 5}}]
+    >>> ensemble(parts, weights=[1.0, 0.5]).name
+    'ensemble'
 
     Args:
         problems: `{"name": ..., "options": {...}}` of each problem; none may have data.

@@ -1,4 +1,4 @@
-"""`make docs`: a page for every module, without a warning, with equations as they were written."""
+"""`make docs`: the public API first, a page for every module, no warning, equations as they were written."""
 
 import re
 import subprocess
@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import l2o_tf
+from docs.api import build
+
+HEADINGS = {"Arguments:", "Attributes:", "Call arguments:", "Example:", "Raises:", "Returns:"}
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -36,6 +40,14 @@ def test_every_module_has_a_page(folder):
     assert {path.relative_to(folder) for path in folder.rglob("*.html")} == {*pages, Path("index.html")}
 
 
+def test_the_first_page_is_the_public_api(folder):
+    assert 'url=./l2o_tf.html"' in (folder / "index.html").read_text()
+    text = (folder / "l2o_tf.html").read_text()
+    names = build.public_names(l2o_tf)
+    assert {"list_pretrained", "load", "LearnedOptimizer"} <= set(names)
+    assert not [name for name in names if f'id="{name}"' not in text]
+
+
 def test_equations_are_code(folder):
     assert "<pre><code>g_t         = ∇f(θ_t; batch_t)\nΔθ_t, s_t+1 =" in docstrings(
         folder / "l2o_tf" / "unrolling" / "unroll.html"
@@ -47,6 +59,6 @@ def test_the_markup_of_docstrings_is_understood(folder):
     for page in folder.rglob("*.html"):
         text = docstrings(page)
         headings = set(re.findall(r"<h6[^>]*>(.*?)</h6>", text))
-        assert headings <= {"Arguments:", "Attributes:", "Call arguments:", "Example:", "Raises:", "Returns:"}, page
+        assert headings <= HEADINGS, page
         prose = re.sub(r"<(pre|code)>.*?</\1>", "", text, flags=re.DOTALL)
         assert not re.findall(r"====|::|``|\*\*<strong>", prose), page

@@ -3,7 +3,7 @@
     python -m docs.api.build
     python -m docs.api.build another/folder
 
-pdoc leaves out submodules that the `__all__` of their package does not name; here every module has a page.
+The first page has the public API, the names that `l2o_tf/__init__.py` exports. Every module has a page of its own.
 """
 
 import pkgutil
@@ -19,8 +19,20 @@ HERE = Path(__file__).parent
 PACKAGES = ("l2o_tf", "problems")
 
 
+def public_names(package: ModuleType) -> list[str]:
+    """Names that the package loads when they are used (`problems.lazy.exports`): its public API."""
+    return [name for name in dir(package) if name not in vars(package)]
+
+
+def show_public_names(package: ModuleType) -> None:
+    """Makes attributes of the public names, since pdoc sees no others, and puts them before the submodules."""
+    names = public_names(package)
+    vars(package).update({name: getattr(package, name) for name in names})
+    package.__all__ = names
+
+
 def name_submodules(package: ModuleType) -> None:
-    """Adds the submodules to `__all__`, where there is one, all the way down."""
+    """Adds the submodules to `__all__`, all the way down: pdoc leaves out those that are not there."""
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         name = module.name.rpartition(".")[2]
         if name != "__main__" and name not in getattr(package, "__all__", [name]):
@@ -29,18 +41,13 @@ def name_submodules(package: ModuleType) -> None:
             name_submodules(pdoc.extract.load_module(module.name))
 
 
-def load_exports(package: ModuleType) -> None:
-    """Makes attributes of the names that `problems.lazy` loads when they are used; pdoc looks for nothing else."""
-    vars(package).update({name: getattr(package, name) for name in getattr(package, "__all__", [])})
-
-
 def main(output: Path) -> None:
     """Writes the pages into that folder."""
     console.import_tensorflow()
     for package in map(pdoc.extract.load_module, PACKAGES):
-        load_exports(package)
+        show_public_names(package)
         name_submodules(package)
-    pdoc.render.configure(docformat="google", template_directory=HERE)
+    pdoc.render.configure(docformat="google", template_directory=HERE, show_source=False)
     pdoc.pdoc(*PACKAGES, output_directory=output)
     print(f"API reference: {output / 'index.html'}")
 

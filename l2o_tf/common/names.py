@@ -9,7 +9,13 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 
 def pretrained_names() -> list[str]:
-    """Names of the trained optimizers that ship with the package."""
+    """Names of the trained optimizers that ship with the package.
+
+    Example:
+        >>> import l2o_tf
+        >>> l2o_tf.list_pretrained()[:3]
+        ['L2O-DM', 'L2O-DM-CL', 'L2O-DM-CL-IL']
+    """
     return sorted(path.parent.name for path in PRETRAINED.glob("*/weights.npz"))
 
 
