@@ -6,6 +6,7 @@
 The first page has the public API, the names that `l2o_tf/__init__.py` exports. Every module has a page of its own.
 """
 
+import inspect
 import pkgutil
 import sys
 from pathlib import Path
@@ -20,8 +21,9 @@ PACKAGES = ("l2o_tf", "problems")
 
 
 def public_names(package: ModuleType) -> list[str]:
-    """Names that the package loads when they are used (`problems.lazy.exports`): its public API."""
-    return [name for name in dir(package) if name not in vars(package)]
+    """The public API: names that the package loads when they are used, in the order of its source."""
+    order = inspect.getsource(package).index
+    return sorted((name for name in dir(package) if name not in vars(package)), key=lambda name: order(f'"{name}"'))
 
 
 def show_public_names(package: ModuleType) -> None:
