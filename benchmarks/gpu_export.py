@@ -136,14 +136,16 @@ def _captured(concrete) -> list[tf.Tensor]:
 
 def _places(problem: Problem, optimizer: Optimizer, batches, arguments: list[np.ndarray]) -> dict[str, int]:
     """Name -> number of the argument, of what the JAX program needs."""
-    images, labels = problem.examples(tf.range(problem.data.size))
-    named = {"batches": batches, "images": images, "labels": labels}
-    named |= {name: variable.value for name, variable in optimizer.named_variables.items()}
+    named = {"batches": batches} | {name: variable.value for name, variable in optimizer.named_variables.items()}
     values = {name: np.asarray(tensor) for name, tensor in named.items()}
-    return {
+    size = problem.data.size
+    places = {
         name: next(i for i, x in enumerate(arguments) if x.shape == value.shape and np.array_equal(x, value))
         for name, value in values.items()
     }
+    places["images"] = next(i for i, x in enumerate(arguments) if x.dtype == np.uint8 and len(x) == size)
+    places["labels"] = next(i for i, x in enumerate(arguments) if x.shape == (size,))
+    return places
 
 
 def main(values: flags.FlagValues) -> int:
