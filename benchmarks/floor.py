@@ -46,7 +46,7 @@ class Matrix(NamedTuple):
 
     Attributes:
         inputs, outputs: its shape.
-        learned: how many of the inputs a gradient goes back to; the others are made of constants.
+        learned: how many of the inputs depend on φ; the others are constants and need no gradient.
     """
 
     inputs: int
@@ -72,11 +72,11 @@ CELLS: dict[str, Cell] = {
         [Matrix(22, 20, 22), Matrix(22, 10, 22), Matrix(10, 4, 10), Matrix(4, 1, 4)], 4 + 4 + 3 * 10 + 2 + 1
     ),
 }
-"""Architecture with its default options -> what it is made of."""
+"""Architecture, with its default options -> its cell."""
 
 
 class Step(NamedTuple):
-    """What the floor does for one step."""
+    """The work of one step."""
 
     products: list[Product]
     transcendentals: int
@@ -106,7 +106,7 @@ def step(
 
 
 def perceptron_products(shapes: Sequence[Sequence[int]], batch_size: int) -> list[Product]:
-    """Loss and gradient of a perceptron with tensors `[w_1, b_1, w_2, b_2, ...]`; none if that is not what it is."""
+    """Products of loss and gradient, for a perceptron with tensors `[w_1, b_1, w_2, b_2, ...]`; none for others."""
     weights, biases = shapes[::2], shapes[1::2]
     layers = len(weights) == len(biases) and all(len(w) == 2 for w in weights)
     if not layers or any(w[1:] != b for w, b in zip(weights, biases, strict=True)):
@@ -125,7 +125,7 @@ def threads() -> int:
 
 
 def prepare(work: Step, num_steps: int, num_threads: int) -> Callable[[], float]:
-    """A call in which each thread does `work` for `num_steps` steps; it returns a number that stands for a loss."""
+    """A call in which each thread does `work` for `num_steps` steps; it returns 0 in place of a loss."""
     products = [[fastest(product) for product in work.products] for _ in range(num_threads)]
     pieces = [np.linspace(-4, 4, PIECE, dtype=np.float32) for _ in range(num_threads)]
     whole, rest = divmod(num_steps * work.transcendentals, PIECE)
@@ -148,7 +148,7 @@ def prepare(work: Step, num_steps: int, num_threads: int) -> Callable[[], float]
 
 
 def fastest(product: Product, tries: int = 5) -> Callable[[], None]:
-    """The product on operands of ones, in whichever layout is the fastest: of each operand, and of the result."""
+    """The product on operands of ones, in the fastest layout of operands and result."""
     left, right = np.ones(product[:2], np.float32), np.ones(product[1:], np.float32)
     calls = []
     for left_order, right_order, transposed in itertools.product("CF", "CF", (False, True)):

@@ -1,8 +1,8 @@
-"""The JAX peer as a case of the benchmark: the counterpart of `benchmarks.cases.prepare`.
+"""The JAX program as a case of the benchmark: the counterpart of `benchmarks.cases.prepare`.
 
-Time does not depend on what the images show: here they are drawn, as many and as large as MNIST's. A repetition does
-what ours does: it draws an optimizee and its minibatches, runs windows one after the other, and in meta-training
-updates φ by Adam after each.
+The images are random, as many and as large as MNIST's: the time does not depend on what they show. A repetition does
+what ours does. It draws an optimizee and its minibatches and runs windows one after the other; in meta-training Adam
+updates φ after each.
 """
 
 import functools

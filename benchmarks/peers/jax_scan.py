@@ -1,13 +1,13 @@
 """L2O-DM on a perceptron as a JAX programmer would write it by hand: one `lax.scan`, one `jax.grad`.
 
-The same mathematics as `l2o_tf.unrolling` with the cell of L2O-DM: first-order meta-gradient over a window
-of T steps, and plain steps for evaluation. The gradients g_t count as constants; the loss enters the meta-loss through
+It computes what `l2o_tf.unrolling` computes with the cell of L2O-DM: the first-order meta-gradient of a window of T
+steps, and plain steps for evaluation. The gradients g_t are constants. The loss enters the meta-loss through
 `linearised`, whose derivative is the known g_t, so that the optimizee is differentiated once per step.
 
-Of what was tried this is the fastest on a CPU: states as columns `[H, N]` instead of rows `[N, H]`, all nonlinearities
-of the gates in one `tanh`, and `jax.checkpoint` around the cell (without it the scan stores every intermediate array
-and takes twice as long). A gradient of the cell written by hand gained nothing over JAX's own. Weights have the names
-and shapes of `DMCell`.
+This is the fastest form on a CPU that we found: states are columns `[H, N]`, one `tanh` computes all nonlinearities of
+the gates, and `jax.checkpoint` wraps the cell (without it the scan stores every intermediate array and takes twice as
+long). A gradient of the cell written by hand was not faster than JAX's own. Weights have the names and shapes of
+`DMCell`.
 """
 
 import itertools
