@@ -2,18 +2,15 @@
 
 import argparse
 
-from l2o_tf.cli import console
+from l2o_tf.common.names import pretrained_names
+from l2o_tf.saving import description
 from problems import closed_pipe
 
 
 def main() -> None:
     """Prints the list; exit code 2 for arguments, of which there are none."""
     argparse.ArgumentParser("python -m l2o_tf", description=__doc__).parse_args()
-    console.import_tensorflow()
-    from l2o_tf.common.names import pretrained_names
-    from l2o_tf.saving import cards
-
-    print("\n\n".join(cards.entry(name, *cards.read(name)) for name in pretrained_names()))
+    print("\n\n".join(description.entry(name, *description.read(name)) for name in pretrained_names()))
 
 
 if __name__ == "__main__":

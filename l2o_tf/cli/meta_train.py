@@ -40,7 +40,8 @@ def requested(values: flags.FlagValues) -> configuration.Config:
     console.import_tensorflow()
     from l2o_tf.saving import loading
 
-    allow_code = values.allow_code or "optimizer" in given  # then it is the user's own file that is run
+    own = {"optimizer", "net_assignments"} & given.keys()  # then it is the user's own file that is run
+    allow_code = values.allow_code or bool(own)
     kind, arguments = loading.architecture_of(given["initial_weights"], allow_code=allow_code)
     return configuration.resolve(given, _of_weights(kind, arguments, given))
 

@@ -1,7 +1,7 @@
 """How errors quote what they received: on one line, and only the beginning of what is long."""
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _quoted = reprlib.Repr()
@@ -40,3 +40,20 @@ def few(clauses: Sequence[str], separator: str = "; ") -> str:
     'a: 1; b: 2'
     """
     return separator.join([*clauses[:6], *([f"and {len(clauses) - 6} more"] if len(clauses) > 6 else [])])
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any], here: str, there: str) -> list[str]:
+    """A clause for each entry that differs between two mappings. A tuple is as good as a list, None as nothing.
+
+    >>> differences({"layers": (20, 20)}, {"layers": [3], "k": 5}, "expected", "received")
+    ['layers: [20, 20] expected, [3] received', 'k: nothing expected, 5 received']
+    """
+
+    def listed(value: Any) -> Any:
+        return list(map(listed, value)) if isinstance(value, list | tuple) else value
+
+    def said(value: Any) -> str:
+        return "nothing" if value is None else cut(value)
+
+    pairs = {name: (listed(one.get(name)), listed(other.get(name))) for name in {**one, **other}}
+    return [f"{cut(name)}: {said(a)} {here}, {said(b)} {there}" for name, (a, b) in pairs.items() if a != b]

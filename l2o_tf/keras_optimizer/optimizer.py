@@ -34,7 +34,6 @@ from l2o_tf.common.reading import read_npz
 from l2o_tf.keras_optimizer import guard, variable_memory
 from l2o_tf.optimizers import Optimizer, Step
 from l2o_tf.saving import loading
-from l2o_tf.saving.loading import load_optimizer
 from problems.base import make_seed
 
 _maybe_merge_call = tf.__internal__.distribute.interim.maybe_merge_call  # as Keras's own optimizers do
@@ -503,7 +502,7 @@ def _found(source: str | os.PathLike | Mapping[str, Any], allow_code: bool) -> O
     if isinstance(source, Mapping):
         return _unpacked(source, allow_code)
     if isinstance(source, str | os.PathLike):
-        return load_optimizer(os.fspath(source), analytic=False, allow_code=allow_code)[0]
+        return loading.make(loading.find(os.fspath(source)), allow_code=allow_code)
     raise ValueError(f"Received source={short(source)}, expected a name of {pretrained_names()} or the path of a run.")
 
 
@@ -522,4 +521,5 @@ def _unpacked(packed: Mapping[str, Any], allow_code: bool) -> Optimizer:
         data = base64.b64decode(packed["weights"])
     except (TypeError, ValueError) as error:
         raise ValueError(f"Received weights of a saved optimizer that are no text in base64 ({error}).") from error
-    return loading.made(packed, read_npz(data, "the weights of a saved optimizer"), packed["name"])
+    weights = read_npz(data, "the weights of a saved optimizer")
+    return loading.make(loading.Found(packed, weights, packed["name"], packed["name"]), allow_code=True)

@@ -5,32 +5,25 @@ A trained optimizer is a folder with two files::
     weights.npz       name -> array, e.g. "lstm_1/w_gates" [22, 80]; NumPy's own format, no pickle inside
     optimizer.json    the card: architecture, provenance, and what exactly weights.npz holds (shapes, dtypes, SHA-256)
 
-and, where a cell is the user's own, a copy of its code, which is run only if that is allowed (`code`).
+and, where a rule is the user's own, a copy of its code, which is run only if that is allowed (`code`).
 
 The names are those of the original program, so its released weights need no translation, only an importer that reads
-its pickles as data::
-
-    python -m l2o_tf.saving import dm_cl/cw.l2l-0 --optimizer=L2O-DM --output=weights/dm_cl
-
-`weights` writes and reads such folders, `original` imports (L2O-Scale by `tensorflow1`), `interpolation` makes what is
-between two of them, `adjusting` makes updates shorter or drift-free, `provenance` says by which program they were made.
+its pickles as data (`original`; L2O-Scale: `tensorflow1`). `weights` writes and reads such folders, and `loading` makes
+optimizers of them. `interpolation` and `adjusting` make new ones of what is there: `python -m l2o_tf.cli.weights`.
 """
 
-from l2o_tf.saving.original import import_original
+from l2o_tf.common.writing import write_atomically
 from l2o_tf.saving.provenance import provenance, sources
-from l2o_tf.saving.weights import (
-    CARD,
-    WEIGHTS,
-    assign_weights,
-    check_shapes,
-    load_weights,
-    named_weights,
-    save_weights,
-    write_atomically,
-)
+from problems.lazy import exports
+
+WEIGHTS = "weights.npz"
+CARD = "optimizer.json"
+RUN = "config.json"
+"""What the folder of a meta-training has from its first moment on."""
 
 __all__ = [
     "CARD",
+    "RUN",
     "WEIGHTS",
     "assign_weights",
     "check_shapes",
@@ -38,7 +31,16 @@ __all__ = [
     "load_weights",
     "named_weights",
     "provenance",
+    "save",
     "save_weights",
     "sources",
     "write_atomically",
 ]
+
+_WEIGHTS = ("assign_weights", "check_shapes", "load_weights", "named_weights", "save", "save_weights")
+
+__getattr__, __dir__ = exports(
+    __name__,
+    {"import_original": "l2o_tf.saving.original:import_original"}
+    | {name: f"l2o_tf.saving.weights:{name}" for name in _WEIGHTS},
+)

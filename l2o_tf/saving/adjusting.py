@@ -24,11 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from l2o_tf import saving
 from l2o_tf.optimizers import Optimizer, make_optimizer
 from l2o_tf.optimizers.scale.weights import STEP_SIZE
-from l2o_tf.saving import drift, loading
-from l2o_tf.saving.weights import Weights
+from l2o_tf.saving import drift
+from l2o_tf.saving.loading import find_ours, make
+from l2o_tf.saving.provenance import provenance
+from l2o_tf.saving.weights import Arrays, assign_weights, require_free, save_weights
 
 OUTPUT_BIAS = "linear/b"
 
@@ -45,21 +46,22 @@ def adjust(
     """Writes the same optimizer with what is asked for changed.
 
     Args:
-        name: as in `trained.load_optimizer`, of an optimizer that has weights.
+        name: as in `loading.find`, of an optimizer that has weights.
         output: folder for `weights.npz` and `optimizer.json`. The card names the source; for one that was adjusted
             before, it has the product of the factors.
         factor: s, positive; default 1.
         no_drift: whether coordinates that never had a gradient come to rest. Default False.
         initial_learning_rates: range of an L2O-Scale's first learning rates; default: as it is.
-        allow_code: as in `trained.load_optimizer`.
+        allow_code: as in `load`.
 
     Returns:
         The drift that was removed, and what remains of it where gradients have ended: updates per step, before the
         factor is applied. None unless `no_drift` was asked for.
 
     Raises:
-        ValueError: if the factor or the range is invalid; if nothing is to be adjusted; if there is no such optimizer,
-            or it has no weights; if it lacks what is to be adjusted: an output scale or learning rates for a factor, a
+        ValueError: if the output has weights already; if the factor or the range is invalid; if nothing is to be
+            adjusted; if there is no such optimizer, or it has no weights; if it lacks what is to be adjusted: an output
+            scale or learning rates for a factor, a
             last layer with a bias for the drift (L2O-Scale lacks it), or first learning rates.
         OSError: if the output cannot be written.
     """
@@ -67,21 +69,22 @@ def adjust(
         raise ValueError(f"Received a factor of {factor}, expected a positive number.")
     if factor == 1 and not no_drift and initial_learning_rates is None:
         raise ValueError("Received a factor of 1 and nothing else, expected something to adjust.")
-    optimizer, card, weights = loading.with_weights(name, allow_code=allow_code)
+    folder, found = require_free(output), find_ours(name)
+    optimizer, card, weights = make(found, allow_code=allow_code), found.card, found.weights
     source = {"name": name, "sha256": card["weights"]["sha256"]}
     adjusted = {"factor": 1.0, "no_drift": False, "from": source} | card.get("adjusted", {})
     adjusted |= {"factor": factor * adjusted["factor"], "no_drift": no_drift or adjusted["no_drift"]}
-    weights, found = _without_drift(optimizer, name, weights) if no_drift else (weights, None)
+    weights, removed = _without_drift(optimizer, name, weights) if no_drift else (weights, None)
     architecture, weights = _lengthened(card, name, weights, factor)
     if initial_learning_rates is not None:
         rates = {"initial_learning_rates": list(initial_learning_rates)}
         architecture, adjusted = _with_first_rates(card, name, architecture, rates), adjusted | rates
-    adjusted["provenance"] = saving.provenance()
-    saving.save_weights(output, weights, {**card, "architecture": architecture, "adjusted": adjusted})
-    return found
+    adjusted["provenance"] = provenance()
+    save_weights(folder, weights, {**card, "architecture": architecture, "adjusted": adjusted})
+    return removed
 
 
-def _lengthened(card: dict[str, Any], name: str, weights: Weights, factor: float) -> tuple[dict[str, Any], Weights]:
+def _lengthened(card: dict[str, Any], name: str, weights: Arrays, factor: float) -> tuple[dict[str, Any], Arrays]:
     """Architecture and weights with updates times `factor`."""
     architecture = dict(card["architecture"])
     if "scale" in architecture:
@@ -104,7 +107,7 @@ def _with_first_rates(card: dict[str, Any], name: str, architecture: dict[str, A
     return architecture | rates
 
 
-def _without_drift(optimizer: Optimizer, name: str, weights: Weights) -> tuple[Weights, tuple[float, float]]:
+def _without_drift(optimizer: Optimizer, name: str, weights: Arrays) -> tuple[Arrays, tuple[float, float]]:
     """The weights with another bias of the last layer, the update per step that it removes, and what remains."""
     cell = getattr(optimizer, "cell", None)
     if OUTPUT_BIAS not in weights or not hasattr(cell, "last_layer"):
@@ -116,5 +119,5 @@ def _without_drift(optimizer: Optimizer, name: str, weights: Weights) -> tuple[W
             f"Received {name}, which does not come to rest within {drift.QUIET:,} steps without a gradient."
         )
     weights = {**weights, OUTPUT_BIAS: weights[OUTPUT_BIAS] - np.float32(cell.last_layer(taken))}
-    saving.assign_weights(optimizer, weights)
+    assign_weights(optimizer, weights)
     return weights, (taken, drift.measure(optimizer).ended.last)

@@ -1,18 +1,22 @@
-"""Optimizers by what a user types: a shipped name, an analytic rule, the folder of a run, or the original's weights."""
+"""Finds optimizers by what a user types: a shipped name, an analytic rule, a folder, or the original's weights.
+
+`find` reads files and runs nothing. `make` makes what was found, once its sizes and its code have been checked.
+"""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import logging
 
-from l2o_tf import saving
 from l2o_tf.common import descriptions, names
 from l2o_tf.common.names import pretrained_names
-from l2o_tf.common.quoting import cut, few, reason, short
+from l2o_tf.common.quoting import cut, differences, few, reason
 from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, Outline, make_optimizer, outline
 from l2o_tf.saving import CARD, WEIGHTS, tensorflow1
+from l2o_tf.saving.original import import_original
+from l2o_tf.saving.weights import Arrays, assign_weights, check_shapes, load_weights
 from problems import python_files
 from problems.base import require_name
 from problems.python_files import is_file
@@ -20,13 +24,39 @@ from problems.python_files import is_file
 _KERAS = (".keras", ".h5", ".hdf5")
 
 
+class Found(NamedTuple):
+    """A trained optimizer as its files describe it. Nothing of it has been made or run.
+
+    Attributes:
+        card: its kind, its architecture and where it comes from.
+        weights: its meta-parameters.
+        name: the name that it will have.
+        where: what errors about the card name: the file, if there is one.
+    """
+
+    card: Mapping[str, Any]
+    weights: Arrays
+    name: str
+    where: str
+
+
 def load(name: str, *, allow_code: bool = False) -> Optimizer:
-    """The optimizer of that name; see `load_optimizer`, which also gives its card."""
+    """The optimizer of that name, see `load_optimizer`.
+
+        optimizer = l2o_tf.load("RNNprop-CL-IL")
+
+    Args:
+        name: a shipped name, an analytic rule such as `"Adam:0.003"`, the folder of a run, or a weight file.
+        allow_code: whether Python code beside the weights may run. Default False.
+
+    Raises:
+        ValueError: as `load_optimizer`.
+    """
     return load_optimizer(name, allow_code=allow_code)[0]
 
 
 def is_analytic(name: str) -> bool:
-    """Whether `load_optimizer` would take this for a rule designed by hand: `"Adam"`, `"Adam:0.003"`."""
+    """Whether `load_optimizer` takes this for a rule designed by hand: `"Adam"`, `"Adam:0.003"`."""
     return name.partition(":")[0].lower() in ANALYTIC
 
 
@@ -41,9 +71,9 @@ def kinds(card: Mapping[str, Any]) -> list[str]:
 
 
 def load_optimizer(
-    name: str, learning_rate: float | None = None, *, analytic: bool = True, allow_code: bool = False
-) -> tuple[Optimizer, dict[str, Any]]:
-    """Finds an optimizer.
+    name: str, learning_rate: float | None = None, *, allow_code: bool = False
+) -> tuple[Optimizer, Mapping[str, Any]]:
+    """Loads an optimizer and its card.
 
     Args:
         name: a shipped name (`"L2O-DM"`), an analytic one in any case (`"Adam"`), with its learning rate if need be
@@ -52,12 +82,11 @@ def load_optimizer(
             for the colon; a weight file of the original is named after the file, or the folder where the file is
             called as all of them are: `dm_cl (original)`.
         learning_rate: of an analytic optimizer whose name has none; default (None): its own.
-        analytic: whether errors list the analytic optimizers, too.
         allow_code: whether Python code that was kept beside weights may run. Default False: a folder with code is
             refused, and the error names the file.
 
     Returns:
-        The optimizer, and its card; for an analytic one, its name and what was given.
+        The optimizer, and its card; for an analytic one, its kind and what was given.
 
     Raises:
         ValueError: if there is no such optimizer, its weights are damaged or of another architecture, or it has code
@@ -66,64 +95,101 @@ def load_optimizer(
     require_name("optimizer", name)
     if is_analytic(name):
         return _from_rule(name, learning_rate)
-    card, weights, shown = _found(name, analytic=analytic)
-    _check_code(name, card, allow_code)
-    return made(card, weights, shown), card
+    found = find(name, rules=[rule.capitalize() for rule in ANALYTIC])
+    return make(found, allow_code=allow_code), found.card
 
 
-def made(card: Mapping[str, Any], weights: saving.weights.Weights, name: str) -> Optimizer:
-    """The optimizer that a card describes, with its weights. It is made only if the sizes of both agree.
+def find(name: str, *, rules: Sequence[str] = ()) -> Found:
+    """Reads the files of an optimizer that has weights.
 
-    Runs the code that the card names: the caller checks before whether that is allowed.
-
-    Raises:
-        ValueError: if there is no such optimizer, or the weights are not of its architecture.
-    """
-    _check_sizes(card, weights, name, name)
-    optimizer = _described(make_optimizer, card, name)
-    optimizer.name = name
-    saving.assign_weights(optimizer, weights)
-    return optimizer
-
-
-def with_weights(name: str, *, allow_code: bool = False) -> tuple[Optimizer, dict[str, Any], saving.weights.Weights]:
-    """An optimizer with its card and weights, which this program has saved.
+    Args:
+        name: as in `load_optimizer`, but no analytic rule.
+        rules: names of analytic rules that an error suggests, too.
 
     Raises:
-        ValueError: as `load_optimizer`; if it is an analytic one, or a file of the original program.
+        ValueError: if there is no such optimizer, or its files are damaged.
     """
-    optimizer, card = load_optimizer(name, allow_code=allow_code)
-    _require_weights(name, card)
-    return optimizer, card, saving.named_weights(optimizer)
+    path, known = Path(name), [*pretrained_names(), *rules]
+    expected = f"expected one of {known}, the folder of a run, or a weight file of the original program."
+    if is_analytic(name):
+        raise ValueError(f"Received {name}, an analytic rule, which has no weights, {expected}")
+    if folder := _folder(name):
+        return Found(*load_weights(folder), name, str(folder / CARD))
+    if path.suffix not in _KERAS and (os.path.isfile(path) or tensorflow1.files(path)):
+        return _in_original(path)
+    what, hint = "", ""
+    if os.path.exists(name):
+        what = ", a saved Keras model" if path.suffix in _KERAS else ", which is no regular file"
+    elif os.sep in name:
+        what = ", where there is nothing"
+    else:
+        hint = names.hint(name, known)
+    raise ValueError(f"Received optimizer {cut(name, 300)!r}{what}, {expected}{hint}")
 
 
-def read(name: str) -> tuple[dict[str, Any], saving.weights.Weights]:
-    """Card and weights as of `with_weights`; runs no code."""
-    card, weights, _ = ({}, {}, name) if is_analytic(name) else _found(name, analytic=True)
-    _require_weights(name, card)
-    return card, weights
+def _folder(name: str) -> Path | None:
+    """The folder that a name stands for, if it stands for one."""
+    path = Path(name)
+    if os.path.isfile(names.PRETRAINED / name / WEIGHTS):
+        return names.PRETRAINED / name
+    if os.path.isdir(name):
+        return path
+    return path.parent if path.name in (WEIGHTS, CARD) and os.path.isfile(path.parent / CARD) else None
 
 
-def _require_weights(name: str, card: Mapping[str, Any]) -> None:
-    if "weights" not in card:
+def find_ours(name: str) -> Found:
+    """As `find`, but refuses a weight file of the original program, whose card does not describe it.
+
+    Raises:
+        ValueError: as `find`; for such a file.
+    """
+    found = find(name)
+    if "weights" not in found.card:
         raise ValueError(
             f"Received {name}, which has no weights of ours, expected a shipped name or the folder of a run."
         )
+    return found
+
+
+def make(found: Found, *, allow_code: bool = False) -> Optimizer:
+    """Makes the optimizer that a card describes, with its weights.
+
+    Args:
+        found: card and weights. It is made only if the sizes of both agree.
+        allow_code: whether Python code that the card names may run. Default False.
+
+    Raises:
+        ValueError: if there is no such optimizer, the weights are not of its architecture, or it has code that is not
+            allowed.
+    """
+    shapes = _outline(found).shapes
+    received = {key: value.shape for key, value in found.weights.items()}
+    if not shapes.items() <= received.items():  # those of cells in files are unknown yet
+        check_shapes(received, shapes, found.name)
+    _check_code(found, allow_code)
+    optimizer = _described(make_optimizer, found)
+    optimizer.name = found.name
+    assign_weights(optimizer, found.weights)
+    return optimizer
 
 
 def architecture_of(name: str, *, allow_code: bool = False) -> tuple[str, dict[str, Any]]:
-    """Kind and arguments of the optimizer that `--initial_weights` names.
+    """What `make_optimizer` takes to make another optimizer like this one, without its weights.
 
     Args:
-        name: as in `load_optimizer`, but of an optimizer with weights.
+        name: as in `find`.
         allow_code: whether the kind may be the code that was kept beside the weights.
+
+    Returns:
+        The kind, and all arguments with their values.
 
     Raises:
         ValueError: if there is no such optimizer, or it has code that is not allowed.
     """
-    card = _initial(name)[0]
-    _check_code(name, card, allow_code)
-    return card["optimizer"], _outline(card, name).architecture
+    found = find(name)
+    architecture = _outline(found).architecture
+    _check_code(found, allow_code)
+    return found.card["optimizer"], architecture
 
 
 def begin_with(student: Optimizer, name: str) -> None:
@@ -133,22 +199,21 @@ def begin_with(student: Optimizer, name: str) -> None:
 
     Args:
         student: of the same kind and sizes.
-        name: as in `load_optimizer`, but of an optimizer with weights.
+        name: as in `find`.
 
     Raises:
         ValueError: if there is no such optimizer, or it is of another kind or of other sizes.
     """
-    card, weights = _initial(name)
-    kind = card["optimizer"]
+    found = find(name)
+    kind = found.card["optimizer"]
     if not _alike(kind, student.kind):
         raise ValueError(
             f"Received --initial_weights={name}, which is of the architecture {cut(kind, 300)}, for {student.kind}. "
-            f"Use {cut(_asking_for(card), 300)}, or other weights."
+            f"Use {cut(_asking_for(found.card), 300)}, or other weights."
         )
-    saving.assign_weights(student, weights)
-    different = differences(_outline(card, name).architecture, student.architecture)
-    if different:
-        logging.warning("%s was trained with other arguments (there, here): %s.", name, short(different))
+    assign_weights(student, found.weights)
+    if different := different_arguments(_outline(found).architecture, student.architecture, "there", "here"):
+        logging.warning("%s was trained with other arguments: %s.", name, few(different))
 
 
 def _alike(one: str, other: str) -> bool:
@@ -168,25 +233,10 @@ def _asking_for(card: Mapping[str, Any]) -> str:
     return f"--optimizer={card['optimizer']}"
 
 
-def _initial(name: str) -> tuple[dict[str, Any], saving.weights.Weights]:
-    """Card and weights that `--initial_weights` names."""
-    if is_analytic(name):
-        raise ValueError(
-            f"Received --initial_weights={name}, which has none. Expected one of {pretrained_names()}, the folder of a "
-            "run, or a weight file of the original program."
-        )
-    return _found(name, analytic=False)[:2]
-
-
-def differences(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Argument -> its two values, for those that differ between two architectures and matter to trained weights."""
-    pairs = {key: (_listed(one[key]), _listed(other.get(key))) for key in one.keys() - _OF_STARTS}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def _listed(value: Any) -> Any:
-    """As JSON returns it."""
-    return list(value) if isinstance(value, tuple) else value
+def different_arguments(one: Mapping[str, Any], two: Mapping[str, Any], first: str, second: str) -> list[str]:
+    """A clause for each argument that differs between two architectures and matters to trained weights."""
+    mattering = ({key: value for key, value in each.items() if key not in _OF_STARTS} for each in (one, two))
+    return differences(*mattering, first, second)
 
 
 _OF_STARTS = {"name", "seed", "initializer", "projection_stddev", "assignments"}
@@ -207,79 +257,44 @@ def _from_rule(name: str, learning_rate: float | None) -> tuple[Optimizer, dict[
     return optimizer, {"optimizer": rule.lower(), "architecture": options}
 
 
-def _found(name: str, *, analytic: bool) -> tuple[dict[str, Any], saving.weights.Weights, str]:
-    """Card, weights and name of an optimizer that is no analytic one. Nothing is made or run."""
-    path = Path(name)
-    if os.path.isfile(names.PRETRAINED / name / WEIGHTS):
-        return _in_folder(names.PRETRAINED / name, name)
-    if os.path.isdir(name):
-        return _in_folder(path, name)
-    if path.name in (WEIGHTS, CARD) and os.path.isfile(path.parent / CARD):
-        return _in_folder(path.parent, name)
-    if path.suffix not in _KERAS and (os.path.isfile(path) or tensorflow1.files(path)):
-        return _in_original(path)
-    known = [*pretrained_names(), *(rule.capitalize() for rule in ANALYTIC if analytic)]
-    what, hint = "", ""
-    if os.path.exists(name):
-        what = ", a saved Keras model" if path.suffix in _KERAS else ", which is no regular file"
-    elif os.sep in name:
-        what = ", where there is nothing"
-    else:
-        hint = names.hint(name, known)
-    raise ValueError(
-        f"Received optimizer {cut(name, 300)!r}{what}, expected one of {known}, the folder of a run, or a weight file "
-        f"of the original program.{hint}"
-    )
-
-
-def _in_folder(folder: Path, name: str) -> tuple[dict[str, Any], saving.weights.Weights, str]:
-    card, weights = saving.load_weights(folder)
-    _check_sizes(card, weights, name, folder / CARD)
-    return card, weights, name
-
-
-def _check_sizes(card: Mapping[str, Any], weights: saving.weights.Weights, name: str, where: str | Path) -> None:
-    """Compares weights with the shapes that a card describes; those of cells in files are unknown."""
-    shapes = _outline(card, where).shapes
-    received = {key: value.shape for key, value in weights.items()}
-    if not shapes.items() <= received.items():
-        saving.check_shapes(received, shapes, name)
-
-
-def _in_original(path: Path) -> tuple[dict[str, Any], saving.weights.Weights, str]:
-    weights = saving.import_original(path)
+def _in_original(path: Path) -> Found:
+    weights = import_original(path)
     shapes = {key: value.shape for key, value in weights.items()}
     for architecture in CELLS:
         if outline(architecture).shapes == shapes:
             name = f"{path.stem if path.suffix == '.npz' else path.absolute().parent.name} (original)"
-            return {"optimizer": architecture, "imported_from": path.name}, weights, name
+            return Found({"optimizer": architecture, "imported_from": path.name}, weights, name, str(path))
     raise ValueError(
         f"Received {path} with weights {few([f'{cut(key)} {shape}' for key, shape in shapes.items()])}, which fit none "
         f"of the architectures {sorted(CELLS)}."
     )
 
 
-def _check_code(name: str, card: Mapping[str, Any], allow_code: bool) -> None:
+def _check_code(found: Found, allow_code: bool) -> None:
     """Refuses a card that names code, unless the user has allowed that."""
+    if allow_code:
+        return
+    card = found.card
     files = {python_files.path(kind).name for kind in descriptions.files(card["optimizer"], card.get("architecture"))}
-    if files and not allow_code:
+    if files:
         told = few([f"{file} (SHA-256 {card['sources'][file]})" for file in sorted(files)])
         raise ValueError(
-            f"Received {name}, whose optimizer is Python code beside its weights, which would be run: {told}. Read it. "
-            "If you trust it, pass --allow_code (in Python: allow_code=True)."
+            f"Received {found.name}, whose optimizer is Python code beside its weights, which would be run: {told}. "
+            "Read it. If you trust it, pass --allow_code (in Python: allow_code=True)."
         )
 
 
-def _outline(card: Mapping[str, Any], where: str | Path) -> Outline:
+def _outline(found: Found) -> Outline:
     """What a card describes, before anything is made."""
-    return _described(outline, card, where)
+    return _described(outline, found)
 
 
-def _described(make: Callable, card: Mapping[str, Any], where: str | Path) -> Any:
+def _described(make: Callable, found: Found) -> Any:
+    card = found.card
     try:
         return make(card["optimizer"], {} if "imported_from" in card else dict(card["architecture"]))
     except Exception as error:  # Whatever a card's arguments lead to, it is the card's fault.
         raise ValueError(
-            f"Received {where}, whose optimizer and architecture cannot be made ({reason(error)}). Expected those that "
-            "a run of this program writes."
+            f"Received {found.where}, whose optimizer and architecture cannot be made ({reason(error)}). Expected "
+            "those that a run of this program writes."
         ) from error

@@ -5,6 +5,10 @@ it names functions and calls them. Here it is not run, but read operation by ope
 operations, names and calls that weights need; every other one is an error. Nothing is imported. Reading takes no more
 memory than the file has; arrays are made at the end, after they were counted.
 
+A `pickle.Unpickler` that refuses all other names would be shorter, but not safe: `find_class` is not asked about sizes.
+A memo number in a file of six bytes makes it reserve 34 GB, a `BYTEARRAY8` makes it reserve what that claims to hold,
+and a dictionary whose key is a nest of tuples keeps it busy for ever.
+
 L2O-Scale is the exception: that program saves a checkpoint of TensorFlow 1, see `tensorflow1`.
 
 The names are those that `pickle` (protocols 0 to 5) and `dill` write for a `defaultdict(dict)` of arrays, with NumPy 1
@@ -12,6 +16,7 @@ and 2.
 """
 
 import dataclasses
+import hashlib
 import os
 import pickletools
 from pathlib import Path
@@ -21,13 +26,22 @@ import numpy as np
 
 from l2o_tf.common.quoting import cut, few, reason, short
 from l2o_tf.common.reading import MOST_ARRAYS, MOST_BYTES, read_bytes, read_npz
+from l2o_tf.optimizers import make_optimizer
 from l2o_tf.saving import tensorflow1
-from l2o_tf.saving.weights import Weights, check_usable
+from l2o_tf.saving.weights import (
+    Arrays,
+    assign_weights,
+    check_usable,
+    describe,
+    named_weights,
+    require_free,
+    save_weights,
+)
 
 MOST_OPERATIONS = 100_000
 
 
-def import_original(path: str | os.PathLike) -> Weights:
+def import_original(path: str | os.PathLike) -> Arrays:
     """Reads released weights.
 
     Args:
@@ -55,14 +69,44 @@ def import_original(path: str | os.PathLike) -> Weights:
     return {name: np.asarray(value, np.float32, order="C") for name, value in weights.items()}
 
 
-def _read(path: Path) -> Weights:
+def import_file(file: str | os.PathLike, kind: str, output: str | os.PathLike) -> dict[str, tuple[int, ...]]:
+    """Reads weights of the original program, checks that they are of this kind, and saves them.
+
+    Args:
+        file: as in `import_original`.
+        kind: the architecture: `"L2O-DM"`, `"RNNprop"` or `"L2O-Scale"`.
+        output: folder for `weights.npz` and `optimizer.json`.
+
+    Returns:
+        Name -> shape of what was saved.
+
+    Raises:
+        ValueError: if the output has weights already, or the file or the architecture is not right.
+        OSError: if the file cannot be read or the output cannot be written.
+    """
+    output, path = require_free(output), Path(file)
+    weights, optimizer = import_original(path), make_optimizer(kind)
+    assign_weights(optimizer, weights)
+    digest = hashlib.sha256()
+    for part in tensorflow1.files(path) or [path]:
+        digest.update(part.read_bytes())
+    source = {
+        "from": "weights of the original program",
+        "file": str(Path(path.parent.name, path.name)),
+        "sha256": digest.hexdigest(),
+    }
+    save_weights(output, named_weights(optimizer), {**describe(optimizer), "imported": source})
+    return {name: value.shape for name, value in weights.items()}
+
+
+def _read(path: Path) -> Arrays:
     if tensorflow1.files(path):
         return tensorflow1.read(path)
     data = read_bytes(path, 2 * MOST_BYTES)
     return read_npz(data, path) if data.startswith(b"PK\x03\x04") else _read_pickle(data, path)
 
 
-def _read_pickle(data: bytes, path: Path) -> Weights:
+def _read_pickle(data: bytes, path: Path) -> Arrays:
     try:
         tree = _value(data)
         found = {f"{module}/{variable}": array for module, of in tree.items() for variable, array in of.items()}

@@ -17,7 +17,7 @@ import numpy as np
 
 from l2o_tf.common.quoting import reason
 from l2o_tf.common.reading import MOST_BYTES
-from l2o_tf.saving.weights import Weights
+from l2o_tf.saving.weights import Arrays
 
 SCOPE = "LOL/"
 SLOTS = ("/RMSProp", "/RMSProp_1")
@@ -31,7 +31,7 @@ def files(path: str | os.PathLike) -> list[Path]:
     return [Path(f"{path}.index"), *sorted(path.parent.glob(f"{glob.escape(path.name)}.data-*"))]
 
 
-def read(path: str | os.PathLike) -> Weights:
+def read(path: str | os.PathLike) -> Arrays:
     """All variables of a checkpoint, by name.
 
     Raises:
@@ -59,7 +59,7 @@ def is_scale(variables: Mapping[str, np.ndarray]) -> bool:
     return any(name.replace("__", "/").startswith(SCOPE) for name in variables)
 
 
-def scale_weights(variables: Mapping[str, np.ndarray]) -> Weights:
+def scale_weights(variables: Mapping[str, np.ndarray]) -> Arrays:
     """The weights under this project's names, which are the program's without `LOL/`; the rest is left out."""
     named = {name.replace("__", "/"): value for name, value in variables.items()}
     return {

@@ -1,12 +1,10 @@
 """`weights.npz` and `optimizer.json`: a trained optimizer as a folder, and the way from and to its variables.
 
-Files are written under a temporary name, forced to the disk, and renamed into place only when all of them are
-complete: a full disk or a kill leaves the old files as they were. (A kill between the two renames leaves the new
-weights beside the old card; reading them says so, and the next save repairs it.) What is read is checked against the
-card: a damaged or foreign file is an error with a reason, never a silently bad optimizer.
+A full disk or a kill leaves the old files as they were. (A kill between the two renames leaves the new weights beside
+the old card. Reading them says so, and the next save repairs it.) What is read is checked against the card: a damaged
+or foreign file is an error with a reason, never a silently bad optimizer.
 """
 
-import contextlib
 import hashlib
 import io
 import json
@@ -14,35 +12,76 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from l2o_tf.common.quoting import cut, few, reason, short
+from l2o_tf.common import descriptions
+from l2o_tf.common.quoting import cut, differences, few, reason, short
 from l2o_tf.common.reading import MOST_BYTES, Header, read_bytes, read_json, read_npz
-from l2o_tf.saving import code
+from l2o_tf.common.writing import write_all
+from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer
+from l2o_tf.saving import CARD, RUN, WEIGHTS, code
+from l2o_tf.saving.provenance import provenance
+from problems import python_files
 
-WEIGHTS = "weights.npz"
-CARD = "optimizer.json"
 FORMAT = 1
 """Version of the folder's format, under `"format"` in the card."""
 
-Weights = dict[str, np.ndarray]
+Arrays = dict[str, np.ndarray]
+"""Meta-parameters of an optimizer by name."""
 
 
-class HasNamedVariables(Protocol):
-    """What `l2o_tf.optimizers.base.Optimizer` promises."""
+def save(optimizer: Optimizer, folder: str | os.PathLike, *, overwrite: bool = False) -> None:
+    """Writes a learned optimizer to a folder, from which `load` and `LearnedOptimizer` read it again.
 
-    named_variables: Mapping[str, Any]
+        optimizer = l2o_tf.load("RNNprop-CL-IL")
+        l2o_tf.save(optimizer, "weights/mine")
+        l2o_tf.load("weights/mine")
 
-
-def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a file so that, at any moment, it is either the old one or the complete new one.
+    Args:
+        optimizer: one with meta-parameters, of a kind that `make_optimizer` makes.
+        folder: where `weights.npz` and `optimizer.json` go; made if it is missing.
+        overwrite: whether weights that are there may be replaced. Default False. Those of a meta-training never are.
 
     Raises:
-        OSError: if the folder cannot be written or the disk is full; an existing file is then unchanged.
+        ValueError: if the optimizer has no meta-parameters, could not be loaded again, or the folder has weights.
+        OSError: if the folder cannot be written or the disk is full; existing files are then unchanged.
     """
-    _write_all({Path(path): data})
+    if not getattr(optimizer, "named_variables", None):
+        raise ValueError(f"Received {short(optimizer)}, expected an optimizer with meta-parameters.")
+    require_makeable(optimizer)
+    save_weights(require_free(folder, overwrite=overwrite), named_weights(optimizer), describe(optimizer))
+
+
+def describe(optimizer: Optimizer) -> dict[str, Any]:
+    """A card: what the optimizer is, and by which program it was made."""
+    return {"optimizer": optimizer.kind, "architecture": optimizer.architecture, "provenance": provenance()}
+
+
+def require_makeable(optimizer: Optimizer) -> None:
+    """Raises a ValueError for an optimizer that `make_optimizer` cannot make again in another process."""
+    known = {*CELLS, *ANALYTIC, FROZEN.kind}
+    for kind in descriptions.kinds(optimizer.kind, optimizer.architecture):
+        if kind not in known and not python_files.is_file(kind):
+            raise ValueError(
+                f"Received an optimizer of the class {cut(kind)}, which another process does not know. Put the class "
+                f"into a file, and make the optimizer by make_optimizer('path/to/file.py:{cut(kind)}')."
+            )
+
+
+def require_free(folder: str | os.PathLike, *, overwrite: bool = False) -> Path:
+    """The folder, unless there is a meta-training, or weights that may not be overwritten.
+
+    Raises:
+        ValueError: if there is.
+    """
+    folder = Path(folder)
+    if (folder / RUN).exists() or (not overwrite and (folder / WEIGHTS).exists()):
+        raise ValueError(
+            f"Received the folder {folder}, which holds weights already. Use another folder, or delete it."
+        )
+    return folder
 
 
 def save_weights(directory: str | os.PathLike, named_weights: Mapping[str, Any], card: Mapping[str, Any]) -> None:
@@ -73,10 +112,10 @@ def save_weights(directory: str | os.PathLike, named_weights: Mapping[str, Any],
     except TypeError as error:
         raise ValueError(f"Received a card for {directory} that JSON cannot hold: {error}.") from error
     files = {**copies, WEIGHTS: buffer.getvalue(), CARD: text.encode() + b"\n"}
-    _write_all({directory / name: data for name, data in files.items()})
+    write_all({directory / name: data for name, data in files.items()})
 
 
-def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], Weights]:
+def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], Arrays]:
     """Reads a folder that `save_weights` has written.
 
     Args:
@@ -96,7 +135,7 @@ def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], Weights]:
     if missing:
         raise ValueError(
             f"Received {path}, which has no {' and no '.join(missing)}, expected a folder with {WEIGHTS} and {CARD}. "
-            "Weights of the original program need `python -m l2o_tf.saving import` once."
+            "Weights of the original program need `python -m l2o_tf.cli.weights import` once."
         )
     card, data = _read_card(directory / CARD), read_bytes(directory / WEIGHTS, 2 * MOST_BYTES)
     described = card["weights"]["variables"]
@@ -122,12 +161,12 @@ def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], Weights]:
     return code.find(card, directory), weights
 
 
-def named_weights(optimizer: HasNamedVariables) -> Weights:
+def named_weights(optimizer: Optimizer) -> Arrays:
     """The meta-parameters as arrays, by their names."""
     return {name: np.array(variable.numpy()) for name, variable in optimizer.named_variables.items()}
 
 
-def assign_weights(optimizer: HasNamedVariables, weights: Mapping[str, Any]) -> None:
+def assign_weights(optimizer: Optimizer, weights: Mapping[str, Any]) -> None:
     """Sets all meta-parameters, or none.
 
     Raises:
@@ -136,9 +175,7 @@ def assign_weights(optimizer: HasNamedVariables, weights: Mapping[str, Any]) -> 
     variables = optimizer.named_variables
     arrays = {name: np.asarray(value) for name, value in weights.items()}
     expected = {name: tuple(variable.shape) for name, variable in variables.items()}
-    check_shapes(
-        {name: value.shape for name, value in arrays.items()}, expected, getattr(optimizer, "name", "expected")
-    )
+    check_shapes({name: value.shape for name, value in arrays.items()}, expected, optimizer.name)
     check_usable(arrays, "to assign")
     for name, variable in variables.items():
         variable.assign(arrays[name])
@@ -151,8 +188,9 @@ def check_shapes(received: Mapping[str, tuple], expected: Mapping[str, tuple], n
         ValueError: naming up to six of the differences.
     """
     if received != expected:
+        different = few(differences(expected, received, "expected", "received"))
         raise ValueError(
-            f"Received weights of another architecture than {name}: {few(_differences(expected, received))}. "
+            f"Received weights of another architecture than {name}: {different}. "
             "Choose the optimizer that these weights were trained as."
         )
 
@@ -194,46 +232,6 @@ def _read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _write_all(files: Mapping[Path, bytes]) -> None:
-    """Completes every file under a temporary name before it renames the first."""
-    parts = {path: path.with_name(f".{path.name}.part") for path in files}
-    try:
-        for path, data in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with parts[path].open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, part in parts.items():
-            os.replace(part, path)
-    except OSError as error:
-        for part in parts.values():
-            _remove(part)
-        raise OSError(
-            error.errno,
-            f"{error.strerror or error}. Nothing was written; files that were there before are unchanged. Free some "
-            "space or choose another folder",
-            str(next(iter(files)).parent),
-        ) from error
-    _sync_folders({path.parent for path in files})
-
-
-def _sync_folders(folders: set[Path]) -> None:
-    """Forces renames to the disk, where the file system can do so."""
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):  # A read-only disk: there was nothing to remove.
-        path.unlink(missing_ok=True)
-
-
 def _json(value: Any) -> Any:
     """NumPy numbers as Python's, NaN and infinity as None, all the way down."""
     if isinstance(value, Mapping):
@@ -251,13 +249,3 @@ def _describe(value: np.ndarray | Header) -> str:
 
 def _say(variables: Mapping[str, Any]) -> str:
     return few([f"{cut(name)} {cut(value)}" for name, value in variables.items()]) or "nothing"
-
-
-def _differences(expected: Mapping[str, tuple], received: Mapping[str, tuple]) -> list[str]:
-    """One clause per variable that is missing, surplus or of another shape."""
-    clauses = []
-    for name in [*expected, *(name for name in received if name not in expected)]:
-        here, there = expected.get(name, "nothing"), received.get(name, "nothing")
-        if here != there:
-            clauses.append(f"{cut(name)}: expected {cut(here)}, received {cut(there)}")
-    return clauses

@@ -211,7 +211,7 @@ def test_a_path():
 def test_bad_sources(tmp_path):
     with pytest.raises(ValueError, match="Received optimizer 'L2O-DX', expected one of"):
         LearnedOptimizer("L2O-DX")
-    with pytest.raises(ValueError, match="Received source='adam', which is not a learned optimizer"):
+    with pytest.raises(ValueError, match="Received adam, an analytic rule, which has no weights, expected one of"):
         LearnedOptimizer("adam")
     with pytest.raises(ValueError, match="Received source=3, expected a name"):
         LearnedOptimizer(3)

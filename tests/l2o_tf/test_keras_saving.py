@@ -330,7 +330,7 @@ def test_a_description_of_another_size_makes_nothing(monkeypatch):
     packed = LearnedOptimizer("L2O-DM").get_config()["source"]
     packed["architecture"] = {**packed["architecture"], "layers": [10**6]}
     monkeypatch.setattr(loading, "make_optimizer", None)
-    with pytest.raises(ValueError, match="another architecture than L2O-DM: .*expected .1000002, 4000000"):
+    with pytest.raises(ValueError, match="another architecture than L2O-DM: .*1000002, 4000000. expected"):
         LearnedOptimizer(packed)
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from l2o_tf import saving
 from l2o_tf.cli import evaluate, meta_train
+from l2o_tf.cli.weights import main
 from l2o_tf.common import descriptions
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.saving import loading
-from l2o_tf.saving.__main__ import main
 from l2o_tf.saving.interpolation import interpolate
 from problems import python_files
 from tests import scripts
@@ -110,7 +110,8 @@ def test_one_trains_further_with_a_file_of_ones_own(folder, marker, tmp_path):
     (tmp_path / "mine.py").write_text(CELL.format(ran=str(tmp_path / "mine")))
     kind = f"{tmp_path / 'mine.py'}:Scaled"
     loading.begin_with(make_optimizer(kind), str(folder))
-    assert loading.options(str(folder), allow_code=True) == {"optimizer": f"{copy_in(folder)}:Scaled"}
+    kept = (f"{copy_in(folder)}:Scaled", {"scale": 0.5})
+    assert loading.architecture_of(str(folder), allow_code=True) == kept
     with pytest.raises(ValueError, match="of the architecture .*Scaled, for L2O-DM"):
         loading.begin_with(make_optimizer("L2O-DM", {"layers": []}), str(folder))
     assert not marker.exists()

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf import saving
+from l2o_tf.cli.weights import main
 from l2o_tf.saving import tensorflow1
-from l2o_tf.saving.__main__ import main
 from l2o_tf.saving.loading import load_optimizer
 from tests.l2o_tf import numpy_scale as reference
 

@@ -254,9 +254,9 @@ class TestVariables:
         with pytest.raises(ValueError, match="another architecture than L2O-DM") as caught:
             saving.assign_weights(optimizer, weights)
         for clause in (
-            "lstm_1/w_gates: expected (22, 80), received (21, 80)",
-            "linear/b: expected (1,), received nothing",
-            "input_projection/b: expected nothing, received (20,)",
+            "lstm_1/w_gates: [22, 80] expected, [21, 80] received",
+            "linear/b: [1] expected, nothing received",
+            "input_projection/b: nothing expected, [20] received",
         ):
             assert clause in str(caught.value)
         assert "linear/w" not in str(caught.value)

@@ -1,0 +1,126 @@
+"""The pages of what ships: CARD.md."""
+
+import json
+
+import pytest
+from absl import flags
+
+from docs import cards
+from l2o_tf.cli import meta_train
+from l2o_tf.common.names import pretrained_names
+from l2o_tf.saving import description
+from l2o_tf.saving.description import good_for, read, trained_on
+from tests import scripts
+
+
+def test_a_table_of_runs_of_different_lengths_and_data():
+    at = [{"step": step, "mean": -step / 100, "std": 0.5, "diverged": 0.0} for step in (100, 200)]
+    results = {name: {"data": data, "runs": 2, "at": at[:n]} for name, data, n in (("a", "x", 1), ("b", "y", 2))}
+    lines = cards._table({**results, "c": results["b"]})
+    assert lines[2:] == [
+        "| problem | runs | 100 | 200 | diverged |",
+        "|---|---|---|---|---|",
+        "| a | 2 | -1.00 ± 0.50 |  | 0% |",
+        *[f"| {name} | 2 | -1.00 ± 0.50 | -2.00 ± 0.50 | 0% |" for name in "bc"],
+        *["", "Data of a: x.", "", "Data of b, c: y."],
+    ]
+
+
+def test_a_single_run_has_no_spread_and_diverged_ones_no_mean():
+    at = [
+        {"step": 100, "mean": -1.0, "std": None, "diverged": 0},
+        {"step": 200, "mean": None, "std": None, "diverged": 1},
+    ]
+    result = {"data": "x", "runs": 1, "at": at}
+    assert "| a | 1 | -1.00 |  | 100% |" in cards._table({"a": result})
+    shorter = {**result, "at": at[:1]}
+    assert (
+        description._endings({"c": shorter, "b": result, "a": shorter})
+        == "after 200 steps b diverged; after 100 steps a -1.00, c -1.00"
+    )
+
+
+MADE = {"provenance": {"date": "2020-02-03T04:05", "commit": "0123456789abcdef"}}
+
+
+def test_weights_between_two_are_said_to_be():
+    card, _ = read("L2O-DM-CL")
+    card = {key: value for key, value in card.items() if key != "adjusted"}
+    between = {**card, "interpolated": {"share": 0.25, "between": [{"name": "runs/one"}, {"name": "runs/two"}], **MADE}}
+    assert trained_on(between).endswith(" more meta-epochs, of which 25% of the way is kept")
+    assert "never validated; those of runs/two had" in cards.page("L2O-DM-CL", between, {}, {})
+
+
+def test_what_was_adjusted_is_said():
+    card, _ = read("RNNprop")
+    adjusted = {**card, "adjusted": {"factor": 0.5, "no_drift": True, "from": {"name": "runs/one"}, **MADE}}
+    then = " meta-epochs, then updates times 0.5 and no drift where there never was a gradient"
+    assert trained_on(adjusted).endswith(then)
+    text = cards.page("RNNprop", adjusted, {}, {})
+    assert "validation cost 0.396 before they were adjusted." in text
+    assert "1 being what was measured, and 2 the length of its training." in text
+    assert "1 being what was measured.\n" in cards.page("RNNprop", card, {}, {})
+    assert "    python -m l2o_tf.cli.weights adjust runs/one --factor=0.5 --no_drift --output=ADJUSTED\n" in text
+    rates = {
+        "factor": 1.0,
+        "no_drift": False,
+        "initial_learning_rates": [1e-5, 1e-3],
+        "from": {"name": "runs/one"},
+        **MADE,
+    }
+    assert trained_on({**card, "adjusted": rates}).endswith(", then first learning rates from 1e-05 to 0.001")
+    assert "adjust runs/one --initial_learning_rates=1e-05,0.001 -" in cards.page(
+        "R", {**card, "adjusted": rates}, {}, {}
+    )
+    ends = [{"name": "runs/a"}, {"name": "runs/b"}]
+    adjusted = {**adjusted, "adjusted": {**adjusted["adjusted"], "no_drift": False}}
+    both = cards.page("RNNprop", {**adjusted, "interpolated": {"share": 0.5, "between": ends, **MADE}}, {}, {})
+    trained, adjusted = (
+        both.index(f"- Made {card['provenance']['date'][:10]} at"),
+        both.index("- Adjusted 2020-02-03 at"),
+    )
+    assert trained < both.index("- Interpolated 2020-02-03 at commit 0123456789.\n") < adjusted
+    assert both.index("interpolate runs/a runs/b") < both.index("weights adjust FOLDER --factor=0.5 --output")
+
+
+def test_a_set_of_problems_with_runs_of_random_length():
+    card, results = read("L2O-Scale-Meta")
+    assert trained_on(card).startswith("scale_meta, further, after L2O-Scale-Meta-")
+    assert "runs of random length, plain" in trained_on(card)
+    assert good_for(card, {}) == "problems like those of scale_meta, for up to 1,000 steps"
+    assert "--problem=mnist\n" in cards.page("L2O-Scale-Meta", card, results, {})
+
+
+@pytest.mark.parametrize("name", pretrained_names())
+def test_every_shipped_optimizer_has_a_card_that_is_up_to_date(name):
+    card, results = read(name)
+    folder = cards.PRETRAINED / name
+    assert (folder / cards.PAGE).read_text() == cards.page(name, card, results, cards.read_drift(name))
+    assert results == cards.collect(card, scripts.ROOT / "experiments" / "results", name)
+    assert name in cards.entry(name, card, results)
+
+
+@pytest.mark.parametrize("name", pretrained_names())
+def test_the_command_of_a_card_asks_for_its_configuration(name):
+    """Typed again, it is that training; a default that has changed since would show here."""
+    config = read(name)[0]["config"]
+    values = flags.FlagValues()
+    meta_train.define_flags(values)
+    values(["meta_train.py", *cards.options(config)])
+    asked = meta_train.requested(values).to_dict()
+    assert {key: asked[key] for key in config} == config | {"data_dir": "", "data": "auto"}
+    assert " ".join(cards.options(config)) in cards.page(name, *read(name), {})
+
+
+def test_results_of_other_weights_are_left_out(tmp_path):
+    card, _ = read("L2O-DM")
+    summary = {"runs": 1, "steps": 1, "at": [{"step": 1, "mean": 0.5, "std": None, "diverged": 0.0}]}
+    result = {"problem": "p", "data": "d", "summary": summary, "optimizer": "L2O-DM", "meta_training": dict(card)}
+    (tmp_path / "one.json").write_text(json.dumps(result))
+    assert list(cards.collect(card, tmp_path, "L2O-DM")) == ["p"]
+    assert not cards.collect(card, tmp_path, "RNNprop")
+    rates = {"adjusted": {"factor": 1.0, "initial_learning_rates": [1e-5, 1e-3]}}
+    for other in ({"weights": {"sha256": "0"}}, {"adjusted": {"factor": 0.5}}, rates):
+        result["meta_training"] = {**card, **other}
+        (tmp_path / "one.json").write_text(json.dumps(result))
+        assert not cards.collect(card, tmp_path, "L2O-DM")
