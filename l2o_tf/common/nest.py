@@ -11,7 +11,7 @@ work and the memory, so beyond a million entries they cut and join. Either way t
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -112,65 +112,3 @@ def rows_like(example: tf.Tensor, size: int | tf.Tensor) -> tf.TensorArray:
 def add(params: Params, updates: Params) -> Params:
     """`θ + Δθ`, tensor by tensor."""
     return {name: tensor + updates[name] for name, tensor in params.items()}
-
-
-def carried(
-    old: np.ndarray, new: np.ndarray, kept: Sequence[int | None], old_sizes: Sequence[int], new_sizes: Sequence[int]
-) -> np.ndarray:
-    """One tensor of an optimizer's state once the optimizee has other tensors: `new`, with what `old` knew.
-
-    Its rows may stand for coordinates, for tensors, or for the optimizee as a whole; their numbers tell which.
-
-    Args:
-        old, new: of the optimizee before, and the initial one of the optimizee now.
-        kept: for every tensor now, its index before, or None if there was none.
-        old_sizes, new_sizes: numbers of coordinates of the tensors.
-    """
-    for before, now in _rows(old_sizes, new_sizes):
-        if old.shape[:1] == (sum(before),) and new.shape[:1] == (sum(now),):
-            pieces, known = (np.split(rows, np.cumsum(n, dtype=int))[:-1] for rows, n in ((new, now), (old, before)))
-            carried = [p if i is None else known[i] for p, i in zip(pieces, kept, strict=True)]
-            return np.concatenate([new[:0], *carried])
-    return old
-
-
-def fits(old: np.ndarray, new: np.ndarray, old_sizes: Sequence[int], new_sizes: Sequence[int]) -> bool:
-    """Whether `carried` can take these two, by their shapes."""
-    rows = [(sum(before), sum(now)) for before, now in _rows(old_sizes, new_sizes)]
-    if old.shape[1:] == new.shape[1:] and (*old.shape[:1], *new.shape[:1]) in rows:
-        return True
-    return old.shape == new.shape and (new.shape[:1] == (1,) or new.shape[:1] != (sum(new_sizes),))
-
-
-def _rows(old_sizes: Sequence[int], new_sizes: Sequence[int]) -> tuple[tuple[Sequence[int], Sequence[int]], ...]:
-    """How many rows the tensors had and have, if rows stand for coordinates; and if they stand for tensors."""
-    return (old_sizes, new_sizes), ([1] * len(old_sizes), [1] * len(new_sizes))
-
-
-def moving_rows(grad: tf.Tensor) -> tf.Tensor:
-    """Which rows along axis 0 have a gradient that is not zero: `[rows, 1, ...]`."""
-    return tf.reduce_any(grad != 0.0, axis=range(1, grad.shape.rank), keepdims=True)
-
-
-def moved(old, new, rows: Mapping[str, tf.Tensor], params: Params):
-    """A state after a step in which only some rows of the optimizee moved: `new` there, `old` where they rested.
-
-    Rows of the state may stand for coordinates, for tensors (which rest if all of their rows do), or for the optimizee
-    as a whole, which never rests; their numbers tell which.
-
-    Args:
-        old, new: nests of tensors.
-        rows: name -> which rows of that tensor moved, of a shape that can be spread over it; others moved as a whole.
-        params: for their shapes.
-    """
-    moving = {name: rows.get(name, tf.constant(True)) for name in params}
-    coordinates = flatten({name: tf.broadcast_to(moving[name], tensor.shape) for name, tensor in params.items()})
-    tensors = tf.stack([tf.reduce_any(each) for each in moving.values()])
-
-    def choose(before, after):
-        for which in (coordinates, tensors):
-            if after.shape[:1] == which.shape:
-                return tf.where(tf.reshape(which, [-1] + [1] * (after.shape.rank - 1)), after, before)
-        return after
-
-    return tf.nest.map_structure(choose, old, new)

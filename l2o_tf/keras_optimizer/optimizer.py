@@ -4,21 +4,16 @@
     model.compile(optimizer="L2O-DM-CL-IL", loss=...)                              # by name
     model.compile(optimizer=LearnedOptimizer("runs/mine", learning_rate=0.5), loss=...)
 
-The cell is the one that was meta-trained, called as the unroll calls it: once per step, on the coordinates of all
-trainable variables in their order. `s` is its state, `g` the gradient::
+The rule is the one that was meta-trained, called as the unroll calls it: once per step, on all trainable variables in
+their order. `s` is its state, `g` the gradient, t the number of steps so far::
 
-    Δ, s <- cell(g, s),    θ <- θ + learning_rate · Δ
+    Δ, s <- rule(g, θ, loss, t, horizon; s),    θ <- θ + learning_rate · Δ
 
 With `guard=True` Adam takes over where that fails (`l2o_tf.keras_optimizer.guard`).
 """
 
-import base64
-import io
-import math
-import os
-import sys
 import warnings
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import keras
@@ -27,13 +22,12 @@ import tensorflow as tf
 from absl import logging
 from keras.src.saving import serialization_lib
 
-from l2o_tf.common import descriptions, nest
-from l2o_tf.common.names import pretrained_names
-from l2o_tf.common.quoting import few, short
-from l2o_tf.common.reading import read_npz
-from l2o_tf.keras_optimizer import guard, variable_memory
-from l2o_tf.optimizers import Optimizer, Step
-from l2o_tf.saving import loading
+from l2o_tf.common.nest import Params
+from l2o_tf.common.quoting import few
+from l2o_tf.keras_optimizer import guard, state_rows, stored
+from l2o_tf.keras_optimizer.source import Source, learned_from, packed
+from l2o_tf.keras_optimizer.stored import path_of, value_of
+from l2o_tf.optimizers import CELLS, Optimizer, Step
 from problems.base import make_seed
 
 _maybe_merge_call = tf.__internal__.distribute.interim.maybe_merge_call  # as Keras's own optimizers do
@@ -51,15 +45,15 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     trained any more. Sparse gradients are made dense. A variable without a gradient in a step stays as it is; for the
     optimizer's state its gradient is zero.
 
-    A file of weights names the variables to which the state belongs. It may be loaded with other layers frozen: each
-    variable gets the state of the same variable in the file (`variable_memory` says which that is). One warning
-    lists the state that is left out, and the variables that begin anew.
+    A file of weights names the variables to which the state belongs (`stored`). It may be loaded with other layers
+    frozen. One warning lists the state that is left out, and the variables that begin anew.
 
     Under `tf.distribute` each replica computes the same update from the summed gradients.
 
     Args:
         source: a shipped name (`l2o_tf.list_pretrained()`), the folder of a run, a weight file of the original program;
-            or the dictionary that `get_config` makes of these.
+            an optimizer in memory, of whose meta-parameters a copy is taken; or the dictionary that `get_config` makes
+            of these.
         learning_rate: factor of the update; a number or a Keras schedule. Default 1.0: as it was measured.
         seed: decides what the optimizer draws for itself: L2O-Scale its first learning rates. Default 0.
         guard: whether Adam takes over where the learned update is not finite or the loss gets stuck; default False. A
@@ -72,55 +66,65 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             that rests does not change; that of a whole variable does, with a gradient of zero. Weight decay acts
             everywhere, and so does Adam after a guard has handed over to it.
         allow_code: whether Python code that was kept in the folder may run; default False.
+        horizon: how many steps there will be, for a rule that looks at it. Default 0: unknown.
         **options: those of every Keras optimizer: `name`, `weight_decay` (per step, times `learning_rate`), `clipnorm`,
             `clipvalue`, `global_clipnorm`, `use_ema`, `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor`,
             `gradient_accumulation_steps`.
 
     Raises:
-        ValueError: if there is no such optimizer, it is analytic, its weights are damaged, or the guard's settings are
-            wrong; in a step, if the guard has not been told the loss.
+        ValueError: if there is no such optimizer, it has no meta-parameters, its weights are damaged, or the guard's
+            settings are wrong; in a step, if the guard, or a rule that looks at the loss, has not been told the loss.
+            In `get_config`, if another process could not make the rule: one of a class that is in no file.
+
+    Example:
+        >>> import keras, numpy as np, l2o_tf
+        >>> model = keras.Sequential([keras.Input([2]), keras.layers.Dense(1)])
+        >>> model.compile(optimizer=l2o_tf.LearnedOptimizer("RNNprop-CL-IL"), loss="mse")
+        >>> history = model.fit(np.ones([8, 2]), np.ones([8]), epochs=2, verbose=0)
     """
+
+    _is_wrapped = False
 
     def __init__(
         self,
-        source: str | os.PathLike | Mapping[str, Any],
+        source: Source,
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
         seed: int = 0,
         guard: bool | Mapping[str, Any] = False,
         rest: str = "sparse",
         allow_code: bool = False,
+        horizon: int = 0,
         **options,
     ):
         if rest not in RESTS:
             raise ValueError(f"Received rest={rest!r}, expected one of {RESTS}.")
+        if type(horizon) is not int or horizon < 0:
+            raise ValueError(f"Received horizon={horizon!r}, expected a number of steps, or 0 if it is unknown.")
         options.setdefault("name", "learned_optimizer")
         super().__init__(learning_rate=learning_rate, **options)
-        self.seed = seed
-        self.rest = rest
+        self.seed, self.rest, self.horizon = seed, rest, horizon
         self._tables = _Hidden(set())
-        learned = _found(source, allow_code)
-        said = source["name"] if isinstance(source, Mapping) else source
-        if not learned.named_variables:
-            raise ValueError(
-                f"Received source={said!r}, which is not a learned optimizer, expected one of {pretrained_names()} "
-                "or a folder; for analytic ones take keras.optimizers."
-            )
-        patterns = [pattern for pattern, *_ in learned.architecture.get("assignments", []) if pattern != "*"]
-        if patterns:
-            raise ValueError(
-                f"Received source={said!r}, which assigns optimizers to the parameters {patterns} (--net_assignments). "
-                "Expected one optimizer for all. To keep a layer as it is, set layer.trainable = False."
-            )
-        self._learned = _Hidden(learned)
+        self._learned, self._weights = map(_Hidden, learned_from(source, allow_code))
         self._guard = _Hidden(_make_guard(guard))
         self._knows_loss = False
-        if self._guard.value:
+        self._wants_loss = bool(self._guard.value) or _looks_at_loss(self.learned)
+        if self._wants_loss:
             self._loss = self.add_variable((), dtype="float32", aggregation="sum", name="loss")
 
     @property
     def learned(self) -> Optimizer:
         """The optimizer as the unroll knows it."""
         return self._learned.value
+
+    @property
+    def state(self) -> tuple[Any, Any]:
+        """The variables of the learned optimizer's state, and of the guard's, in their structure."""
+        return tf.nest.pack_sequence_as(self._structure.value, self._state)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "loss_scale_factor":  # the constructor sets it, and then a LossScaleOptimizer that takes this over
+            super().__setattr__("_is_wrapped", "loss_scale_factor" in vars(self) and value is None)
+        super().__setattr__(name, value)
 
     def build(self, variables: Sequence[keras.Variable | tf.Variable]) -> None:
         """Makes the state for these variables.
@@ -130,26 +134,30 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """
         if self.built:
             return
-        wrong = [_path(v) for v in variables if not _value(v).dtype.is_floating]
+        wrong = [path_of(v) for v in variables if not value_of(v).dtype.is_floating]
         if wrong:
             raise ValueError(f"Received trainable variables {wrong} that are no floating-point numbers; freeze them.")
         super().build(variables)
-        self._make_state(self._initial_state(variables))
-
-    def _initial_state(self, variables: Sequence[keras.Variable | tf.Variable]) -> tuple:
         with tf.init_scope():
-            params = {str(i): tf.zeros(v.shape) for i, v in enumerate(variables)}
-            learned = self.learned.initial_state(params, make_seed(self.seed))
-            return tf.nest.map_structure(np.array, (learned, self._initial_watch(params)))
+            state = self.initial_state({str(i): tf.zeros(v.shape) for i, v in enumerate(variables)})
+            self._make_state(tf.nest.map_structure(np.array, state))
 
-    def _initial_watch(self, params: nest.Params) -> guard.GuardState | tuple:
-        return guard.initial_state(self._guard.value, params) if self._guard.value else ()
+    def initial_state(self, params: Params) -> tuple[Any, Any]:
+        """The state of the learned optimizer and that of the guard (`()` without one) before the first step."""
+        watch = guard.initial_state(self._guard.value, params) if self._guard.value else ()
+        return self.learned.initial_state(params, make_seed(self.seed)), watch
+
+    def kinds_of_state(self) -> tuple[Any, Any]:
+        """What the parts of both states stand for (`state_rows`)."""
+        with tf.init_scope():
+            return state_rows.kinds(self.initial_state)
 
     def _make_state(self, state: tuple) -> None:
         self._structure = _Hidden(tf.nest.map_structure(lambda _: 0, state))
         with keras.name_scope(self.name, caller=self):
             made = [
                 _StateVariable(
+                    lambda: self._is_wrapped,
                     initializer=lambda shape, dtype, v=value: tf.constant(v),
                     shape=value.shape,
                     dtype=value.dtype.name,
@@ -166,9 +174,10 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """Adds variables that are new: layers may thaw or join. (Keras's own optimizers refuse new variables.)"""
         unknown = [v for v in variables if self._var_key(v) not in self._trainable_variables_indices]
         if unknown and len(unknown) == len(variables) and self._trainable_variables:
+            paths = few(list(map(path_of, unknown)), ", ")
             raise ValueError(
-                f"Received the variables {few([*map(_path, unknown)], ', ')}, none of which this optimizer has trained "
-                "so far, expected those of one model. Make an optimizer for each model: "
+                f"Received the variables {paths}, none of which this optimizer has trained so far, "
+                "expected those of one model. Make an optimizer for each model: "
                 "optimizer.from_config(optimizer.get_config())."
             )
         if unknown:
@@ -182,113 +191,37 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     def _grow(self, variables: list[keras.Variable | tf.Variable]) -> None:
         """Makes the state anew, for these and all earlier variables, and copies what was known of the earlier ones."""
-        before, old = list(self._trainable_variables), self._memory()
+        before, old = list(self._trainable_variables), stored.memory_of(self)
         places = {self._var_key(variable): i for i, variable in enumerate(before)}
         now = variables + [v for v in before if self._var_key(v) not in set(map(self._var_key, variables))]
-        for variable in self._remembering():
+        for variable in stored.remembering(self):
             self._untrack_variable(variable)
         self.built = False
         self.build(now)
-        self._remember(old, [places.get(self._var_key(variable)) for variable in now])
-
-    def _averages(self) -> dict[int, keras.Variable]:
-        found = self._model_variables_moving_average if self.use_ema else []
-        return {i: variable for i, variable in enumerate(found) if variable is not None}
-
-    def _accumulators(self) -> dict[int, keras.Variable]:
-        return dict(enumerate(self._accumulated_gradients if self.gradient_accumulation_steps else []))
-
-    def _remembering(self) -> list[keras.Variable]:
-        """The variables of `_memory`, in its order."""
-        return [*self._averages().values(), *self._accumulators().values(), *self._state]
-
-    def _memory(self) -> variable_memory.Memory:
-        """What is known of the variables now."""
-        averages, accumulated = (
-            {i: variable.numpy() for i, variable in each.items()} for each in (self._averages(), self._accumulators())
-        )
-        learned, watch = tf.nest.pack_sequence_as(self._structure.value, [v.numpy() for v in self._state])
-        sizes = tuple(math.prod(v.shape) for v in self._trainable_variables)
-        return variable_memory.Memory(sizes, averages, accumulated, tf.nest.flatten(learned), watch)
-
-    def _remember(self, old: variable_memory.Memory, kept: Sequence[int | None]) -> None:
-        """Copies what was known. `kept`: for every variable its number in `old`, or None, where it begins anew."""
-        values = {str(i): _value(variable).numpy() for i, variable in enumerate(self._trainable_variables)}
-        learned, _ = self._initial_state(self._trainable_variables)
-        new = variable_memory.Memory(
-            nest.sizes(values),
-            {i: values[str(i)] for i in self._averages()},
-            {i: np.zeros(variable.shape) for i, variable in self._accumulators().items()},
-            tf.nest.flatten(learned),
-            tf.nest.map_structure(np.array, self._initial_watch(values)),
-        )
-        found = variable_memory.carried(old, new, kept)
-        arrays = [*found.averages.values(), *found.accumulated.values(), *found.learned, *tf.nest.flatten(found.watch)]
-        for variable, value in zip(self._remembering(), arrays, strict=True):
-            variable.assign(value)
-
-    def _own_variables(self) -> dict[str, keras.Variable]:
-        """The variables that belong to no variable of the model, by name: iteration, learning rate, loss."""
-        others = set(map(id, self._remembering()))
-        return {variable.name: variable for variable in self.variables if id(variable) not in others}
-
-    def _identities(self) -> list[variable_memory.Identity]:
-        return [variable_memory.identity(_path(v), _value(v).numpy()) for v in self._trainable_variables]
+        stored.remember(self, old, [places.get(self._var_key(variable)) for variable in now])
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Keras's hook: stores everything by name, and the identities of the model's variables."""
-        if not self.built:
-            return super().save_own_variables(store)
-        own = {name: variable.numpy() for name, variable in self._own_variables().items()}
-        for name, value in (own | variable_memory.to_arrays(self._identities(), self._memory())).items():
-            store[name] = value
+        """Keras's hook: stores everything by name (`stored`)."""
+        if self.built:
+            stored.save(self, store)
+        else:
+            super().save_own_variables(store)
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Keras's hook: gives each variable the state of the same variable in the file (`variable_memory`).
+        """Keras's hook: gives each variable the state of the same variable in the file.
 
         A warning says what is left out, and what begins anew. Files of earlier versions do not name variables; they
         are loaded if all shapes agree.
         """
-        keys = set(store.keys())
-        if not self.built or variable_memory.VARIABLES not in keys:
-            return self._load_by_number(store)
-        try:
-            before, old = variable_memory.from_arrays(store, self._memory(), self._watch_of)
-            own = [
-                (v, variable_memory.Stored(store, name)) for name, v in self._own_variables().items() if name in keys
-            ]
-            if any(found.shape != tuple(variable.shape) for variable, found in own):
-                raise ValueError("is damaged")
-        except ValueError as error:
-            return self._warn(f"begins anew, since the file {error} ({self.learned.name} is expected)")
-        for variable, found in own:
-            variable.assign(np.array(found))
-        now = self._identities()
-        kept = variable_memory.same(before, now)
-        self._remember(old, kept)
-        lost = [variable.path for i, variable in enumerate(before) if i not in kept]
-        fresh = [variable.path for i, variable in zip(kept, now, strict=True) if i is None]
-        told = [
-            *([f"left out for {few(lost, ', ')} (not trained here)"] if lost else []),
-            *([f"begins anew for {few(fresh, ', ')}"] if fresh else []),
-        ]
+        told = ""
+        if self.built and stored.has_names(store):
+            told = stored.load(self, store)
+        elif stored.shapes_agree(self, store):
+            super().load_own_variables(store)
+        else:
+            told = "left out, since the file does not name its variables"
         if told:
-            self._warn("; ".join(told))
-
-    def _watch_of(self, number: int) -> Any:
-        """Any value with the structure of the guard's state for so many variables."""
-        return self._initial_watch({str(i): tf.zeros([]) for i in range(number)})
-
-    def _load_by_number(self, store: Mapping[str, Any]) -> None:
-        """For files without names: loads as Keras does, if all shapes agree."""
-        if len(store.keys()) == len(self.variables):
-            found = [variable_memory.Stored(store, str(i)).shape for i in range(len(self.variables))]
-            if found != [tuple(variable.shape) for variable in self.variables]:
-                return self._warn("left out, since the file does not name its variables")
-        super().load_own_variables(store)
-
-    def _warn(self, what: str) -> None:
-        warnings.warn(f"State of the optimizer {self.name!r}: {what}.", stacklevel=3)
+            warnings.warn(f"State of the optimizer {self.name!r}: {told}.", stacklevel=2)
 
     def apply(self, grads: Sequence, trainable_variables: Sequence[keras.Variable | tf.Variable] | None = None) -> None:
         """One step, as with every Keras optimizer; the gradients of a variable that is given twice are added.
@@ -312,7 +245,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
                 continue
             if not tf.TensorShape(variable.shape).is_compatible_with(grad.shape):
                 raise ValueError(
-                    f"Received a gradient of shape {tuple(grad.shape)} for {_path(variable)}, expected its shape "
+                    f"Received a gradient of shape {tuple(grad.shape)} for {path_of(variable)}, expected its shape "
                     f"{tuple(variable.shape)}."
                 )
             found[self._var_key(variable)][1].append(grad)
@@ -324,11 +257,11 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """One call of the cell for all variables; Keras's own hook for steps that are not variable by variable."""
         indices = [str(self._get_variable_index(variable)) for variable in trainable_variables]
         dense = [tf.convert_to_tensor(grad) for grad in grads]
-        with_grad = [_value(variable) for variable in trainable_variables]
+        with_grad = [value_of(variable) for variable in trainable_variables]
         reduced = [grad for grad, _ in self._all_reduce_sum_gradients(list(zip(dense, with_grad, strict=True)))]
-        variables = [_value(variable) for variable in self._trainable_variables]
+        variables = [value_of(variable) for variable in self._trainable_variables]
         state = [variable.value for variable in self._state]
-        loss = self._loss.value if self._guard.value else None
+        loss = self._loss.value if self._wants_loss else None
 
         def on_all_devices(distribution, reduced, variables, state, loss):
             def step(_, *local):
@@ -346,19 +279,20 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         grads = {i: given.get(i, tf.zeros(tensor.shape)) for i, tensor in params.items()}
         learned, watch = tf.nest.pack_sequence_as(self._structure.value, [tf.convert_to_tensor(s) for s in state])
 
-        rows = {i: nest.moving_rows(grad) for i, grad in given.items() if self._rests_by_row(variables[int(i)])}
+        rows = {i: state_rows.moving_rows(grad) for i, grad in given.items() if self._rests_by_row(variables[int(i)])}
 
         def propose():
-            updates, after = self.learned.update(Step(grads, params, index=tf.cast(self.iterations, tf.int32)), learned)
+            updates, after = self.learned.update(self._observed(grads, params, loss), learned)
             updates = {i: tf.cast(learning_rate, tf.float32) * update for i, update in updates.items()}
             if self.rest == "none":
                 return updates, after
             moving = {i: rows[i] if i in rows else tf.reduce_any(grad != 0.0) for i, grad in grads.items()}
             updates = {i: tf.where(moving[i], update, 0.0) for i, update in updates.items()}
-            return updates, nest.moved(learned, after, rows, params) if rows else after
+            return updates, state_rows.moved(self.kinds_of_state()[0], learned, after, rows, params) if rows else after
 
-        if self._guard.value:
+        if self._wants_loss:
             self._check_loss_is_known()
+        if self._guard.value:
             updates, back, there, *after = guard.step(self._guard.value, propose, learned, watch, loss, grads, params)
             for i, variable in enumerate(variables):
                 moves = str(i) in indices
@@ -372,12 +306,18 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         for variable, value in zip(state, tf.nest.flatten(after), strict=True):
             variable.assign(value)
 
+    def _observed(self, grads: Params, params: Params, loss: tf.Tensor | None) -> Step:
+        """What the rule may look at."""
+        index, horizon = tf.cast(self.iterations, tf.int32), tf.constant(self.horizon, tf.int32)
+        known = {} if loss is None else {"loss": tf.convert_to_tensor(loss)}
+        return Step(grads, params, index=index, horizon=horizon, **known)
+
     def _rests_by_row(self, variable: tf.Variable) -> bool:
         return self.rest == "rows" or (self.rest == "sparse" and self._var_key(variable) in self._tables.value)
 
     def scale_loss(self, loss: tf.Tensor) -> tf.Tensor:
-        """Keras's hook between loss and gradients: here the guard is told the loss. `model.fit` calls it."""
-        if self._guard.value:
+        """Keras's hook between loss and gradients: here the optimizer is told the loss. `model.fit` calls it."""
+        if self._wants_loss:
             self._knows_loss = True
             self._loss.assign(tf.cast(loss, tf.float32))
         return super().scale_loss(loss)
@@ -395,7 +335,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """
         if not self._guard.value or not self.built:
             raise ValueError("Received an optimizer without a guard, or before its first step; pass guard=True, train.")
-        watch = tf.nest.pack_sequence_as(self._structure.value, self._state)[1]
+        watch = self.state[1]
         fallback, rescues, phase = (int(v.numpy()) for v in (watch.fallback, watch.rescues, watch.phase))
         adam_from = {guard.LEARNED: None, guard.FROM_BEST: "best"}.get(phase, "start")
         return {"fallback": None if fallback == guard.NEVER else fallback, "adam_from": adam_from, "rescues": rescues}
@@ -408,15 +348,17 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     def _check_loss_is_known(self) -> None:
         if not self._knows_loss:
+            who = "guard=True" if self._guard.value else f"the rule {self.learned.name}, which looks at the loss"
             raise ValueError(
-                "Received guard=True, but no loss. In a training step of your own, call optimizer.scale_loss(loss) "
+                f"Received {who}, but no loss. In a training step of your own, call optimizer.scale_loss(loss) "
                 "before the gradients are taken. A LossScaleOptimizer keeps the loss to itself: in its place, take "
                 "model.compile(..., auto_scale_loss=False) and loss_scale_factor=... here."
             )
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make it again; φ is part of them."""
-        own = {"source": _packed(self.learned), "seed": self.seed, "rest": self.rest}
+        own = {"source": packed(self.learned, self._weights.value), "seed": self.seed, "rest": self.rest}
+        own |= {"horizon": self.horizon}
         settings = self._guard.value
         return {**super().get_config(), **own, "guard": settings._asdict() if settings else False}
 
@@ -437,14 +379,6 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             ) from None
 
 
-def _value(variable: keras.Variable | tf.Variable) -> tf.Variable:
-    return variable.value if isinstance(variable, keras.Variable) else variable
-
-
-def _path(variable: keras.Variable | tf.Variable) -> str:
-    return getattr(variable, "path", variable.name)
-
-
 def _sum(grads: list) -> tf.Tensor | tf.IndexedSlices | None:
     return tf.add_n(grads) if len(grads) > 1 else next(iter(grads), None)
 
@@ -452,15 +386,22 @@ def _sum(grads: list) -> tf.Tensor | tf.IndexedSlices | None:
 class _StateVariable(keras.Variable):
     """State of the learned optimizer.
 
-    Keras's LossScaleOptimizer first loads a second copy of it, by number. Values of other shapes are ignored then,
-    and only if that class is the caller; `LearnedOptimizer.load_own_variables` is called after that.
+    Keras's LossScaleOptimizer stores a second copy of what the optimizer has that it wraps, and loads it by number,
+    before `LearnedOptimizer.load_own_variables` reads the first one. Where other layers are frozen, shapes differ.
+    So values of other shapes are ignored as long as the optimizer is wrapped.
+
+    Args:
+        is_wrapped: tells whether it is.
+        **options: those of `keras.Variable`.
     """
 
+    def __init__(self, is_wrapped: Callable[[], bool], **options):
+        super().__init__(**options)
+        self._is_wrapped = is_wrapped
+
     def assign(self, value: Any) -> Any:
-        if tuple(np.shape(value)) != tuple(self.shape):
-            caller = sys._getframe(1).f_locals.get("self")
-            if isinstance(caller, keras.optimizers.LossScaleOptimizer):
-                return self
+        if self._is_wrapped() and tuple(np.shape(value)) != tuple(self.shape):
+            return self
         return super().assign(value)
 
 
@@ -469,6 +410,24 @@ class _Hidden:
 
     def __init__(self, value: Any):
         self.value = value
+
+
+def _looks_at_loss(learned: Optimizer) -> bool:
+    """Whether the rule asks for the loss, by a step on two small tensors. Those that ship do not."""
+    if learned.kind in CELLS:
+        return False
+    asked = []
+
+    class Watched(Step):
+        @property
+        def loss(self):
+            asked.append(True)
+            return tf.constant(0.0)
+
+    with tf.init_scope():
+        params = {"0": tf.zeros([2]), "1": tf.zeros([2, 2])}
+        learned.update(Watched(params, params), learned.initial_state(params, make_seed(0)))
+    return bool(asked)
 
 
 def _make_guard(given: bool | Mapping[str, Any]) -> guard.Guard | None:
@@ -481,45 +440,3 @@ def _make_guard(given: bool | Mapping[str, Any]) -> guard.Guard | None:
     if unknown:
         raise ValueError(f"Received guard settings {sorted(unknown)}, expected some of {guard.Guard._fields}.")
     return guard.check(guard.Guard(**settings))
-
-
-class _Weights(str):
-    """Weights as text that was made in this process. Messages show its length only."""
-
-    def __repr__(self) -> str:
-        return f"<{len(self):,} characters>"
-
-
-def _packed(learned: Optimizer) -> dict[str, Any]:
-    """Architecture and φ as JSON types."""
-    file = io.BytesIO()
-    np.savez_compressed(file, **{name: variable.numpy() for name, variable in learned.named_variables.items()})
-    weights = _Weights(base64.b64encode(file.getvalue()).decode())
-    return {"name": learned.name, "optimizer": learned.kind, "architecture": learned.architecture, "weights": weights}
-
-
-def _found(source: str | os.PathLike | Mapping[str, Any], allow_code: bool) -> Optimizer:
-    if isinstance(source, Mapping):
-        return _unpacked(source, allow_code)
-    if isinstance(source, str | os.PathLike):
-        return loading.make(loading.find(os.fspath(source)), allow_code=allow_code)
-    raise ValueError(f"Received source={short(source)}, expected a name of {pretrained_names()} or the path of a run.")
-
-
-def _unpacked(packed: Mapping[str, Any], allow_code: bool) -> Optimizer:
-    """The inverse of `_packed`, for what may come from a stranger's file."""
-    if missing := {"name", "optimizer", "architecture", "weights"} - set(packed):
-        raise ValueError(f"Received source without {sorted(missing)}, expected what get_config() makes.")
-    ours = isinstance(packed["weights"], _Weights)  # not from a file: what runs, runs already
-    files = [] if ours or allow_code else descriptions.files(packed["optimizer"], packed["architecture"])
-    if files and serialization_lib.in_safe_mode() is not False:
-        raise ValueError(
-            f"Received an optimizer that would run the Python code {few(files)}, expected one without. If you "
-            "trust it, take load_model(..., safe_mode=False) or keras.config.enable_unsafe_deserialization()."
-        )
-    try:
-        data = base64.b64decode(packed["weights"])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"Received weights of a saved optimizer that are no text in base64 ({error}).") from error
-    weights = read_npz(data, "the weights of a saved optimizer")
-    return loading.make(loading.Found(packed, weights, packed["name"], packed["name"]), allow_code=True)

@@ -16,16 +16,20 @@ another name, the paths of layers that are not found are ignored.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf.common import nest, reading
+from l2o_tf.common import reading
+from l2o_tf.keras_optimizer import state_rows
 
 VARIABLES = "variables"
 """Key of a file under which the identities of its variables are."""
+
+MOST_VARIABLES = 10_000
+"""Variables that a file may describe. No model has that many."""
 
 
 class Identity(NamedTuple):
@@ -46,18 +50,23 @@ class Memory(NamedTuple):
     """What an optimizer remembers of K variables, as arrays.
 
     Attributes:
-        sizes: `(n_1, ..., n_K)`, their numbers of coordinates.
+        shapes: of the variables.
         averages: number of the variable -> its moving average; empty without such.
         accumulated: number of the variable -> the sum of its gradients; empty without such.
-        learned: leaves of the learned optimizer's state. Rows may stand for coordinates, for tensors or for all.
-        watch: the guard's state, whose dictionaries have the variables' numbers as keys; None if unknown.
+        learned: the learned optimizer's state.
+        watch: the guard's state; None if unknown.
     """
 
-    sizes: tuple[int, ...]
+    shapes: Sequence[tuple[int, ...]]
     averages: dict[int, np.ndarray]
     accumulated: dict[int, np.ndarray]
-    learned: list[np.ndarray]
+    learned: Any
     watch: Any
+
+    @property
+    def sizes(self) -> list[int]:
+        """Numbers of coordinates, `(n_1, ..., n_K)`."""
+        return list(map(math.prod, self.shapes))
 
 
 def identity(path: str, value: np.ndarray) -> Identity:
@@ -71,7 +80,7 @@ def to_arrays(variables: Sequence[Identity], memory: Memory) -> dict[str, np.nda
     parts = {
         "average": memory.averages,
         "accumulated": memory.accumulated,
-        "learned": dict(enumerate(memory.learned)),
+        "learned": dict(enumerate(tf.nest.flatten(memory.learned))),
         "watch": dict(enumerate(tf.nest.flatten(memory.watch))),
     }
     text = np.frombuffer(json.dumps(variables).encode(), np.uint8)
@@ -79,33 +88,49 @@ def to_arrays(variables: Sequence[Identity], memory: Memory) -> dict[str, np.nda
 
 
 def from_arrays(
-    arrays: Mapping[str, Any], now: Memory, watch_of: Callable[[int], Any]
+    arrays: Mapping[str, Any], shapes_of: Callable[[Sequence[tuple[int, ...]]], tuple[Any, Any]]
 ) -> tuple[list[Identity], Memory]:
-    """The inverse of `to_arrays`. Arrays are read once their names and shapes are those that are expected.
+    """The inverse of `to_arrays`. An array is read once its shape is the one that is expected.
 
     Args:
         arrays: those of `to_arrays`; others are ignored.
-        now: of the variables that are trained now, by the same architecture.
-        watch_of: K -> any value with the structure of the guard's state for K variables.
+        shapes_of: shapes of variables -> those of the learned optimizer's state, and of the guard's, for them.
 
     Raises:
         ValueError: if the arrays are of another architecture, or damaged. The message continues "the file".
     """
     variables = _identities(Stored(arrays, VARIABLES))
-    found: dict[str, dict[int, np.ndarray]] = {"average": {}, "accumulated": {}, "learned": {}, "watch": {}}
+    shapes = [variable.shape for variable in variables]
+    found: dict[str, dict[int, Stored]] = {"average": {}, "accumulated": {}, "learned": {}, "watch": {}}
     for key in arrays.keys():  # noqa: SIM118  Keras's stores have no other iterator
         part, _, number = key.rpartition("_")
         if part in found and number.isdecimal() and len(number) < 10:
             found[part][int(number)] = Stored(arrays, key)
-    learned, leaves = ([found[part][i] for i in sorted(found[part])] for part in ("learned", "watch"))
-    watch = watch_of(len(variables))
-    expected = len(tf.nest.flatten(watch))
-    watch = tf.nest.pack_sequence_as(watch, leaves) if expected == len(leaves) else None
-    sizes = tuple(math.prod(variable.shape) for variable in variables)
-    memory = Memory(sizes, found["average"], found["accumulated"], learned, watch)
-    if not _fits(memory, now, variables) or (watch is None and leaves and expected):
-        raise ValueError("has that of another optimizer, or is damaged")
-    return variables, Memory(sizes, *(each and tf.nest.map_structure(np.array, each) for each in memory[1:]))
+    averages, accumulated, learned, watch = (dict(sorted(each.items())) for each in found.values())
+    try:
+        of_learned, of_watch = shapes_of(shapes)
+        known = watch and tf.nest.flatten(of_watch)
+        memory = Memory(
+            shapes,
+            {i: _read(array, shapes[i]) for i, array in averages.items()},
+            {i: _read(array, shapes[i]) for i, array in accumulated.items()},
+            _packed(learned.values(), of_learned),
+            _packed(watch.values(), of_watch) if known else None,
+        )
+    except Exception as error:  # whatever the shapes in a damaged or hostile file lead to
+        raise ValueError("has that of another optimizer, or is damaged") from error
+    return variables, memory
+
+
+def _packed(arrays: Iterable["Stored"], shapes: Any) -> Any:
+    read = [_read(*each) for each in zip(arrays, tf.nest.flatten(shapes), strict=True)]
+    return tf.nest.pack_sequence_as(shapes, read)
+
+
+def _read(array: "Stored", shape: Sequence[int]) -> np.ndarray:
+    if array.shape != tuple(shape):
+        raise ValueError(f"Received an array of shape {array.shape}, expected {tuple(shape)}.")
+    return np.array(array)
 
 
 class Stored:
@@ -128,7 +153,8 @@ def _identities(array: Any) -> list[Identity]:
         found = [
             Identity(str(path), tuple(shape), str(digest)) for path, shape, digest in json.loads(bytes(np.array(array)))
         ]
-        if all(type(n) is int and n >= 0 for variable in found for n in variable.shape):
+        numbers = all(type(n) is int and n >= 0 for variable in found for n in variable.shape)
+        if numbers and len(found) <= MOST_VARIABLES:
             return found
     except (ValueError, TypeError, RecursionError):
         pass
@@ -188,43 +214,19 @@ def _renamed(variable: Identity, layer: str | None) -> Identity:
     return variable._replace(path="" if layer is None else f"{layer}/{variable.path.rpartition('/')[2]}".lstrip("/"))
 
 
-def _fits(old: Memory, new: Memory, variables: Sequence[Identity]) -> bool:
-    """Whether both may be of one architecture, and the old one is of these variables, by the shapes."""
-    return (
-        len(old.learned) == len(new.learned)
-        and all(nest.fits(*each, old.sizes, new.sizes) for each in zip(old.learned, new.learned, strict=True))
-        and all(_of(each, variables) for each in (old.averages, old.accumulated, old.watch))
-    )
-
-
-def _of(arrays: Any, variables: Sequence[Identity]) -> bool:
-    """Whether all arrays in dictionaries by the variables' numbers have the variables' shapes, and others none."""
-    if isinstance(arrays, Mapping):
-        return all(int(i) < len(variables) and tuple(v.shape) == variables[int(i)].shape for i, v in arrays.items())
-    if isinstance(arrays, tuple):
-        return all(_of(each, variables) for each in arrays)
-    return arrays is None or tuple(arrays.shape) == ()
-
-
-def carried(old: Memory, new: Memory, kept: Sequence[int | None]) -> Memory:
+def carried(kinds: tuple[Any, Any], old: Memory, new: Memory, kept: Sequence[int | None]) -> Memory:
     """The memory of the variables now: the old one for those that were there before, the initial one for the others.
 
     Args:
+        kinds: what the parts of the learned optimizer's state stand for, and those of the guard's (`state_rows`).
         old, new: of the variables before, and the initial one of those now.
         kept: for every variable now, its number before, or None.
     """
+    sizes = (old.sizes, new.sizes)
     return Memory(
-        new.sizes,
+        new.shapes,
         {i: old.averages.get(kept[i], value) for i, value in new.averages.items()},
         {i: old.accumulated.get(kept[i], value) for i, value in new.accumulated.items()},
-        [nest.carried(*each, kept, old.sizes, new.sizes) for each in zip(old.learned, new.learned, strict=True)],
-        new.watch if old.watch is None else _watch(old.watch, new.watch, kept),
+        state_rows.carried(kinds[0], old.learned, new.learned, kept, *sizes),
+        new.watch if old.watch is None else state_rows.carried(kinds[1], old.watch, new.watch, kept, *sizes),
     )
-
-
-def _watch(old: Any, new: Any, kept: Sequence[int | None]) -> Any:
-    if isinstance(new, Mapping):
-        return {i: value if kept[int(i)] is None else old[str(kept[int(i)])] for i, value in new.items()}
-    if isinstance(new, tuple) and new:
-        return type(new)(*(_watch(*each, kept) for each in zip(old, new, strict=True)))
-    return old

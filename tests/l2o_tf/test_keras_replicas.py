@@ -12,7 +12,7 @@ console.import_tensorflow()
 import numpy as np, tensorflow as tf, keras
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from l2o_tf.keras_optimizer import LearnedOptimizer
+from l2o_tf import LearnedOptimizer
 x = np.tile(np.random.default_rng(0).normal(size=[32, 4]), [5, 1]).astype("float32")
 y = (x[:, :1] - x[:, 1:2] > 0).astype("float32")
 

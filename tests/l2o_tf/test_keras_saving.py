@@ -11,13 +11,15 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras.src.saving import serialization_lib
 
 from l2o_tf.common.names import pretrained_names
-from l2o_tf.keras_optimizer import optimizer, registration, variable_memory
+from l2o_tf.keras_optimizer import registration, variable_memory
 from l2o_tf.keras_optimizer.optimizer import LearnedOptimizer
+from l2o_tf.keras_optimizer.stored import memory_of
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.saving import loading
+from l2o_tf.saving import loading, named_weights
 from tests import scripts
 
 X = np.random.default_rng(0).normal(size=[32, 4]).astype(np.float32)
@@ -51,9 +53,9 @@ def losses(model, steps=4):
 
 def known(optimizer):
     """What is known of each variable: the rows of its coordinates."""
-    memory = optimizer._memory()
+    memory = memory_of(optimizer)
     ends = np.cumsum(memory.sizes)[:-1]
-    return list(zip(*(np.split(leaf, ends) for leaf in memory.learned), strict=True))
+    return list(zip(*(np.split(leaf, ends) for leaf in tf.nest.flatten(memory.learned)), strict=True))
 
 
 def assert_carried(now, before, kept):
@@ -98,13 +100,12 @@ def test_frozen_after_training(options, tmp_path):
 
 def test_the_state_of_tensors_is_found_too(tmp_path):
     model, _ = made("L2O-Scale-Meta")
-    before = model.optimizer._memory()
+    before = memory_of(model.optimizer)
     model.layers[0].trainable = False
-    after = told("left out", saved, model, tmp_path).optimizer._memory()
-    rows, tensors, whole = (after.learned[i] for i in range(3))
-    np.testing.assert_array_equal(rows, before.learned[0][20:])
-    np.testing.assert_array_equal(tensors, before.learned[1][2:])
-    np.testing.assert_array_equal(whole, before.learned[2])
+    after = memory_of(told("left out", saved, model, tmp_path).optimizer)
+    leaves = zip(*(tf.nest.flatten(memory.learned)[:3] for memory in (after, before)), strict=True)
+    for (now, then), begin in zip(leaves, (20, 2, 0), strict=True):  # of coordinates, of tensors, of all
+        np.testing.assert_array_equal(now, then[begin:])
 
 
 def test_low_rank_adapters(tmp_path):
@@ -173,7 +174,7 @@ def test_a_model_that_is_frozen_as_a_whole_and_thaws(tmp_path):
     loaded.compile(loaded.optimizer, "mse", run_eagerly=True)
     losses(loaded, 1)
     assert int(loaded.optimizer.iterations.numpy()) == 4
-    assert len(loaded.optimizer._memory().sizes) == 6
+    assert len(memory_of(loaded.optimizer).sizes) == 6
 
 
 def test_a_model_from_the_old_format_is_trained(tmp_path):
@@ -356,7 +357,7 @@ def test_code_of_strangers_is_not_run(assigned, tmp_path, monkeypatch):
     if assigned:
         learned = make_optimizer("assigned", {"assignments": [["*", kind, learned.architecture]]})
     model, _ = made(steps=0)
-    model.compile(LearnedOptimizer(optimizer._packed(learned)), "mse", run_eagerly=True)
+    model.compile(LearnedOptimizer(learned), "mse", run_eagerly=True)
     losses(model, 1)
     again = keras.optimizers.deserialize(keras.optimizers.serialize(model.optimizer))  # what runs, runs already
     assert again.learned.kind == learned.kind
@@ -373,7 +374,8 @@ def test_a_configuration_cannot_allow_code(safe, monkeypatch):
     allowed, learned = [], loading.load("L2O-DM")
     config = {**LearnedOptimizer("L2O-DM").get_config(), "allow_code": True}
     monkeypatch.setattr(
-        "l2o_tf.keras_optimizer.optimizer._found", lambda source, allow_code: allowed.append(allow_code) or learned
+        "l2o_tf.keras_optimizer.optimizer.learned_from",
+        lambda source, allow_code: allowed.append(allow_code) or (learned, named_weights(learned)),
     )
     with serialization_lib.SafeModeScope(safe):
         LearnedOptimizer.from_config(config)

@@ -66,26 +66,3 @@ def test_means_of_tensors_and_the_way_back(sizes, small, monkeypatch):
 
 def test_sizes_of_tensors():
     assert nest.sizes(PARAMS) == (6, 1, 4)
-
-
-def test_a_state_is_carried_row_by_row():
-    """Tensors of 2 and 1 coordinates become tensors of 3 (new), 1 and 2."""
-    sizes = {"kept": [None, 1, 0], "old_sizes": [2, 1], "new_sizes": [3, 1, 2]}
-    per_coordinate = nest.carried(np.array([[1.0], [2.0], [3.0]]), np.zeros([6, 1]), **sizes)
-    assert per_coordinate[:, 0].tolist() == [0, 0, 0, 3, 1, 2]
-    assert nest.carried(np.array([[1.0], [2.0]]), np.zeros([3, 1]), **sizes)[:, 0].tolist() == [0, 2, 1]
-    for whole in (np.array(7.0), np.array([[7.0, 8.0]])):
-        assert nest.carried(whole, np.zeros_like(whole), **sizes) is whole
-
-
-def test_a_state_rests_row_by_row():
-    """Of a [2, 2] tensor the second row rests, of a vector of 2 both; a scalar moves."""
-    params = {"a": tf.zeros([2, 2]), "b": tf.zeros([2]), "c": tf.zeros([])}
-    rows = {"a": nest.moving_rows(tf.constant([[0.0, 1.0], [0.0, 0.0]])), "b": nest.moving_rows(tf.zeros([2]))}
-    assert rows["a"].numpy().tolist() == [[True], [False]]
-    old, new = [tf.zeros([7, 1]), tf.zeros([3, 2]), tf.zeros([1, 2]), 0.0], [tf.ones([7, 1]), tf.ones([3, 2])]
-    found = nest.moved([tf.constant(each) for each in old], [*new, tf.ones([1, 2]), tf.constant(1.0)], rows, params)
-    assert found[0][:, 0].numpy().tolist() == [1, 1, 0, 0, 0, 0, 1]
-    assert found[1].numpy().tolist() == [[1, 1], [0, 0], [1, 1]]
-    assert found[2].numpy().tolist() == [[1, 1]]
-    assert found[3] == 1

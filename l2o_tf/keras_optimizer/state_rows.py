@@ -1,0 +1,140 @@
+"""What the parts of an optimizer's state stand for, so that some of them can be taken over, or can rest.
+
+A tensor of the state may have a row for every coordinate of the optimizee, or a row for every tensor, or it may be of
+the optimizee as a whole. A dictionary may have an entry for every tensor. Which of these it is, two small optimizees
+tell: `kinds` compares the states that a rule has for them.
+"""
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from l2o_tf.common import nest
+from l2o_tf.common.nest import Params
+
+Initial = Callable[[Params], Any]
+"""`θ_0 -> state`."""
+
+
+class Kind(enum.Enum):
+    """What a part of a state stands for."""
+
+    COORDINATES = "a row for every coordinate"
+    TENSORS = "a row for every tensor"
+    ENTRIES = "a dictionary with an entry for every tensor"
+    WHOLE = "the same for every optimizee"
+    OTHER = "of a size that depends on the optimizee in another way"
+
+
+_PROBES = ((2, 3), (7, 11, 13))
+_COORDINATES, _TENSORS = tuple(map(sum, _PROBES)), tuple(map(len, _PROBES))
+
+
+def kinds(initial: Initial) -> Any:
+    """The state's structure down to its tensors, or to dictionaries with entries for tensors: their kinds."""
+    return _kinds(*(initial({str(i): tf.zeros([n]) for i, n in enumerate(sizes)}) for sizes in _PROBES))
+
+
+def _kinds(one: Any, other: Any) -> Any:
+    if isinstance(one, Mapping):
+        if one and (set(one), set(other)) == tuple({str(i) for i in range(n)} for n in _TENSORS):
+            return Kind.ENTRIES
+        return {name: _kinds(one[name], other[name]) for name in one}
+    if isinstance(one, tuple | list):
+        parts = [_kinds(*each) for each in zip(one, other, strict=True)]
+        return type(one)(*parts) if hasattr(one, "_fields") else type(one)(parts)
+    if one.shape == other.shape:
+        return Kind.WHOLE
+    rows = {_COORDINATES: Kind.COORDINATES, _TENSORS: Kind.TENSORS}
+    found = rows.get(tuple(x.shape[0] if x.shape.rank else None for x in (one, other)))
+    return found if found and one.shape[1:] == other.shape[1:] else Kind.OTHER
+
+
+def shapes(initial: Initial, of: Sequence[Sequence[int]]) -> Any:
+    """The state that a rule has for tensors of these shapes, with the shapes of its tensors; nothing is computed."""
+
+    def make():
+        return initial({str(i): tf.zeros(shape) for i, shape in enumerate(of)})
+
+    return tf.nest.map_structure(
+        lambda found: found.shape, tf.function(make, autograph=False).get_concrete_function().structured_outputs
+    )
+
+
+def carried(
+    kinds: Any, old: Any, new: Any, kept: Sequence[int | None], old_sizes: Sequence[int], new_sizes: Sequence[int]
+) -> Any:
+    """The state once the optimizee has other tensors: `new`, with what `old` knew.
+
+    Args:
+        kinds: what the parts stand for.
+        old, new: the state of the optimizee before, and the initial one of the optimizee now; nests of arrays.
+        kept: for every tensor now, its number before, or None if there was none.
+        old_sizes, new_sizes: numbers of coordinates of the tensors.
+    """
+
+    def take(kind, before, now):
+        match kind:
+            case Kind.ENTRIES:
+                return {i: x if kept[int(i)] is None else before[str(kept[int(i)])] for i, x in now.items()}
+            case Kind.COORDINATES:
+                return rows(before, now, old_sizes, new_sizes)
+            case Kind.TENSORS:
+                return rows(before, now, [1] * len(old_sizes), [1] * len(new_sizes))
+        return before if kind is Kind.WHOLE else now
+
+    def rows(before, now, old_counts, new_counts):
+        known, pieces = (
+            np.split(x, np.cumsum(n, dtype=int))[:-1] for x, n in ((before, old_counts), (now, new_counts))
+        )
+        found = [piece if i is None else known[i] for piece, i in zip(pieces, kept, strict=True)]
+        return np.concatenate([now[:0], *found])
+
+    return keras.tree.map_structure_up_to(kinds, take, kinds, old, new)
+
+
+def moving_rows(grad: tf.Tensor) -> tf.Tensor:
+    """Which rows along axis 0 have a gradient that is not zero: `[rows, 1, ...]`."""
+    return tf.reduce_any(grad != 0.0, axis=range(1, grad.shape.rank), keepdims=True)
+
+
+def moved(kinds: Any, old: Any, new: Any, rows: Mapping[str, tf.Tensor], params: Params) -> Any:
+    """A state after a step in which only some rows of the optimizee moved: `new` there, `old` where they rested.
+
+    A tensor rests if all of its rows do. What belongs to the optimizee as a whole never rests.
+
+    Args:
+        kinds: what the parts stand for.
+        old, new: nests of tensors.
+        rows: name -> which rows of that tensor moved, of a shape that can be spread over it; others moved as a whole.
+        params: for their shapes.
+    """
+    moving = {name: rows.get(name, tf.constant(True)) for name in params}
+    coordinates = nest.flatten({name: tf.broadcast_to(moving[name], tensor.shape) for name, tensor in params.items()})
+    tensors = tf.stack([tf.reduce_any(each) for each in moving.values()])
+
+    def choose(which, before, after):
+        return tf.where(tf.reshape(which, [-1] + [1] * (after.shape.rank - 1)), after, before)
+
+    def take(kind, before, after):
+        match kind:
+            case Kind.COORDINATES:
+                return choose(coordinates, before, after)
+            case Kind.TENSORS:
+                return choose(tensors, before, after)
+            case Kind.ENTRIES:
+                return {name: entry(name, before[name], after[name]) for name in after}
+        return after
+
+    def entry(name, before, after):
+        by_row = tf.nest.map_structure(lambda x: x.shape == params[name].shape, after)
+        whole = tf.reduce_any(moving[name])
+        return tf.nest.map_structure(
+            lambda own, x, y: tf.where(moving[name] if own else whole, y, x), by_row, before, after
+        )
+
+    return keras.tree.map_structure_up_to(kinds, take, kinds, old, new)
