@@ -2,7 +2,8 @@
 
     l2o_tf.list_pretrained()                # names of the trained optimizers that ship
     l2o_tf.load("RNNprop-CL-IL")            # one of them, for the unroll; or the folder of a run
-    l2o_tf.LearnedOptimizer("L2O-DM")       # the same for `model.compile`
+    l2o_tf.save(optimizer, "weights/mine")  # writes one that is in memory
+    l2o_tf.LearnedOptimizer("L2O-DM")       # for `model.compile`: of a name, a folder, or an optimizer in memory
     l2o_tf.evaluate(["L2O-DM", "Adam:0.01"], "mnist")    # runs, a table, a picture
 
 Importing this package loads nothing heavy; these names load what they need when they are used. After it, Keras loads
@@ -53,7 +54,9 @@ __getattr__, __dir__ = exports(
         "evaluate": "l2o_tf.evaluating.comparison:evaluate",
         "list_pretrained": "l2o_tf.common.names:pretrained_names",
         "load": "l2o_tf.saving.loading:load",
+        "save": "l2o_tf.saving.weights:save",
         "LearnedOptimizer": "l2o_tf.keras_optimizer.optimizer:LearnedOptimizer",
+        "Guard": "l2o_tf.keras_optimizer.guard:Guard",
     },
 )
 

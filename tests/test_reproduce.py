@@ -122,7 +122,7 @@ class TestTheCommand:
         identity = {"problem": {"data": "mnist/test", "file": None}, "optimizer": other}
         record = json.dumps(result(optimizer="adam") | {"identity": identity})
         answer = scripts.refused(reproduce, *self.options, written(tmp_path, record))
-        assert "a result of something else (weights: 0123 there, None now)" in answer
+        assert "a result of something else (weights: 0123 there, nothing now)" in answer
 
     @pytest.mark.parametrize(
         "text",

@@ -25,6 +25,7 @@ from absl import flags
 
 from l2o_tf.cli import console
 from l2o_tf.common import folders
+from l2o_tf.common.quoting import differences, few
 from l2o_tf.evaluating import results
 
 STEPS = (100, 1000, 2000, 5000, 10_000)
@@ -64,8 +65,8 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def evaluate_missing(values: flags.FlagValues, folder: Path) -> None:
     """Evaluates what has no result file yet."""
+    from l2o_tf.common.writing import write_atomically
     from l2o_tf.evaluating import comparison
-    from l2o_tf.saving import write_atomically
     from problems import make_problem
 
     options = {"mode": "test", "data": "tfds", "data_dir": values.data_dir}
@@ -113,7 +114,7 @@ def _check(path: Path, pair: Any, values: flags.FlagValues) -> None:
     elif weights := (found.get("meta_training") or {}).get("weights"):
         there |= {"weights": weights["sha256"]}
         now |= {"weights": pair.card.get("weights", {}).get("sha256")}
-    if differing := results.differences(there, now):
+    if differing := few(differences(there, now, "there", "now")):
         raise ValueError(
             f"Received {path}, a result of something else ({differing}). Use another --results, or remove that file to "
             "evaluate anew."

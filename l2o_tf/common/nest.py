@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-Params = dict[str, tf.Tensor]
+from problems.base import Params
 
 _SMALL = 2**20
 """Entries that a matrix of tensors and coordinates may have."""

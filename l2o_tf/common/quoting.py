@@ -50,6 +50,8 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], here: str, the
     """
 
     def listed(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: listed(entry) for key, entry in value.items()}
         return list(map(listed, value)) if isinstance(value, list | tuple) else value
 
     def said(value: Any) -> str:

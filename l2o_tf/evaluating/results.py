@@ -46,9 +46,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from l2o_tf.common import summary
-from l2o_tf.common.quoting import cut, reason
+from l2o_tf.common.quoting import cut, differences, few, reason
 from l2o_tf.common.reading import LIMITS_OF_RESULTS, parse_json, read_bytes, read_json, read_npz
-from l2o_tf.saving import write_atomically
+from l2o_tf.common.writing import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -271,7 +271,7 @@ def find(folder: Path) -> Results | None:
         return None
     settings = next(iter(parts.values())).settings
     for path, part in parts.items():
-        if differing := differences(settings, part.settings):
+        if differing := few(differences(settings, part.settings, "there", "now")):
             raise _foreign(path, f"it does not fit the other results: {differing}")
     return Results(settings, list({result.names: result for part in parts.values() for result in part}.values()))
 
@@ -334,7 +334,7 @@ def check_fit(
     Raises:
         ValueError: if settings differ, or a problem or an optimizer has the name of another one in the folder.
     """
-    if differing := differences(found.settings, settings):
+    if differing := few(differences(found.settings, settings, "there", "now")):
         raise ValueError(
             f"Received folder {folder}, which holds an evaluation with other options ({differing}). Use the same ones "
             f"to add to it, {_ELSEWHERE}."
@@ -342,19 +342,13 @@ def check_fit(
     for names, identity in asked.items():
         for role, name in zip(_ROLES, names, strict=True):
             same = (result.identity[role] for result in found if getattr(result, role) == name)
-            if differing := next(filter(None, (differences(there, identity[role]) for there in same)), ""):
+            clauses = (few(differences(there, identity[role], "there", "now")) for there in same)
+            if differing := next(filter(None, clauses), ""):
                 raise ValueError(
                     f"Received folder {folder}, which holds results of another {role} called {name} ({differing}). "
                     f"Use {_ELSEWHERE}."
                 )
     return set(found.losses)
-
-
-def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """`seed: 0 there, 1 now`."""
-    now = json.loads(json.dumps(now))  # lists for tuples, as they are read
-    different = [name for name in {**there, **now} if there.get(name) != now.get(name)]
-    return "; ".join(f"{name}: {cut(there.get(name))} there, {cut(now.get(name))} now" for name in different)
 
 
 def read_file(path: Path) -> dict[str, Any]:

@@ -40,6 +40,10 @@ class Guard(NamedTuple):
         learning_rate: of Adam, positive. Default 0.001, Keras's.
         period: P, steps over which losses are averaged, positive. Default 100.
         patience: R, periods in a row that may be no better than the best one, positive. Default 5.
+
+    Example:
+        >>> import l2o_tf
+        >>> optimizer = l2o_tf.LearnedOptimizer("L2O-DM", guard=l2o_tf.Guard(learning_rate=0.01, patience=3))
     """
 
     learning_rate: float = 0.001

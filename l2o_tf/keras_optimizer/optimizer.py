@@ -25,6 +25,7 @@ from keras.src.saving import serialization_lib
 from l2o_tf.common.nest import Params
 from l2o_tf.common.quoting import few
 from l2o_tf.keras_optimizer import guard, state_rows, stored
+from l2o_tf.keras_optimizer.guard import Guard
 from l2o_tf.keras_optimizer.source import Source, learned_from, packed
 from l2o_tf.keras_optimizer.stored import path_of, value_of
 from l2o_tf.optimizers import CELLS, Optimizer, Step
@@ -57,9 +58,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         learning_rate: factor of the update; a number or a Keras schedule. Default 1.0: as it was measured.
         seed: decides what the optimizer draws for itself: L2O-Scale its first learning rates. Default 0.
         guard: whether Adam takes over where the learned update is not finite or the loss gets stuck; default False. A
-            dictionary sets what it differs in from `guard.Guard()`: `{"learning_rate": 0.01, "patience": 3}`. It needs
-            the loss, which `model.fit` hands to `scale_loss`. `guard_report()` and a warning at the end of `fit` say
-            when it has acted.
+            `Guard`, or a dictionary of what differs from `Guard()`, sets when: `{"patience": 3}`. It needs the loss,
+            which `model.fit` hands to `scale_loss`. `guard_report()` and a warning at the end of `fit` say when it has
+            acted.
         rest: what does not move in a step in which its gradient is exactly zero. `"sparse"` (default): each variable as
             a whole; if its gradients are sparse (`tf.IndexedSlices`: the table of an embedding), each of its rows along
             axis 0. `"rows"`: each row of every variable. `"none"`: nothing, as in meta-training. The state of a row
@@ -90,7 +91,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         source: Source,
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
         seed: int = 0,
-        guard: bool | Mapping[str, Any] = False,
+        guard: bool | Guard | Mapping[str, Any] = False,
         rest: str = "sparse",
         allow_code: bool = False,
         horizon: int = 0,
@@ -430,13 +431,15 @@ def _looks_at_loss(learned: Optimizer) -> bool:
     return bool(asked)
 
 
-def _make_guard(given: bool | Mapping[str, Any]) -> guard.Guard | None:
+def _make_guard(given: bool | Guard | Mapping[str, Any]) -> Guard | None:
     if given is False:
         return None
+    if isinstance(given, Guard):
+        return guard.check(given)
     if given is not True and not isinstance(given, Mapping):
-        raise ValueError(f"Received guard={given!r}, expected True, False or a dictionary of {guard.Guard._fields}.")
+        raise ValueError(f"Received guard={given!r}, expected True, False, a Guard or a dictionary of {Guard._fields}.")
     settings = {} if given is True else dict(given)
-    unknown = set(settings) - set(guard.Guard._fields)
+    unknown = set(settings) - set(Guard._fields)
     if unknown:
-        raise ValueError(f"Received guard settings {sorted(unknown)}, expected some of {guard.Guard._fields}.")
-    return guard.check(guard.Guard(**settings))
+        raise ValueError(f"Received guard settings {sorted(unknown)}, expected some of {Guard._fields}.")
+    return guard.check(Guard(**settings))

@@ -25,9 +25,8 @@ import tensorflow as tf
 
 from l2o_tf.common import nest
 from l2o_tf.optimizers import contract
-from problems.base import Seed
+from problems.base import Params, Seed
 
-Params = dict[str, tf.Tensor]
 State = Any
 
 

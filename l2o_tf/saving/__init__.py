@@ -12,7 +12,6 @@ its pickles as data (`original`; L2O-Scale: `tensorflow1`). `weights` writes and
 optimizers of them. `interpolation` and `adjusting` make new ones of what is there: `python -m l2o_tf.cli.weights`.
 """
 
-from l2o_tf.common.writing import write_atomically
 from l2o_tf.saving.provenance import provenance, sources
 from problems.lazy import exports
 
@@ -34,7 +33,6 @@ __all__ = [
     "save",
     "save_weights",
     "sources",
-    "write_atomically",
 ]
 
 _WEIGHTS = ("assign_weights", "check_shapes", "load_weights", "named_weights", "save", "save_weights")

@@ -41,9 +41,7 @@ class Found(NamedTuple):
 
 
 def load(name: str, *, allow_code: bool = False) -> Optimizer:
-    """The optimizer of that name, see `load_optimizer`.
-
-        optimizer = l2o_tf.load("RNNprop-CL-IL")
+    """The optimizer of that name, for the unroll, for further training, or for Keras's `LearnedOptimizer`.
 
     Args:
         name: a shipped name, an analytic rule such as `"Adam:0.003"`, the folder of a run, or a weight file.
@@ -51,6 +49,11 @@ def load(name: str, *, allow_code: bool = False) -> Optimizer:
 
     Raises:
         ValueError: as `load_optimizer`.
+
+    Example:
+        >>> import l2o_tf
+        >>> l2o_tf.load("RNNprop-CL-IL").kind, l2o_tf.load("Adam:0.003").kind
+        ('RNNprop', 'adam')
     """
     return load_optimizer(name, allow_code=allow_code)[0]
 

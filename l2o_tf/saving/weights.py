@@ -35,10 +35,6 @@ Arrays = dict[str, np.ndarray]
 def save(optimizer: Optimizer, folder: str | os.PathLike, *, overwrite: bool = False) -> None:
     """Writes a learned optimizer to a folder, from which `load` and `LearnedOptimizer` read it again.
 
-        optimizer = l2o_tf.load("RNNprop-CL-IL")
-        l2o_tf.save(optimizer, "weights/mine")
-        l2o_tf.load("weights/mine")
-
     Args:
         optimizer: one with meta-parameters, of a kind that `make_optimizer` makes.
         folder: where `weights.npz` and `optimizer.json` go; made if it is missing.
@@ -47,6 +43,13 @@ def save(optimizer: Optimizer, folder: str | os.PathLike, *, overwrite: bool = F
     Raises:
         ValueError: if the optimizer has no meta-parameters, could not be loaded again, or the folder has weights.
         OSError: if the folder cannot be written or the disk is full; existing files are then unchanged.
+
+    Example:
+        >>> import tempfile, l2o_tf
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     l2o_tf.save(l2o_tf.load("RNNprop-CL-IL"), folder)
+        ...     l2o_tf.load(folder).kind
+        'RNNprop'
     """
     if not getattr(optimizer, "named_variables", None):
         raise ValueError(f"Received {short(optimizer)}, expected an optimizer with meta-parameters.")

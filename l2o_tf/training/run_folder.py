@@ -36,6 +36,7 @@ from l2o_tf import saving
 from l2o_tf.common import folders
 from l2o_tf.common.quoting import reason
 from l2o_tf.common.reading import read_json
+from l2o_tf.common.writing import write_atomically
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.recording.records import RECORDS
 from l2o_tf.training.state import TrainingState
@@ -154,7 +155,7 @@ def _begin_or_recognise(folder: Path, description: Description, data: DataInfo |
                 f"Received the folder {folder}, which holds {', '.join(left)} but no {CONFIG}, which says of what run "
                 "they are. Put that file back, or use another folder."
             )
-        saving.write_atomically(path, json.dumps(asked, indent=2).encode())
+        write_atomically(path, json.dumps(asked, indent=2).encode())
         return
     if not resume:
         raise ValueError(f"Received the folder {folder}, which holds a run, and not to resume it. Use another folder.")
@@ -250,7 +251,7 @@ def _recover_index(folder: Path) -> None:
     lines = [f'model_checkpoint_path: "{found[-1].stem}"']
     lines += [f'all_model_checkpoint_paths: "{path.stem}"' for path in found]
     lines += [f"all_model_checkpoint_timestamps: {path.stat().st_mtime}" for path in found]
-    saving.write_atomically(folder / "checkpoint", "\n".join(lines).encode())
+    write_atomically(folder / "checkpoint", "\n".join(lines).encode())
 
 
 @contextlib.contextmanager

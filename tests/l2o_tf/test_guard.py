@@ -142,7 +142,7 @@ def test_gradients_without_a_finite_square_do_not_spoil_adam(bad):
         ({"patience": 0}, "patience=0 for the guard, expected a positive integer"),
         ({"period": 1.5}, "period=1.5 for the guard, expected a positive integer"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0 for the guard, expected a positive number"),
-        ("yes", "guard='yes', expected True, False or a dictionary"),
+        ("yes", "guard='yes', expected True, False, a Guard or a dictionary"),
         ({"rate": 1.0}, r"guard settings \['rate'\], expected some of"),
     ],
 )
@@ -206,7 +206,7 @@ def test_without_the_loss_there_is_no_guard():
 def test_in_keras_all_variables_go_back():
     """Also one without a gradient in that step; not one that is frozen by now. Otherwise it stays as it is."""
     variables = [keras.Variable([value]) for value in (1.0, 2.0, 3.0)]
-    optimizer = LearnedOptimizer("RNNprop-CL-IL", -1.0, guard={"period": 1, "patience": 2})
+    optimizer = LearnedOptimizer("RNNprop-CL-IL", -1.0, guard=guard.Guard(period=1, patience=2))
     gradients = [tf.constant([1.0])] * 3
     for loss, given in ((1.0, gradients), (2.0, [*gradients[:1], None, None]), (3.0, [*gradients[:1], None, None])):
         before = [float(v.numpy()[0]) for v in variables]

@@ -9,6 +9,7 @@ import pytest
 
 from l2o_tf import saving
 from l2o_tf.cli import evaluate
+from l2o_tf.common.writing import write_atomically
 from l2o_tf.evaluating import comparison, results, rollouts
 from l2o_tf.evaluating.results import Results
 from l2o_tf.optimizers import make_optimizer
@@ -164,7 +165,7 @@ def test_another_of_the_same_name_is_refused_on_any_partner(done, role):
     found = Results.read(done)
     asked = {**found.all[0].identity, role: {**found.all[0].identity[role], "file": "0123"}}
     names = {"problem": "simple", "optimizer": "Adam"} | {"optimizer" if role == "problem" else "problem": "new"}
-    with pytest.raises(ValueError, match=rf"another {role} called {names[role]} \(file: None there, 0123 now\)"):
+    with pytest.raises(ValueError, match=rf"another {role} called {names[role]} \(file: nothing there, 0123 now\)"):
         results.check_fit(done, found, found.settings, {tuple(names.values()): asked})
 
 
@@ -278,6 +279,6 @@ def test_file_names_have_a_bounded_length(tmp_path):
     names = [results.file_name(f"{'ä' * 200}/p.py:f", f"runs/{'x' * 300}{end}", results.PAIR) for end in "ab"]
     assert names[0] != names[1]
     for name in names:
-        saving.write_atomically(tmp_path / name, b"")
+        write_atomically(tmp_path / name, b"")
         assert len(os.fsencode(name)) < 200
     assert results.file_name("some/file.py:model", "runs/a b", ".json") == "some_file.py:model--runs_a_b.json"

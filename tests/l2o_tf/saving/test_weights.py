@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from l2o_tf import saving
+from l2o_tf.common.writing import write_atomically
 from l2o_tf.optimizers import make_optimizer
 from tests.l2o_tf.saving.samples import assert_equal, some_weights
 
@@ -226,12 +227,12 @@ class TestAtomicity:
 
         monkeypatch.setattr("pathlib.Path.mkdir", mkdir)
         with pytest.raises(OSError, match="Read-only file system. Nothing was written"):
-            saving.write_atomically(tmp_path / "config.json", b"{}")
+            write_atomically(tmp_path / "config.json", b"{}")
 
     def test_one_file(self, tmp_path):
         path = tmp_path / "new" / "config.json"
         for data in (b"first", b"second"):
-            saving.write_atomically(path, data)
+            write_atomically(path, data)
             assert path.read_bytes() == data
 
 
