@@ -68,7 +68,8 @@ def updates(optimizer: Optimizer) -> tuple[np.ndarray, np.ndarray]:
     for k, (size, kind, rows) in enumerate(kinds):
         grads[:, k] = size * (random.normal(size=grads[:, k].shape) if kind == "noise" else signs)
         grads[SEEN:, k, : n if rows == "all" else n // 2] = 0.0
-    params = {str(k): tf.zeros([n]) for k in range(len(kinds))}
+    shapes = [[len(kinds), n]] if optimizer.coordinatewise else [[n]] * len(kinds)  # one tensor is traced faster
+    params = {str(k): tf.zeros(shape) for k, shape in enumerate(shapes)}
 
     @tf.function(autograph=False)
     def run(state, batches):

@@ -113,28 +113,29 @@ def run(program, cache, **options):
     )
 
 
-def test_a_second_process_finds_what_the_first_has_compiled(tmp_path):
-    found = []
-    for _ in range(2):
-        done = run(PROGRAM, tmp_path / "xla")
-        assert done.returncode == 0, done.stderr
-        entries = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "xla").glob("*/*")}
-        found.append((done.stdout, entries))
-    assert found[0][1], "nothing was stored"
-    assert found[0] == found[1]
+def stored(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*/*.pb")}
 
 
-def test_a_cache_that_cannot_be_written_does_not_end_a_script(tmp_path):
-    """No file may grow, as on a full disk; the second line is that of a process without a cache."""
+def test_a_second_process_finds_what_the_first_has_compiled_and_a_full_disk_does_not_end_it(tmp_path):
+    """In the second process no file may grow. What is there is served; what is new makes it start without a cache."""
+    first = run(PROGRAM, tmp_path / "xla")
+    assert first.returncode == 0, first.stderr
+    entries = stored(tmp_path / "xla")
+    assert entries, "nothing was stored"
     program = f"""
 from l2o_tf.cli import console
 def action():
     print("begun")
     exec({PROGRAM!r}, globals())
+    exec({PROGRAM.replace("tanh", "exp")!r}, globals())
     return 0
 raise SystemExit(console.without_cache_if_it_fails(action))
 """
-    done = run(program, tmp_path / "xla", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[:2] == ["begun", "begun"] and float(done.stdout.splitlines()[2])
-    assert done.stderr.count("starting again without it") == 1
+    second = run(program, tmp_path / "xla", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)))
+    assert second.returncode == 0, second.stderr
+    found = float(first.stdout)
+    *begun, other = second.stdout.split()
+    assert begun == ["begun", str(found), "begun", str(found)] and float(other) != found
+    assert second.stderr.count("starting again without it") == 1
+    assert stored(tmp_path / "xla") == entries
