@@ -7,6 +7,7 @@ from absl import flags
 
 from docs import cards
 from l2o_tf.cli import meta_train
+from l2o_tf.cli.config import GONE
 from l2o_tf.common.names import pretrained_names
 from l2o_tf.saving import description
 from l2o_tf.saving.description import good_for, read, trained_on
@@ -107,7 +108,7 @@ def test_the_command_of_a_card_asks_for_its_configuration(name):
     values = flags.FlagValues()
     meta_train.define_flags(values)
     values(["meta_train.py", *cards.options(config)])
-    asked = meta_train.requested(values).to_dict()
+    asked = GONE | meta_train.requested(values).to_dict()
     assert {key: asked[key] for key in config} == config | {"data_dir": "", "data": "auto"}
     assert " ".join(cards.options(config)) in cards.page(name, *read(name), {})
 

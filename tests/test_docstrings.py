@@ -1,11 +1,14 @@
-"""The examples in the docstrings of the public names run, and give what they say."""
+"""The examples in the docstrings of public names and of `l2o_tf.common` run, and give what they say."""
 
 import doctest
+import importlib
 import inspect
+import pkgutil
 
 import pytest
 
 import l2o_tf
+import l2o_tf.common
 
 NAMES = [name for name in dir(l2o_tf) if not name.startswith("_") and not hasattr(vars(l2o_tf).get(name), "__path__")]
 
@@ -20,3 +23,8 @@ def test_examples(name, tmp_path, monkeypatch):
     for example in doctest.DocTestFinder(exclude_empty=True).find(found, name, globs={"l2o_tf": l2o_tf}):
         runner.run(example)
     assert not runner.failures
+
+
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(l2o_tf.common.__path__)])
+def test_helpers(name):
+    assert doctest.testmod(importlib.import_module(f"l2o_tf.common.{name}")).failed == 0
