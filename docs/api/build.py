@@ -29,12 +29,14 @@ def public_names(package: ModuleType) -> list[str]:
 def show_public_names(package: ModuleType) -> None:
     """Makes attributes of the public names, since pdoc sees no others, and puts them before the submodules."""
     names = public_names(package)
-    vars(package).update({name: getattr(package, name) for name in names})
-    package.__all__ = names
+    if names:
+        vars(package).update({name: getattr(package, name) for name in names})
+        package.__all__ = names
 
 
 def name_submodules(package: ModuleType) -> None:
     """Adds the submodules to `__all__`, all the way down: pdoc leaves out those that are not there."""
+    show_public_names(package)
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         name = module.name.rpartition(".")[2]
         if name != "__main__" and name not in getattr(package, "__all__", [name]):
@@ -47,7 +49,6 @@ def main(output: Path) -> None:
     """Writes the pages into that folder."""
     console.import_tensorflow()
     for package in map(pdoc.extract.load_module, PACKAGES):
-        show_public_names(package)
         name_submodules(package)
     pdoc.render.configure(docformat="google", template_directory=HERE, show_source=False)
     pdoc.pdoc(*PACKAGES, output_directory=output)
