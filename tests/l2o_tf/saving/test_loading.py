@@ -228,3 +228,38 @@ class TestOriginal:
 def test_unknown(name, hint):
     with pytest.raises(ValueError, match=f"Received optimizer {name!r}.*, expected one of .*{hint}"):
         load_optimizer(name)
+
+
+class TestSave:
+    def test_it_is_loaded_again(self, tmp_path):
+        original = make_optimizer("RNNprop", {"layers": [3], "seed": 2})
+        saving.save(original, tmp_path / "mine")
+        again, card = load_optimizer(str(tmp_path / "mine"))
+        assert_alike(again, original)
+        assert (card["optimizer"], card["provenance"].keys()) == ("RNNprop", saving.provenance().keys())
+
+    def test_weights_are_replaced_only_if_asked(self, tmp_path):
+        first, second = (make_optimizer("L2O-DM", {"layers": [2], "seed": seed}) for seed in (0, 1))
+        saving.save(first, tmp_path)
+        with pytest.raises(ValueError, match="which holds weights already"):
+            saving.save(second, tmp_path)
+        saving.save(second, tmp_path, overwrite=True)
+        assert_alike(load_optimizer(str(tmp_path))[0], second)
+
+    def test_those_of_a_meta_training_never_are(self, tmp_path):
+        (tmp_path / "config.json").write_text("{}")
+        with pytest.raises(ValueError, match="which holds weights already"):
+            saving.save(make_optimizer("L2O-DM"), tmp_path, overwrite=True)
+        assert os.listdir(tmp_path) == ["config.json"]
+
+    def test_what_could_not_be_loaded_is_refused(self, tmp_path):
+        unknown = make_optimizer("L2O-DM", {"layers": [2]})
+        unknown.kind = "Mine"
+        for wrong, says in (
+            (unknown, "of the class Mine, which another process does not know. Put the class into a file"),
+            (make_optimizer("adam"), "expected an optimizer with meta-parameters"),
+            ("L2O-DM", "Received 'L2O-DM', expected an optimizer with meta-parameters"),
+        ):
+            with pytest.raises(ValueError, match=says):
+                saving.save(wrong, tmp_path / "mine")
+        assert not os.listdir(tmp_path)
