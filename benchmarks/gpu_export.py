@@ -30,6 +30,7 @@ from l2o_tf.unrolling.batch import Optimizees
 from l2o_tf.unrolling.meta_gradients import FirstOrder
 from problems import Problem, make_problem
 from problems.base import make_seed
+from problems.data.datasets import MODES, DataOptions, load
 
 SEED = make_seed(0)
 
@@ -132,6 +133,14 @@ def _captured(concrete) -> list[tf.Tensor]:
     """What the program takes besides its arguments: weights and data, variables by their values."""
     values = {id(variable.handle): variable.value() for variable in concrete.variables}
     return [values.get(id(tensor), tensor) for tensor in concrete.captured_inputs]
+
+
+def _examples(problem: Problem) -> tuple[tf.Tensor, tf.Tensor]:
+    """All images and labels of a problem's data."""
+    name = "mnist" if "mnist" in problem.name else "cifar10"
+    loaded = (load(name, mode, DataOptions(data)) for data in ("embedded", "auto") for mode in MODES)
+    images, labels, _ = next(each for each in loaded if each.info == problem.data)
+    return images, labels
 
 
 def _places(problem: Problem, optimizer: Optimizer, batches, arguments: list[np.ndarray]) -> dict[str, int]:

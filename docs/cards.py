@@ -21,7 +21,7 @@ from l2o_tf.evaluating.results import read_file
 from l2o_tf.saving import drift
 from l2o_tf.saving.description import RESULTS, Card, entry, good_for, kept_validation, read, runs, trained_on
 from l2o_tf.saving.loading import load
-from problems import closed_pipe
+from problems.common import closed_pipe
 
 DRIFT = "drift.json"
 PAGE = "CARD.md"

@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers
 
 from problems import DataOptions, Problem, from_keras
-from problems.datasets import load
+from problems.data.datasets import load
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

@@ -17,7 +17,7 @@ import keras
 from matplotlib.figure import Figure
 
 from problems import DataOptions
-from problems.datasets import load
+from problems.data.datasets import load
 
 
 class Losses(keras.callbacks.Callback):

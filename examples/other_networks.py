@@ -10,12 +10,12 @@ They differ from the paper's in width, depth and activation; `docs/data.md` says
 """
 
 from problems import DataOptions, Problem
-from problems.networks import mnist
+from problems.images.perceptrons import mnist
 
 
 def _first_ten_thousand(problem: Problem) -> Problem:
     """The same network on as many images as an evaluation has; to train, or choose, in long runs."""
-    return problem._replace(sample=lambda seed, num_steps: problem.sample(seed, num_steps) % 10_000, evaluate=None)
+    return problem._replace(sample=lambda seed, num_steps: problem.sample(seed, num_steps) % 10_000, measure=None)
 
 
 def ten_thousand(mode: str = "train", data_options: DataOptions | None = None) -> Problem:

@@ -18,7 +18,7 @@ import keras
 from matplotlib.figure import Figure
 
 from problems import DataOptions
-from problems.datasets import load
+from problems.data.datasets import load
 
 
 def digits(mode: str):

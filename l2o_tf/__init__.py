@@ -12,7 +12,7 @@ models that were saved with a learned optimizer.
 
 from l2o_tf.common.version import VERSION
 from l2o_tf.keras_optimizer import registration
-from problems.lazy import exports
+from problems.common.lazy import exports
 
 __version__ = VERSION
 
@@ -37,9 +37,7 @@ __getattr__, __dir__ = exports(
         "ZeroNonfinite": "l2o_tf.unrolling.meta_gradients:ZeroNonfinite",
         "objectives": "l2o_tf.unrolling.objectives",
         "log_and_sign": "l2o_tf.optimizers.preprocess:log_and_sign",
-        "from_keras": "problems:from_keras",
-        "make_problem": "problems:make_problem",
-        "import_tensorflow": "problems.quiet:import_tensorflow",
+        "import_tensorflow": "problems.common.startup:import_tensorflow",
         "MetaTrainer": "l2o_tf.training.trainer:MetaTrainer",
         "Result": "l2o_tf.training.trainer:Result",
         "Curriculum": "l2o_tf.training.curriculum:Curriculum",
@@ -50,6 +48,11 @@ __getattr__, __dir__ = exports(
         "StageDecay": "l2o_tf.training.schedules:StageDecay",
         "CosinePeriods": "l2o_tf.training.schedules:CosinePeriods",
         "RMSprop1": "l2o_tf.training.meta_optimizers:RMSprop1",
+        "Problem": "problems:Problem",
+        "from_keras": "problems:from_keras",
+        "make_problem": "problems:make_problem",
+        "measured_on": "problems:measured_on",
+        "objective_of": "problems:objective_of",
         "Results": "l2o_tf.evaluating.results:Results",
         "evaluate": "l2o_tf.evaluating.comparison:evaluate",
         "list_pretrained": "l2o_tf.common.names:pretrained_names",

@@ -4,7 +4,7 @@ import argparse
 
 from l2o_tf.common.names import pretrained_names
 from l2o_tf.saving import description
-from problems import closed_pipe
+from problems.common import closed_pipe
 
 
 def main() -> None:

@@ -1,71 +1,97 @@
-"""`python -m problems`: what there is, and a picture of one.
+"""`python -m problems`: a table of all problems, or the tensors of one.
 
 python -m problems --list                       # name, data, shapes, coordinates, description
-python -m problems --problem=nas --plot         # Adam's losses and a minibatch, as nas.png
+python -m problems --problem=nas                # its coordinates and the shape of each tensor
 """
 
 import argparse
+import inspect
 import math
 import sys
-from pathlib import Path
 
-from problems import closed_pipe, quiet
-
-_OF_THE_PLOT = {"num_steps": 200, "learning_rate": 0.01, "seed": 0, "output": None}
+from problems.common import closed_pipe, startup
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     """The options of the command; exit code 2 for wrong ones."""
-    parser = argparse.ArgumentParser("python -m problems", description="Lists the problems, or draws one of them.")
-    parser.add_argument("--list", action="store_true", help="print a table of all problems; the default")
-    parser.add_argument("--problem", help="name of a problem, or path/to/file.py:function")
-    parser.add_argument("--plot", action="store_true", help="draw the loss along Adam's trajectory, and a minibatch")
-    parser.add_argument("--num_steps", type=int, help="steps of Adam (default: 200)")
-    parser.add_argument("--learning_rate", type=float, help="of Adam (default: 0.01)")
-    parser.add_argument("--seed", type=int, help="decides start and minibatches (default: 0)")
+    parser = argparse.ArgumentParser("python -m problems", description="Lists the problems, or describes one of them.")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--list", action="store_true", help="print a table of all problems; the default")
+    which.add_argument("--problem", help="name of a problem, or path/to/file.py:function")
     parser.add_argument("--data", choices=("auto", "tfds", "embedded"), help="where images come from (default: auto)")
     parser.add_argument("--data_dir", help="folder of TFDS; default: $TFDS_DATA_DIR, then TFDS's own")
-    parser.add_argument("--output", type=Path, help="the picture (default: NAME.png)")
     values = parser.parse_args(given)
-    if values.plot and not values.problem:
-        parser.error("Received --plot without --problem, expected the problem to be drawn; add --problem=NAME.")
-    if values.list and values.problem:
-        parser.error("Received --list with --problem, expected one of the two.")
     for name in ("data", "data_dir"):
         if getattr(values, name) is not None and not values.problem:
             parser.error(f"Received --{name} without --problem, where it does nothing.")
-    values.data = values.data or "auto"
-    for name, default in _OF_THE_PLOT.items():
-        if getattr(values, name) is None:
-            setattr(values, name, default)
-        elif not values.plot:
-            parser.error(f"Received --{name} without --plot, where it does nothing.")
-    for name in ("num_steps", "learning_rate"):
-        if not 0 < getattr(values, name) < math.inf:
-            parser.error(f"Received --{name}={getattr(values, name)}, expected a number above 0.")
     return values
 
 
 def main(values: argparse.Namespace) -> int:
-    """Prints the table, the line of one problem, or draws it."""
-    quiet.import_tensorflow()
-    from problems import gallery, make_problem
+    """Prints the table, or the description of one problem."""
+    startup.import_tensorflow()
+    from problems import make_problem
 
     if not values.problem:
-        print(gallery.table())
+        print(table())
         return 0
     try:
-        problem = make_problem(values.problem, data=values.data, data_dir=values.data_dir)
-        print(gallery.describe(problem))
-        if values.plot:
-            file = values.output or Path(f"{Path(values.problem).name.replace('.py:', '-')}.png")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            gallery.plot(problem, file, values.num_steps, values.learning_rate, values.seed)
-            print(f"Picture: {file}")
+        print(describe(make_problem(values.problem, data=values.data or "auto", data_dir=values.data_dir)))
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def table() -> str:
+    """All problems with data, tensors, coordinates, shapes and the first line of the docstring; and the sets.
+
+    Problems of images are made on the embedded digits, which have the shapes of the data set, so that nothing is
+    downloaded or read.
+    """
+    from problems import PROBLEM_SETS, PROBLEMS, make_problem
+    from problems.base import shapes_of
+
+    rows = [("name", "data", "tensors", "coordinates", "shapes", "what it is")]
+    for name, factory in PROBLEMS.items():
+        problem = make_problem(name, data="embedded")
+        shapes, about = shapes_of(problem), (inspect.getdoc(factory) or "").splitlines()[0]
+        rows.append((name, _data_of(problem), *_sizes(shapes), _short(shapes), about))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    lines = [
+        "  ".join([*(f"{c:{a}{w}}" for c, a, w in zip(row, "<<>><", widths, strict=False)), row[-1]]) for row in rows
+    ]
+    sets = [f"{name:{widths[0]}}  {len(members)} problems" for name, members in PROBLEM_SETS.items()]
+    return "\n".join([*lines, "", "Sets, of which each run gets one problem:", *sets])
+
+
+def describe(problem) -> str:
+    """Name, data, and each tensor with its shape."""
+    from problems.base import shapes_of
+
+    shapes = shapes_of(problem)
+    lines = [f"  {name:24} {list(spec.shape)}" for name, spec in shapes.items()]
+    shown = lines if len(lines) <= 40 else [*lines[:40], f"  ... and {len(lines) - 40} more"]
+    tensors, coordinates = _sizes(shapes)
+    headline = f"{problem.name}: {coordinates} coordinates in {tensors} tensors; {problem.data or 'no data'}"
+    return "\n".join([headline, *shown])
+
+
+def _sizes(shapes) -> tuple[str, str]:
+    """Tensors and coordinates."""
+    return f"{len(shapes):,}", f"{sum(math.prod(spec.shape) for spec in shapes.values()):,}"
+
+
+def _short(shapes, most: int = 4) -> str:
+    """`784x20 20 20x10 10`; of many tensors the first ones."""
+    found = ["x".join(map(str, spec.shape)) or "1" for spec in shapes.values()]
+    return " ".join(found if len(found) <= most else [*found[:most], "..."])
+
+
+def _data_of(problem) -> str:
+    """What the embedded digits stand for, `drawn` for data that are drawn, or `-`."""
+    stand_ins = {"digits-28x28": "MNIST", "digits-32x32": "CIFAR-10", "digits": "digits"}
+    return stand_ins.get(problem.data.name, "drawn") if problem.data else "-"
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ same run, on a CPU or a GPU and after every resume (`problems.contract` looks at
     batches = problem.sample(seed, num_steps)           # the randomness of T steps, leading axis T
     loss = problem.loss(params, constants, batch)       # f(θ_t), differentiable in params
 
-`loss` is traced into the compiled unroll. `init` and `sample` run outside XLA (`tf.random.stateless_*` gives other
-numbers inside it), and travel as tensors. On CPUs and GPUs TensorFlow draws by Philox anyway, so `alg` is left to it:
-asked for Philox, it derives the generator's key by twenty operations for every draw, in the place of one.
+`loss` is traced into the compiled unroll. `init` and `sample` run outside XLA, because `tf.random.stateless_*` gives
+other numbers inside it. What they return is passed in as tensors. Draws leave `alg` at its default. On CPUs and GPUs
+that is Philox, too, and it takes one operation per draw; `alg="philox"` takes twenty.
 """
 
 import math
@@ -29,6 +29,13 @@ Params = dict[str, tf.Tensor]
 Constants = Any
 Batch = Any
 Batches = Any
+
+
+Measured = dict[str, tf.Tensor | None]
+"""`{"loss": scalar, "accuracy": scalar or None}`."""
+
+Measure = Callable[..., Measured]
+"""`(params, constants, part=None) -> Measured`; see `Problem.measure`."""
 
 
 class DataInfo(NamedTuple):
@@ -53,6 +60,16 @@ class DataInfo(NamedTuple):
 class Problem(NamedTuple):
     """An optimizee and its data as pure functions.
 
+    >>> import tensorflow as tf
+    >>> from problems import Problem
+    >>> from problems.base import no_batches
+    >>> bowl = Problem(
+    ...     "bowl",
+    ...     init=lambda seed: ({"x": tf.random.stateless_normal([2], seed)}, ()),
+    ...     sample=no_batches,
+    ...     loss=lambda params, constants, batch: tf.reduce_sum(params["x"] ** 2),
+    ... )
+
     Attributes:
         name: name under which the problem is registered.
         init: `seed -> (params, constants)`.
@@ -61,12 +78,10 @@ class Problem(NamedTuple):
             Minibatches travel as int32 indices. Problems without minibatches return `tf.zeros([num_steps], tf.int32)`.
         loss: `(params, constants, batch) -> scalar`, where `batch` is `batches` without its leading axis.
         data: which data is used; None for problems without data.
-        evaluate: `(params, constants) -> {"loss": scalar, "accuracy": scalar}` over the whole data set; its
-            accuracy may be None, as in a regression. None where there is no such thing.
-        objective: `(params, constants) -> scalar`, f over all its data and free of what `sample` does to single steps;
-            None where `evaluate` says it, or where `loss` has no minibatch. Ask `objective_of(problem)`.
-        examples: `batch -> (inputs [B, ...], labels [B])`, what a minibatch stands for, to be looked at; None where
-            there is nothing to see.
+        measure: how good parameters are, `(params, constants, part=None) -> {"loss": scalar, "accuracy": scalar}`.
+            `part` says on which data: None, the default, on all; else on minibatches as `sample` returns them. The
+            accuracy is None where there is no such thing, as in a regression. Evaluation, L2O-Scale's judge and a
+            validation meta-loss use it. `measured_by` makes it. None where the loss has no minibatch and measures all.
         xla: whether XLA may compile `loss` into the loop. On a CPU it runs convolutions 3 to 14 times as slowly as
             TensorFlow does without it.
     """
@@ -76,17 +91,15 @@ class Problem(NamedTuple):
     sample: Callable[[Seed, int], Batches]
     loss: Callable[[Params, Constants, Batch], tf.Tensor]
     data: DataInfo | None = None
-    evaluate: Callable[[Params, Constants], dict[str, tf.Tensor]] | None = None
-    objective: Callable[[Params, Constants], tf.Tensor] | None = None
-    examples: Callable[[Batch], tuple[tf.Tensor, tf.Tensor]] | None = None
+    measure: Measure | None = None
     xla: bool = True
 
 
 def for_many(loss: Callable[[Params, Constants, Batch], tf.Tensor]) -> Callable:
-    """Says of a `Problem.loss` that it takes several optimizees at once, too: with leading axes before those of all
-    parameters, constants and minibatches it returns losses `[...]`. `problems.side_by_side` then calls it once.
+    """Marks a `Problem.loss` that takes several optimizees at once; `side_by_side` then calls it once for all.
 
-    The mark is on the function, so that a loss which is made of it does not have it unasked.
+    Such a loss accepts leading axes before those of all parameters, constants and minibatches, and returns losses
+    `[...]`. The mark is on the function, so that a loss which calls it is not marked.
     """
     loss.for_many = True
     return loss
@@ -109,24 +122,87 @@ def shapes_of(problem: Problem, seed: Seed | None = None) -> Params:
     return tf.function(lambda: problem.init(seed)[0], autograph=False).get_concrete_function().structured_outputs
 
 
-def objective_of(problem: Problem) -> Callable[[Params, Constants], tf.Tensor]:
-    """What a problem really minimises: `(params, constants) -> scalar` over all its data, differentiable in params.
+def measured_by(
+    loss: Callable[[Params, Constants, Batch], tf.Tensor], whole: Callable[[Params, Constants], Measured] | None = None
+) -> Measure:
+    """`Problem.measure` from the loss of one minibatch and what measures all data.
 
-    That is `problem.objective`; else the loss that `problem.evaluate` measures; else, without minibatches, the loss.
+    Args:
+        loss: `Problem.loss`. On given minibatches its mean is the measure. They are taken one after the other.
+        whole: `(params, constants) -> Measured` on all data; default: none, and only minibatches can be measured.
+    """
+
+    def measure(params: Params, constants: Constants, part: Batches | None = None) -> Measured:
+        if part is None:
+            return whole(params, constants)
+        dtype = next(iter(params.values())).dtype
+        losses = tf.map_fn(lambda batch: loss(params, constants, batch), part, fn_output_signature=dtype)
+        return {"loss": tf.reduce_mean(losses), "accuracy": None}  # `tf.vectorized_map` is 50 times as slow under XLA
+
+    return measure
+
+
+def mean_of_rows(
+    function: Callable[[tf.Tensor], dict], size: int, batch_size: int, signature: dict[str, tf.TensorSpec]
+) -> dict[str, tf.Tensor]:
+    """The mean over all rows of a data set, computed one minibatch after the other.
+
+    It needs the memory of one minibatch.
+
+    Args:
+        function: int32 row numbers `[B]` -> the mean over these rows by name, as `signature` has it. B is `batch_size`,
+            and for the last minibatch what is left.
+        size: rows of the data set.
+        batch_size: rows at a time.
+        signature: shapes and types.
+    """
+    whole, rest = divmod(size, batch_size)
+    function = tf.autograph.experimental.do_not_convert(function)  # else an eager `map_fn` does, for each minibatch
+    total = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in signature.items()}
+    if whole:
+        rows = tf.reshape(tf.range(whole * batch_size), [whole, batch_size])
+        found = tf.map_fn(function, rows, fn_output_signature=signature, parallel_iterations=1)
+        total = {name: tf.reduce_sum(found[name], axis=0) * batch_size for name in total}
+    if rest:
+        found = function(tf.range(whole * batch_size, size))
+        total = {name: value + found[name] * rest for name, value in total.items()}
+    return {name: value / size for name, value in total.items()}
+
+
+def measure_of(problem: Problem) -> Measure:
+    """`problem.measure`; where the loss has no minibatch, the loss itself, whatever the part.
 
     Raises:
-        ValueError: if the problem has minibatches and says nothing about the whole.
+        ValueError: if the problem has minibatches and no measure.
     """
-    if problem.objective is not None:
-        return problem.objective
-    if problem.evaluate is not None:
-        return lambda params, constants: problem.evaluate(params, constants)["loss"]
+    if problem.measure is not None:
+        return problem.measure
     if problem.sample is not no_batches:
         raise ValueError(
-            f"Received problem {problem.name!r} with minibatches and without an objective, expected either no "
-            "minibatches or the loss over all data; give the problem an `objective` or an `evaluate`."
+            f"Received problem {problem.name!r} with minibatches and without a measure, expected either no minibatches "
+            "or a way to measure all data; give the problem a `measure`."
         )
-    return lambda params, constants: problem.loss(params, constants, tf.zeros([], tf.int32))
+    none = tf.zeros([], tf.int32)
+    return lambda params, constants, part=None: {"loss": problem.loss(params, constants, none), "accuracy": None}
+
+
+def objective_of(problem: Problem) -> Callable[[Params, Constants], tf.Tensor]:
+    """What a problem really minimises, `(params, constants) -> scalar`, differentiable in params.
+
+    >>> from problems import make_problem, objective_of
+    >>> problem = make_problem("simple")
+    >>> params, constants = problem.init([0, 0])
+    >>> float(objective_of(problem)(params, constants))
+    1.0
+
+    It is the loss that `problem.measure` finds, with its own slope, whatever `sample` does to the gradients of single
+    steps. As the `judge` of a lesson it gives a meta-loss on other data than those of the student's steps.
+
+    Raises:
+        ValueError: if the problem has minibatches and no measure.
+    """
+    measure = measure_of(problem)
+    return lambda params, constants: measure(params, constants)["loss"]
 
 
 def fold(seed: Seed, *values) -> Seed:
@@ -160,10 +236,10 @@ def normal_like(like: Params, leading: list[int], seed: Seed, stddev: float) -> 
 
 
 def make_seed(seed: int) -> Seed:
-    """A root seed from the integer of `--seed`.
+    """The root seed `[seed, 0]` of an integer such as `--seed`.
 
     Raises:
-        ValueError: if it is none of 32 bits.
+        ValueError: if it is no integer of 32 bits.
     """
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not -(2**31) <= seed < 2**31:
         raise ValueError(f"Received seed={seed!r}, expected an integer of 32 bits.")

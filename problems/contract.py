@@ -1,8 +1,8 @@
-"""Checks once whether a problem keeps the contract of `problems.base`, before anything of it is compiled.
+"""Checks once whether a problem keeps the contract of `problems.base`, before any of it is compiled.
 
-`init`, `sample` and `loss` run twice with the same seed. The first run is eager: an error points at the user's line.
-The second run is in a graph, as all later ones are. If the two differ, a function draws by `random`, `numpy.random` or
-`tf.random`. Such a number would be the same in all steps of a run, or another one for every optimizer.
+`init`, `sample` and `loss` run twice with the same seed. The first run is eager, so that an error points at the user's
+line. The second run is in a graph, as all later ones are. If the two differ, a function draws by `random`,
+`numpy.random` or `tf.random`. Compiled, such a number would be the same in all steps, or differ between optimizers.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from problems.base import Problem, make_seed
-from problems.user_errors import describe
+from problems.common.user_errors import describe
 
 _STEPS = 11  # unlikely to be the length of another axis
 _PARTS = ("init", "sample", "loss")
@@ -22,7 +22,7 @@ _kept: set[tuple[int, int]] = set()
 
 
 def trust(problem: Problem) -> None:
-    """Spares a problem the check. Tests check all that are registered."""
+    """Lets `check` accept a problem without a look. The test suite checks all registered problems."""
     pair = _pair(problem)
     if pair in _kept:
         return
@@ -60,8 +60,8 @@ def check(problem: Problem) -> None:
     traced = tf.function(lambda seed: _run(problem, seed), autograph=False)(seed)
     for part, before, after in zip(_PARTS, plain, traced, strict=True):
         _require_same(problem, part, before, after)
-    if problem.evaluate:
-        _check_evaluate(problem, *plain[0])
+    if problem.measure:
+        _check_measure(problem, *plain[0])
     trust(problem)
 
 
@@ -131,19 +131,19 @@ def _check_tensors(problem: Problem, part: str, what: str, structure: Any) -> No
             ) from None
 
 
-def _check_evaluate(problem: Problem, params: Any, constants: Any) -> None:
-    """Checks what `evaluate` returns. It is traced and not run, since it goes through all data."""
-    traced = tf.function(lambda: _call(problem, "evaluate", params, constants), autograph=False)
+def _check_measure(problem: Problem, params: Any, constants: Any) -> None:
+    """Checks what `measure` returns for all data. It is traced and not run, since it goes through all data."""
+    traced = tf.function(lambda: _call(problem, "measure", params, constants), autograph=False)
     found = traced.get_concrete_function().structured_outputs
     if not isinstance(found, dict) or {"loss", "accuracy"} != set(found):
-        raise _broken(problem, f"whose `evaluate` returns {kind_of(found)}, expected scalars 'loss' and 'accuracy'")
+        raise _broken(problem, f"whose `measure` returns {kind_of(found)}, expected scalars 'loss' and 'accuracy'")
     for name, value in found.items():
         if value is None and name == "accuracy":
             continue
         if not tf.is_tensor(value) or value.shape.rank != 0 or not value.dtype.is_floating:
             raise _broken(
                 problem,
-                f"whose `evaluate` returns {name!r} as {kind_of(value)}, expected a scalar; the accuracy may be None",
+                f"whose `measure` returns {name!r} as {kind_of(value)}, expected a scalar; the accuracy may be None",
             )
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from problems import python_files
 from problems.base import Problem
+from problems.common import python_files
+from problems.common.user_errors import describe
 from problems.contract import kind_of
-from problems.datasets import MODES, SPLITS, DataOptions
-from problems.keras_model import from_keras
-from problems.user_errors import describe
+from problems.data.datasets import MODES, SPLITS, DataOptions
+from problems.keras.model import from_keras
 
 _WHAT = "path/to/file.py:function"
 _FOR_ALL = ("mode", "data_options")

@@ -8,47 +8,41 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from problems import (
-    analytic,
-    cifar,
-    classifiers,
-    confocal,
-    contract,
-    convolutions,
-    from_file,
-    landscapes,
-    matmul,
-    networks,
-    synthetic,
-)
+from problems import contract, from_file
 from problems.base import Problem, require_name
-from problems.datasets import DataOptions
-from problems.python_files import is_file
+from problems.common.python_files import is_file
+from problems.common.user_errors import describe
+from problems.data.datasets import DataOptions
+from problems.images import cifar, convolutions, perceptrons
 from problems.sets import PROBLEM_SETS
-from problems.transforms import sum_of
-from problems.user_errors import describe
+from problems.toys import classifiers, confocal, deepmind, families, landscapes, matmul
+from problems.transforms.coordinates import sum_of
 
+_NAMES = {
+    deepmind: ("simple", "simple_multi_optimizer", "quadratic", "square_cos"),
+    confocal: ("confocal_microscopy_3d",),
+    perceptrons: ("mnist", "mnist_relu", "mnist_deeper", "digits"),
+    convolutions: (
+        *("mnist_conv", "cifar_conv", "mnist_conv_paper", "cifar_conv_paper"),
+        *("scale_mnist_conv", "scale_mnist_conv_orig"),
+    ),
+    cifar: ("lenet", "lenet_paper", "nas", "nas_paper", "vgg16", "cifar_multi"),
+    families: (
+        *("least_squares", "bowl", "norm", "min_max_well", "dependency_chain", "outward_snake"),
+        *("projection_quadratic", "sum_of_quadratics", "isotropic_quadratic"),
+    ),
+    matmul: ("matmul_algorithm",),
+    classifiers: (
+        *("softmax_regression", "sparse_softmax_regression", "one_hot_sparse_softmax_regression"),
+        "fully_connected",
+    ),
+    landscapes: (
+        *("ackley", "beale", "booth", "branin", "log_sum_exp", "matyas", "michalewicz", "rosenbrock"),
+        *("styblinski_tang", "saddle"),
+    ),
+}
 PROBLEMS: dict[str, Callable[..., Problem]] = {
-    "simple": analytic.simple,
-    "simple_multi_optimizer": analytic.simple_multi_optimizer,
-    "quadratic": analytic.quadratic,
-    "square_cos": analytic.square_cos,
-    "confocal_microscopy_3d": confocal.confocal_microscopy_3d,
-    "mnist": networks.mnist,
-    "mnist_relu": networks.mnist_relu,
-    "mnist_deeper": networks.mnist_deeper,
-    "digits": networks.digits,
-    **{
-        factory.__name__: factory
-        for factory in (
-            *convolutions.CONVOLUTIONS,
-            *cifar.CIFAR,
-            *synthetic.FAMILIES,
-            matmul.matmul_algorithm,
-            *classifiers.CLASSIFIERS,
-            *landscapes.LANDSCAPES,
-        )
-    },
+    name: getattr(module, name) for module, names in _NAMES.items() for name in names
 }
 """Name -> factory. A factory with the parameters `mode` and `data_options` is one that has data."""
 
@@ -63,6 +57,11 @@ def make_problem(
     **options,
 ) -> Problem:
     """Makes a registered problem, or one of the user's own.
+
+    >>> from problems import make_problem
+    >>> problem = make_problem("quadratic", num_dims=3)
+    >>> problem.name
+    'quadratic'
 
     The four named options are for any problem, so that a caller can pass on `--data`, `--data_dir` and `--split`
     whatever the problem is; problems without data take no notice of them.

@@ -22,28 +22,16 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from problems.base import Problem, Seed
-from problems.classifiers import (
+from problems.data.datasets import DataOptions
+from problems.images.perceptrons import mnist
+from problems.toys import landscapes
+from problems.toys.classifiers import (
     fully_connected,
     one_hot_sparse_softmax_regression,
     softmax_regression,
     sparse_softmax_regression,
 )
-from problems.datasets import DataOptions
-from problems.gradients import gradient_noise, sparse_gradient
-from problems.landscapes import (
-    ackley,
-    beale,
-    booth,
-    branin,
-    log_sum_exp,
-    matyas,
-    michalewicz,
-    rosenbrock,
-    styblinski_tang,
-)
-from problems.matmul import matmul_algorithm
-from problems.networks import mnist
-from problems.synthetic import (
+from problems.toys.families import (
     bowl,
     dependency_chain,
     least_squares,
@@ -53,7 +41,9 @@ from problems.synthetic import (
     projection_quadratic,
     sum_of_quadratics,
 )
-from problems.transforms import log_objective, normal_start, rescale, sum_of
+from problems.toys.matmul import matmul_algorithm
+from problems.transforms.coordinates import log_objective, normal_start, rescale, sum_of
+from problems.transforms.gradients import gradient_noise, sparse_gradient
 
 Options = dict[str, Any]
 
@@ -71,21 +61,14 @@ class Member(NamedTuple):
     options: Options
     around: tuple[tuple[Callable[..., Problem], Options], ...] = ()
 
-    def make(
-        self,
-        mode: str = "train",
-        data_options: DataOptions | None = None,
-        inside: Callable[[Problem], Problem] = lambda problem: problem,
-    ) -> Problem:
+    def make(self, mode: str = "train", data_options: DataOptions | None = None) -> Problem:
         """Makes the problem, with `str(self)` as its name.
 
         Args:
             mode, data_options: for factories with data.
-            inside: what is done to the factory's problem before anything else, e.g. another objective, which is then
-                the objective of what is around it. Default: nothing.
         """
         data = {"mode": mode, "data_options": data_options} if takes_data(self.factory) else {}
-        problem = inside(self.factory(**self.options, **data))
+        problem = self.factory(**self.options, **data)
         for transform, options in self.around:
             problem = transform(problem, **options)
         return problem._replace(name=str(self))
@@ -105,7 +88,7 @@ class MadeOnce(Sequence):
     Args:
         members: of the set.
         transform: what is done to each problem, e.g. another start; default: nothing.
-        mode, data_options, inside: of `Member.make`.
+        mode, data_options: of `Member.make`.
     """
 
     def __init__(
@@ -114,9 +97,8 @@ class MadeOnce(Sequence):
         transform: Callable[[Problem], Problem] = lambda problem: problem,
         mode: str = "train",
         data_options: DataOptions | None = None,
-        inside: Callable[[Problem], Problem] = lambda problem: problem,
     ):
-        self._makers = [lambda m=member: transform(m.make(mode, data_options, inside)) for member in members]
+        self._makers = [lambda m=member: transform(m.make(mode, data_options)) for member in members]
         self._made: dict[int, Problem] = {}
 
     def __len__(self) -> int:
@@ -158,6 +140,10 @@ def _each(factory: Callable[..., Problem], name: str, values: Sequence[Any]) -> 
     return tuple(Member(factory, {name: value}) for value in values)
 
 
+def _named(*names: str) -> tuple[Member, ...]:
+    return tuple(Member(getattr(landscapes, name), {}) for name in names)
+
+
 def _noisy(members: Sequence[Member], stddevs: Sequence[float]) -> tuple[Member, ...]:
     pairs = zip(members, stddevs, strict=True)
     return tuple(member.inside(gradient_noise, stddev=stddev) if stddev else member for member, stddev in pairs)
@@ -181,13 +167,11 @@ _QUADRATICS = _each(least_squares, "num_dims", (20, 25, 50, 100))
 _BOWLS = _each(bowl, "condition", (0.1, 1.0, 5.0))
 _TURNED_BOWL = Member(bowl, {"condition": 5.0, "angle": math.pi / 4})
 _NORM_18 = tuple(Member(norm, {"num_dims": 18, "power": p}) for p in (2.5, 1.5, 2.0, 3.0, 1.0))
-_LANDSCAPES = tuple(
-    Member(factory, {})
-    for factory in (ackley, beale, booth, branin, log_sum_exp, matyas, michalewicz, rosenbrock, styblinski_tang)
+_LANDSCAPES = _named(
+    *("ackley", "beale", "booth", "branin", "log_sum_exp", "matyas", "michalewicz", "rosenbrock", "styblinski_tang")
 )
-_SUMMED_LANDSCAPES = tuple(
-    Member(factory, {})
-    for factory in (rosenbrock, log_sum_exp, ackley, beale, booth, styblinski_tang, matyas, branin, michalewicz)
+_SUMMED_LANDSCAPES = _named(
+    *("rosenbrock", "log_sum_exp", "ackley", "beale", "booth", "styblinski_tang", "matyas", "branin", "michalewicz")
 )
 _SUM_OF_SEVEN = _sum(*_each(least_squares, "num_dims", (11, 3, 9, 7, 5, 13, 12)))
 _SUM_OF_ELEVEN = _sum(*_SUMMED_LANDSCAPES, *_each(least_squares, "num_dims", (5, 13)))
@@ -254,7 +238,7 @@ _ENSEMBLE: dict[str, tuple[Member, ...]] = {
     ),
     "sum_problems": (
         _SUM_OF_SEVEN,
-        _sum(_NORM_18[3], _QUADRATICS[1], Member(rosenbrock, {})),
+        _sum(_NORM_18[3], _QUADRATICS[1], Member(landscapes.rosenbrock, {})),
         _sum(*_SUMMED_LANDSCAPES),
         _SUM_OF_ELEVEN,
         _sum(*_each(least_squares, "num_dims", (11, 3))),

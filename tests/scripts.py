@@ -11,7 +11,7 @@ from typing import NamedTuple
 from absl import flags
 
 from l2o_tf.cli import console
-from problems import quiet
+from problems.common import startup
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -55,7 +55,7 @@ def start(script: str, *arguments: str, **environment: str) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment_without(quiet.LEVEL) | environment,
+        env=environment_without(startup.LEVEL) | environment,
     )
 
 

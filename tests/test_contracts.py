@@ -42,7 +42,9 @@ def problem_of(name: str) -> Problem:
 optimizer_of = functools.cache(make_optimizer)
 
 WITHOUT_DATA = [name for name in PROBLEMS if "data_options" not in inspect.signature(PROBLEMS[name]).parameters]
-CALM = [name for name in WITHOUT_DATA if PROBLEMS[name].__module__ == "problems.analytic"]  # one rate suits all rules
+CALM = [
+    name for name in WITHOUT_DATA if PROBLEMS[name].__module__ == "problems.toys.deepmind"
+]  # one rate suits all rules
 
 # Optimizers that are made of others; every class of optimizers is among these, the rules and the architectures.
 COMPOSED = {
@@ -205,7 +207,7 @@ class TestTheContractsNotice:
             {"loss": lambda params, constants, batch: tf.sqrt(params["x"] - 1.0)},
             {"loss": lambda params, constants, batch: tf.square(params["x"])[None]},
             {"loss": lambda params, constants, batch: tf.constant(1.0)},
-            {"evaluate": lambda params, constants: {"loss": tf.constant(1.0)}},
+            {"measure": lambda params, constants, part=None: {"loss": tf.constant(1.0)}},
         ],
         ids=["chance", "length", "slope", "vector", "flat", "half an answer"],
     )

@@ -88,6 +88,14 @@ def test_a_rule_of_ones_own(tmp_path):
     assert next(iter(again.named_variables)) == "hidden/kernel"
 
 
+def test_a_meta_loss_on_validation_data(tmp_path):
+    """It changes what is learnt: the losses on held-out rows differ."""
+    assert len((ROOT / "examples" / "validation_meta_loss.py").read_text().splitlines()) <= 60
+    printed = run_smaller("validation_meta_loss.py", tmp_path, [("NUM_EPOCHS = 100, 60", "NUM_EPOCHS = 100, 2")])
+    on_training, on_held_out = (line.split(": ")[1] for line in printed.splitlines())
+    assert on_training != on_held_out
+
+
 def test_a_perceptron_in_fit(tmp_path):
     file = tmp_path / "picture.png"
     given = ["--data=embedded", "--epochs=4", "--optimizer=L2O-DM", "--learning_rate=0", f"--output={file}"]
@@ -145,7 +153,7 @@ def test_ten_thousand_images(name, size, hidden):
     """With sigmoids hidden units are 1/2 where all weights are 0, with ReLU 0: there the last layer has no slope."""
     problem = getattr(other_networks, name)(mode="test", data_options=DataOptions(split="train"))
     assert 9_900 < problem.sample(make_seed(0), 50).numpy().max() < 10_000
-    assert problem.evaluate is None
+    assert problem.measure is None
     params, constants = problem.init(make_seed(0))
     params = {key: tf.zeros_like(value) for key, value in params.items()}
     batch = problem.sample(make_seed(0), 1)[0]

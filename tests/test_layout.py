@@ -179,7 +179,7 @@ def test_no_unpickling_and_no_machine_paths():
 
 MODULES = (
     "problems.base",
-    "problems.networks",
+    "problems.images.perceptrons",
     "l2o_tf.common.nest",
     "l2o_tf.unrolling.unroll",
     "l2o_tf.plots",
@@ -209,10 +209,16 @@ def test_imports_are_found(module, source, is_package, expected):
     [
         ({"l2o_tf.common.nest": {"l2o_tf.unrolling.unroll"}, "l2o_tf.unrolling.unroll": set()}, "upward"),
         ({"l2o_tf.optimizers.base": {"l2o_tf.saving.loading"}}, "upward"),
-        ({"problems.networks": {"l2o_tf.common.nest"}}, "problems never import l2o_tf"),
+        ({"problems.images.perceptrons": {"l2o_tf.common.nest"}}, "problems never import l2o_tf"),
         ({"l2o_tf.novelty": set()}, "is in no package"),
         ({"l2o_tf.unrolling.unroll": {"l2o_tf.novelty"}}, "is in no package"),
-        ({"problems.networks": {"problems.analytic"}, "problems.analytic": {"problems.networks"}}, "cycle"),
+        (
+            {
+                "problems.images.perceptrons": {"problems.toys.deepmind"},
+                "problems.toys.deepmind": {"problems.images.perceptrons"},
+            },
+            "cycle",
+        ),
     ],
 )
 def test_a_wrong_arrow_is_found(graph, message):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from l2o_tf.common import names
 from l2o_tf.common.quoting import cut
-from problems.python_files import is_file
+from problems.common.python_files import is_file
 
 _HELP = "`--architecture=help` lists the arguments"
 _OURS = ("seed", "name", "dtype", "self")

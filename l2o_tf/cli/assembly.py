@@ -24,10 +24,10 @@ from l2o_tf.training.windows import LongTail, Windows
 from l2o_tf.unrolling.meta_gradients import FirstOrder, WholeRun, ZeroNonfinite
 from problems import PROBLEM_SETS, DataOptions, make_problem
 from problems.base import Problem
-from problems.convex_term import convex_term
-from problems.python_files import is_file
+from problems.common.python_files import is_file
 from problems.sets import MadeOnce
-from problems.transforms import normal_start, random_scaling, sampled_objective
+from problems.transforms.convex_term import convex_term
+from problems.transforms.coordinates import measured_on_minibatches, normal_start, random_scaling
 
 
 def make_trainer(config: Config) -> MetaTrainer:
@@ -143,10 +143,8 @@ def make_problems(config: Config) -> tuple[Sequence[Problem], Sequence[Problem]]
     """
 
     def begun(problem: Problem) -> Problem:
+        problem = measured_on_minibatches(problem, config.judge_minibatches) if config.judge == "sample" else problem
         return normal_start(problem, config.problem_stddev) if config.problem_stddev else problem
-
-    def judged(problem: Problem) -> Problem:
-        return sampled_objective(problem, config.judge_minibatches) if config.judge == "sample" else problem
 
     def harder(problem: Problem) -> Problem:
         name = problem.name
@@ -158,10 +156,10 @@ def make_problems(config: Config) -> tuple[Sequence[Problem], Sequence[Problem]]
 
     data = DataOptions(config.data, config.data_dir or None, config.split)
     if config.problem in PROBLEM_SETS:
-        problems = MadeOnce(PROBLEM_SETS[config.problem], begun, data_options=data, inside=judged)
+        problems = MadeOnce(PROBLEM_SETS[config.problem], begun, data_options=data)
     else:
         options = {"data": config.data, "data_dir": config.data_dir or None, "split": config.split}
-        problems = [begun(judged(make_problem(config.problem, **options)))]
+        problems = [begun(make_problem(config.problem, **options))]
     if not (config.random_scaling or config.convex_term):
         return problems, problems
     return _Changed(problems, harder), problems

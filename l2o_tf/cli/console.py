@@ -23,7 +23,7 @@ from types import MappingProxyType
 from absl import app, flags, logging
 
 from l2o_tf.common import keras_backend, xla_cache
-from problems import closed_pipe, quiet
+from problems.common import closed_pipe, startup
 
 _WHERE = (
     "Graph execution error",
@@ -146,7 +146,7 @@ def without_cache_if_it_fails(action: Callable[[], int]) -> int:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without its start-up lines (`problems.quiet`), with XLA's cache, and Keras in float32.
+    """Imports TensorFlow without its start-up lines, with XLA's cache, and Keras in float32.
 
     Raises:
         ValueError: if Keras cannot be imported, or has another backend.
@@ -154,7 +154,7 @@ def import_tensorflow() -> None:
     if "tensorflow" not in sys.modules:
         xla_cache.enable()
     with keras_backend.explained():
-        quiet.import_tensorflow()
+        startup.import_tensorflow()
     keras_backend.use_float32()
 
 

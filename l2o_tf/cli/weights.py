@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from l2o_tf.cli import console
-from problems import closed_pipe
+from problems.common import closed_pipe
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from l2o_tf.common.quoting import short
-from problems.python_files import is_file
+from problems.common.python_files import is_file
 
 MOST_ASSIGNMENTS = 1000
 

@@ -29,7 +29,7 @@ from l2o_tf.saving.description import kept_validation
 from l2o_tf.saving.loading import kinds, load_optimizer
 from problems import PROBLEMS, make_problem
 from problems.base import Problem, make_seed
-from problems.python_files import digests
+from problems.common.python_files import digests
 
 Card = Mapping[str, Any]
 """What is known of an optimizer, of JSON types; at least `"optimizer"`, its kind."""

@@ -110,13 +110,13 @@ def rollouts(
         nowhere = tf.fill(group.shape, math.nan)
 
         def measure_run(run):
-            found = problem.evaluate(run[0].params, run[1])
+            found = problem.measure(run[0].params, run[1])
             return {name: nowhere if value is None else value for name, value in found.items()}
 
         found = _each_run(measure_run, carry, {"loss": scalar, "accuracy": scalar})
         return {name: tf.reshape(values, [-1]) for name, values in found.items()}
 
-    return Rollouts(start, advance, measure if problem.evaluate else None, window)
+    return Rollouts(start, advance, measure if problem.measure else None, window)
 
 
 def _windows(group: Optimizees, optimizer: Optimizer, window: int, jit_compile: bool):
@@ -242,7 +242,7 @@ def check(problem: Problem, optimizer: Optimizer, *, full_period: int = 0, side_
         raise ValueError(f"Received a {kind} as optimizer, expected what l2o_tf.optimizers.make_optimizer makes.")
     contract.check(problem)
     batch.together(problem, side_by_side, optimizer)
-    if full_period and problem.evaluate is None:
+    if full_period and problem.measure is None:
         reason = f"0: {problem.name} does not say how to measure loss and accuracy on all its data"
         raise ValueError(f"Received full_period={full_period}, expected {reason}.")
     seed = make_seed(0)

@@ -16,8 +16,8 @@ from l2o_tf.optimizers.lstm.dm import DMCell
 from l2o_tf.optimizers.lstm.rnnprop import RNNpropCell
 from l2o_tf.optimizers.scale.cell import ScaleCell
 from problems.base import require_name
-from problems.python_files import is_file
-from problems.user_errors import describe
+from problems.common.python_files import is_file
+from problems.common.user_errors import describe
 
 keras_backend.check()
 

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from problems.common.user_errors import describe
 from problems.contract import nearly_equal
-from problems.user_errors import describe
 
 _SHARED = ([0, 2], [2, 1])
 """Rows of `_FIRST` and of `_SECOND` that are the same coordinate."""

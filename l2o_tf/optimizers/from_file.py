@@ -20,7 +20,7 @@ from l2o_tf.optimizers import contract
 from l2o_tf.optimizers.base import CoordinatewiseOptimizer, Optimizer, Params, Step
 from problems import from_file
 from problems.base import make_seed
-from problems.user_errors import describe
+from problems.common.user_errors import describe
 
 _WHAT = "path/to/file.py:Class"
 

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from problems.closed_pipe import ForgivingStream
+from problems.common.closed_pipe import ForgivingStream
 
 SECONDS = 30.0
 """Between two lines where there is no terminal."""

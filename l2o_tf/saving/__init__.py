@@ -13,7 +13,7 @@ optimizers of them. `interpolation` and `adjusting` make new ones of what is the
 """
 
 from l2o_tf.saving.provenance import provenance, sources
-from problems.lazy import exports
+from problems.common.lazy import exports
 
 WEIGHTS = "weights.npz"
 CARD = "optimizer.json"

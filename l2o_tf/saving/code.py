@@ -13,7 +13,7 @@ from typing import Any
 from l2o_tf.common import descriptions
 from l2o_tf.common.quoting import short
 from l2o_tf.common.reading import read_bytes
-from problems import python_files
+from problems.common import python_files
 
 MOST_BYTES = 2**24
 

@@ -17,9 +17,9 @@ from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, Outline, make_optimize
 from l2o_tf.saving import CARD, WEIGHTS, tensorflow1
 from l2o_tf.saving.original import import_original
 from l2o_tf.saving.weights import Arrays, assign_weights, check_shapes, load_weights
-from problems import python_files
 from problems.base import require_name
-from problems.python_files import is_file
+from problems.common import python_files
+from problems.common.python_files import is_file
 
 _KERAS = (".keras", ".h5", ".hdf5")
 

@@ -23,7 +23,7 @@ from l2o_tf.common.writing import write_all
 from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer
 from l2o_tf.saving import CARD, RUN, WEIGHTS, code
 from l2o_tf.saving.provenance import provenance
-from problems import python_files
+from problems.common import python_files
 
 FORMAT = 1
 """Version of the folder's format, under `"format"` in the card."""

@@ -41,7 +41,7 @@ from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.recording.records import RECORDS
 from l2o_tf.training.state import TrainingState
 from problems.base import DataInfo, Problem
-from problems.python_files import digests
+from problems.common.python_files import digests
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"

@@ -18,7 +18,7 @@ from l2o_tf.common import devices
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.optimizers.blocks import in_blocks_if_large
 from problems.base import Problem, Seed, fold, make_seed, shapes_of
-from problems.side_by_side import each, fold_each, side_by_side, split
+from problems.transforms.side_by_side import each, fold_each, side_by_side, split
 
 
 class Optimizees(abc.ABC):

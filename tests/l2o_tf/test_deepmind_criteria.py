@@ -13,8 +13,8 @@ from l2o_tf.optimizers.base import CoordinatewiseOptimizer
 from l2o_tf.optimizers.lstm.dm import DMCell
 from l2o_tf.training.meta_epoch import compile_meta_epoch
 from l2o_tf.unrolling.objectives import total
-from problems.analytic import simple
 from problems.base import fold, make_seed
+from problems.toys.deepmind import simple
 from tests.l2o_tf import lessons
 
 ROUND_OFF = 5e-6

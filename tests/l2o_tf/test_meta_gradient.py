@@ -16,7 +16,7 @@ from l2o_tf.unrolling import unroll
 from l2o_tf.unrolling.meta_gradients import Estimate, FirstOrder, MetaGradient, WholeRun, Window, ZeroNonfinite
 from l2o_tf.unrolling.objectives import OBJECTIVES, total
 from problems.base import make_seed
-from problems.side_by_side import split
+from problems.transforms.side_by_side import split
 from tests.l2o_tf import lessons, tiny
 from tests.l2o_tf import numpy_reference as reference
 

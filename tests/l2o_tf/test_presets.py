@@ -9,7 +9,7 @@ from l2o_tf.cli.config import FIELDS, resolve
 from l2o_tf.cli.presets import OF_OPTIMIZER, PRESETS
 from l2o_tf.optimizers import CELLS
 from problems.base import make_seed
-from problems.convex_term import KEY
+from problems.transforms.convex_term import KEY
 
 SEED = make_seed(3)
 

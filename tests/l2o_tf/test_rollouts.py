@@ -12,8 +12,8 @@ from l2o_tf.evaluating import rollouts
 from l2o_tf.evaluating.rollouts import recorded_losses, run_seeds
 from l2o_tf.optimizers.analytic import adam, sgd
 from problems import contract
-from problems.analytic import simple
 from problems.base import Problem, fold, make_seed
+from problems.toys.deepmind import simple
 from tests.l2o_tf import numpy_reference as reference
 from tests.l2o_tf import tiny
 
@@ -121,7 +121,7 @@ class TestWholeDataSet:
                 loss, _ = tiny.numpy_loss(constants, np.zeros(1))(theta, 0)
                 np.testing.assert_allclose(found["loss"][run, column], loss, rtol=1e-5)
                 params = nest.unflatten(tf.constant(theta, tf.float32), like=problem.init(SEED)[0])
-                assert found["accuracy"][run, column] == problem.evaluate(params, constants)["accuracy"]
+                assert found["accuracy"][run, column] == problem.measure(params, constants)["accuracy"]
 
     def test_the_step_is_that_of_the_parameters_measured(self):
         """10 steps are two windows of four and half of one."""

@@ -7,7 +7,7 @@ from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers.analytic import sgd
 from l2o_tf.training.validation import Validation, Validator
 from problems.base import make_seed
-from problems.transforms import rescale
+from problems.transforms.coordinates import rescale
 from tests.l2o_tf import tiny
 
 SEED = make_seed(3)

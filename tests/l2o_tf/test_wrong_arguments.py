@@ -11,7 +11,7 @@ from l2o_tf.optimizers import Assigned, HierarchicalOptimizer, make_optimizer
 from l2o_tf.saving.loading import load_optimizer
 from problems import ensemble, from_keras, make_problem
 from problems.base import make_seed
-from problems.transforms import random_scaling
+from problems.transforms.coordinates import random_scaling
 
 SIMPLE, ADAM = make_problem("simple"), make_optimizer("adam")
 

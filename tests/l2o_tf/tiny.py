@@ -42,14 +42,14 @@ def perceptron(batch_size=0, dtype=tf.float32) -> Problem:
         logits = hidden @ params["w2"] + params["b2"]
         return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
 
-    def evaluate(params, constants):
+    def measure(params, constants, part=None):
         everything = tf.range(16) if batch_size else tf.zeros([], tf.int32)
         hidden = tf.sigmoid((x + constants["shift"]) @ params["w1"] + params["b1"])
         found = tf.argmax(hidden @ params["w2"] + params["b2"], axis=1)
         accuracy = tf.reduce_mean(tf.cast(found == y, tf.float32))
         return {"loss": tf.cast(loss(params, constants, everything), tf.float32), "accuracy": accuracy}
 
-    return Problem("perceptron", init, sample, loss, None, evaluate)
+    return Problem("perceptron", init, sample, loss, None, measure)
 
 
 def numpy_loss(constants, batches):

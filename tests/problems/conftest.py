@@ -2,7 +2,7 @@
 
 import pytest
 
-from problems import sources
+from problems.data import sources
 
 
 @pytest.fixture(autouse=True)

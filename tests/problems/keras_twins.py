@@ -8,9 +8,11 @@ that is `training=True`.
 from collections.abc import Callable
 
 import keras
+import tensorflow as tf
 
-from problems.base import Params
-from problems.cifar import VGG_BLOCKS
+from problems.base import Params, Problem
+from problems.data.datasets import MODES, DataOptions, load
+from problems.images.cifar import VGG_BLOCKS
 
 _NORM = {"epsilon": 1e-3, "scale": False}
 _NAS_LAYERS = ("stem", "edge_02", "edge_01", "edge_13", "fc")  # Keras sorts the layers of a graph by depth
@@ -27,6 +29,14 @@ def variables(model: keras.Model) -> list[keras.Variable]:
     layers = {layer.name: layer.trainable_variables for layer in model.layers}
     order = [name for name in _NAS_LAYERS if name in layers] or layers
     return [variable for name in order for variable in layers[name]]
+
+
+def examples(problem: Problem, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Images and labels of a minibatch."""
+    name = "mnist" if "mnist" in problem.name else "cifar10"
+    loaded = (load(name, mode, DataOptions(data)) for data in ("embedded", "auto") for mode in MODES)
+    images, labels, _ = next(each for each in loaded if each.info == problem.data)
+    return tf.gather(images, batch), tf.gather(labels, batch)
 
 
 def _two_blocks(shape: tuple[int, int, int], stride: int, norm: bool) -> keras.Model:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from problems import DataOptions, sources
-from problems.datasets import load
+from problems import DataOptions
+from problems.data import sources
+from problems.data.datasets import load
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from problems import classifiers, make_problem
+from problems import make_problem
 from problems.base import make_seed
-from problems.synthetic_data import clusters, epochs, noisy_parity, random_mlp
+from problems.data.drawn import clusters, noisy_parity, random_mlp
+from problems.data.sampling import epochs
+from problems.toys import classifiers
 
 SEED = make_seed(4)
 
@@ -29,7 +31,7 @@ def test_a_network_in_numpy():
     np.testing.assert_allclose(
         problem.loss(params, constants, batch), cross_entropy(logits[batch], labels[batch]) + penalty, rtol=1e-5
     )
-    measured = problem.evaluate(params, constants)
+    measured = problem.measure(params, constants)
     np.testing.assert_allclose(measured["loss"], cross_entropy(logits, labels) + penalty, rtol=1e-5)
     np.testing.assert_allclose(measured["accuracy"], np.mean((logits[:, 0] > 0) == labels), rtol=1e-6)
     assert problem.data.size == 1000 and problem.data.name == "random-mlp-7"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from problems.closed_pipe import ForgivingStream
+from problems.common.closed_pipe import ForgivingStream
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ("-m l2o_tf", "meta_train.py --help")
@@ -29,7 +29,7 @@ def test_a_reader_that_has_gone(command):
 def test_streams_that_are_closed():
     """As by `>&- 2>&-`, which a shell does; what is opened later must not become one of them."""
     code = (
-        "import os, sys; from problems import closed_pipe; closed_pipe.install(); print(1, flush=True); "
+        "import os, sys; from problems.common import closed_pipe; closed_pipe.install(); print(1, flush=True); "
         "print(2, file=sys.stderr, flush=True); assert os.dup(2) > 2"
     )
     command = ["sh", "-c", 'exec "$0" "$@" >&- 2>&-', sys.executable, "-c", code]

@@ -90,14 +90,14 @@ FLOAT64 = {"loss": lambda *given: tf.cast(squares(*given), tf.float64)}
         ({"loss": lambda *_: tf.ones([])}, "`loss` has no gradient in any parameter"),
         ({"loss": lambda *given: tf.round(squares(*given))}, "`loss` has no gradient in any parameter"),
         (
-            {"evaluate": lambda *_: {"loss": tf.ones([])}},
-            r"`evaluate` returns a dict with \['loss'\], expected scalars",
+            {"measure": lambda *_: {"loss": tf.ones([])}},
+            r"`measure` returns a dict with \['loss'\], expected scalars",
         ),
         (
-            {"evaluate": lambda *_: {"loss": [tf.ones([])], "accuracy": 0.5}},
-            "`evaluate` returns 'loss' as a list of 1, expected a scalar",
+            {"measure": lambda *_: {"loss": [tf.ones([])], "accuracy": 0.5}},
+            "`measure` returns 'loss' as a list of 1, expected a scalar",
         ),
-        ({"evaluate": lambda *_: {"loss": None, "accuracy": 0.5}}, "`evaluate` returns 'loss' as None"),
+        ({"measure": lambda *_: {"loss": None, "accuracy": 0.5}}, "`measure` returns 'loss' as None"),
     ],
 )
 def test_functions_return_what_they_should(parts, message):
@@ -176,7 +176,10 @@ def test_a_problem_is_known_by_identity():
 
 @pytest.mark.parametrize("side_by_side", [1, 2])
 def test_a_regression_has_no_accuracy(side_by_side):
-    regression = problem(evaluate=lambda params, constants: {"loss": squares(params, (), ()), "accuracy": None})
+    def measure(params, constants, part=None):
+        return {"loss": squares(params, (), ()), "accuracy": None}
+
+    regression = problem(measure=measure)
     options = {"num_runs": 2, "num_steps": 2, "window": 2, "full_period": 2, "side_by_side": side_by_side}
     found = rollouts.run(regression, make_optimizer("adam"), make_seed(0), **options).full
     assert np.isfinite(found["loss"]).all() and np.isnan(found["accuracy"]).all()

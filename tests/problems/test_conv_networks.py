@@ -8,7 +8,7 @@ import tensorflow as tf
 from l2o_tf.optimizers.combined import FROZEN, Assigned
 from problems import DataOptions, make_problem
 from problems.base import make_seed
-from problems.datasets import load
+from problems.data.datasets import load
 from tests.problems import keras_twins
 
 SEED = make_seed(4)
@@ -118,7 +118,7 @@ def test_all_images_are_measured_minibatch_after_minibatch(name):
     problem = make_problem(name, data="embedded", batch_size=1000)
     params, constants = problem.init(SEED)
     params = {key: tf.cast(20 * value, tf.float64) for key, value in params.items()}
-    measured = problem.evaluate(params, constants)
+    measured = problem.measure(params, constants)
     size = problem.data.size
     assert 1000 < size < 2000
     losses = [problem.loss(params, constants, rows) for rows in (tf.range(1000), tf.range(1000, size))]

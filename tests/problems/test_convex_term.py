@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from problems import make_problem
 from problems.base import make_seed, objective_of
-from problems.convex_term import KEY, convex_term
+from problems.transforms.convex_term import KEY, convex_term
+from problems.transforms.coordinates import measured_on_minibatches
 
 SEED = make_seed(11)
 
@@ -63,17 +64,16 @@ def test_whatever_measures_the_loss_has_the_term():
     problem = make_problem("digits")
     extended = convex_term(problem)
     params, constants = extended.init(SEED)
-    expected, measured = problem.evaluate(*problem.init(SEED)), extended.evaluate(params, constants)
+    expected, measured = problem.measure(*problem.init(SEED)), extended.measure(params, constants)
     term = np.mean(constants.term.inner**2)
     assert measured["accuracy"] == expected["accuracy"]
     np.testing.assert_allclose(measured["loss"], expected["loss"] + term, rtol=1e-6)
     np.testing.assert_allclose(objective_of(extended)(params, constants), measured["loss"], rtol=1e-6)
     assert extended.name == problem.name and extended.data == problem.data
-    own = make_problem("simple")._replace(objective=lambda params, constants: 7.0 * params["x"])
-    params, constants = convex_term(own).init(SEED)
-    term = np.mean(constants.term.inner**2)
-    np.testing.assert_allclose(convex_term(own).objective(params, constants), 7.0 + term, rtol=1e-6)
-    assert convex_term(make_problem("simple")).evaluate is convex_term(make_problem("simple")).objective is None
+    sampled = measured_on_minibatches(problem, 2)
+    part, expected = (objective_of(each)(*each.init(SEED)) for each in (convex_term(sampled), sampled))
+    np.testing.assert_allclose(part, expected + term, rtol=1e-6)
+    assert convex_term(make_problem("simple")).measure is None
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import tensorflow as tf
 
 from problems import make_problem
 from problems.base import DataInfo, make_seed
-from problems.convolutions import SCALE, UPSTREAM, convolutional
-from problems.datasets import Dataset
+from problems.data.datasets import Dataset
+from problems.images.convolutions import SCALE, UPSTREAM, convolutional
 
 SEED = make_seed(8)
 RECORDED = {"ConvMNIST": SCALE, "ConvCIFAR": SCALE._replace(stride=2), "ConvOrigMNIST": UPSTREAM}

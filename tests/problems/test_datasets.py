@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from problems import datasets, sources
-from problems.datasets import DataError, DataOptions, fingerprint, load, official_rows
+from problems.data import datasets, sources
+from problems.data.datasets import DataError, DataOptions, fingerprint, load, official_rows
 
 DIGITS_TRAIN, DIGITS_TEST, ENLARGED_TRAIN = "ab726b145f10d7be", "2bcfb5a5acf69ae0", "93502f8e30cbaee6"
 

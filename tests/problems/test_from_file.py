@@ -7,7 +7,7 @@ import pytest
 
 from problems import PROBLEMS, make_problem
 from problems.base import make_seed
-from problems.python_files import digests
+from problems.common.python_files import digests
 
 FILE = """
 import keras
@@ -72,7 +72,7 @@ def test_the_name_of_a_data_set_stands_for_the_part_that_is_asked_for(file, monk
         asked.append((name, split, data_dir))
         return np.zeros([3, 28, 28, 1], np.uint8), np.zeros([3, 10])
 
-    monkeypatch.setattr("problems.keras_data._from_tfds", read)
+    monkeypatch.setattr("problems.keras.data._from_tfds", read)
     for options in ({"mode": "test"}, {"mode": "train"}, {"mode": "train", "split": "test", "data_dir": "there"}):
         problem = make_problem(f"{file}:named", **options)
     assert (problem.data.name, problem.data.split) == ("mnist", "test")

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from problems import make_problem, synthetic
+from problems import make_problem
 from problems.base import make_seed, objective_of
-from problems.gradients import changes_gradients, gradient_noise, sparse_gradient
-from problems.transforms import random_scaling, sum_of
+from problems.toys import families
+from problems.transforms.coordinates import random_scaling, sum_of
+from problems.transforms.gradients import gradient_noise, sparse_gradient
 
 SEED = make_seed(17)
 
@@ -26,7 +27,7 @@ def derivatives(problem, params, constants, batch):
 
 
 def test_noise_is_added_to_the_gradient_and_to_nothing_else():
-    plain = synthetic.least_squares(6)
+    plain = families.least_squares(6)
     noisy = gradient_noise(plain, 0.5)
     params, constants = noisy.init(SEED)
     batches = noisy.sample(SEED, 3)
@@ -39,7 +40,7 @@ def test_noise_is_added_to_the_gradient_and_to_nothing_else():
 
 
 def test_gaps_are_in_the_gradient_and_in_nothing_else():
-    plain = synthetic.least_squares(6)
+    plain = families.least_squares(6)
     sparse = sparse_gradient(plain, 0.5)
     params, constants = sparse.init(SEED)
     batches = sparse.sample(SEED, 3)
@@ -50,16 +51,6 @@ def test_gaps_are_in_the_gradient_and_in_nothing_else():
     assert sparse_loss == loss
     np.testing.assert_allclose(sparse_gradients, mask * gradient, rtol=1e-6)
     np.testing.assert_allclose(sparse_curvature, mask[:, None] * curvature, rtol=1e-5)
-
-
-@pytest.mark.parametrize("transform", [gradient_noise, sparse_gradient])
-def test_there_is_as_much_to_see_as_inside(transform):
-    plain = make_problem("digits", batch_size=4)
-    problem = transform(plain, 0.3)
-    batch = step(problem.sample(SEED, 1), 0)
-    for shown, expected in zip(problem.examples(batch), plain.examples(batch.inner), strict=True):
-        np.testing.assert_array_equal(shown, expected)
-    assert transform(make_problem("quadratic"), 0.3).examples is None
 
 
 @pytest.mark.parametrize("transform", [gradient_noise, sparse_gradient])
@@ -127,22 +118,15 @@ def test_second_derivatives_of_a_loop():
 
 
 def test_what_is_drawn():
-    noise = gradient_noise(synthetic.least_squares(50), 2.0).sample(SEED, 400).change["x"].numpy()
+    noise = gradient_noise(families.least_squares(50), 2.0).sample(SEED, 400).change["x"].numpy()
     assert noise.shape == (400, 50) and abs(noise.mean()) < 0.05 and abs(noise.std() - 2.0) < 0.05
     assert abs(np.corrcoef(noise[:-1].ravel(), noise[1:].ravel())[0, 1]) < 0.03  # new in each step
-    mask = sparse_gradient(synthetic.least_squares(50)).sample(SEED, 400).change["x"].numpy()
+    mask = sparse_gradient(families.least_squares(50)).sample(SEED, 400).change["x"].numpy()
     assert 0.005 < mask.mean() < 0.015
     problem = gradient_noise(make_problem("fully_connected"), 1.0)
     one, again, other = (problem.sample(make_seed(k), 5).change["layer_0/w"].numpy() for k in (1, 1, 2))
     assert np.array_equal(one, again) and not np.array_equal(one, other)
     assert not np.array_equal(*(problem.sample(SEED, 5).change[key][:, :2] for key in ("layer_2/b", "layer_1/b")))
-
-
-def test_batches_that_change_gradients_are_found():
-    booth = make_problem("booth")
-    assert not any(changes_gradients(p.sample(SEED, 1)) for p in (booth, sum_of([booth, booth])))
-    assert changes_gradients(sum_of([booth, gradient_noise(booth, 1.0)]).sample(SEED, 1))
-    assert changes_gradients({"x": sparse_gradient(booth).sample(SEED, 1)})
 
 
 def test_transforms_go_around_each_other():

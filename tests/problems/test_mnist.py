@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from problems import DataOptions, datasets
-from problems.datasets import load
-from problems.networks import mnist
+from problems import DataOptions
+from problems.data import datasets
+from problems.data.datasets import load
+from problems.images.perceptrons import mnist
 
 FINGERPRINTS = {"train[5000:]": "f353b0cf2990f477", "test": "45a60edfded3b2bb"}
 

@@ -31,7 +31,7 @@ def test_every_problem_as_it_is_by_default(name):
     batch = tf.nest.map_structure(lambda leaf: leaf[0], batches)
     loss = problem.loss(params, constants, batch)
     assert loss.shape == [] and loss.dtype == tf.float32 and np.isfinite(loss)
-    assert (problem.data is None) == (problem.evaluate is None)
+    assert problem.data is None or problem.measure is not None
     assert inspect.getdoc(PROBLEMS[name])
 
 
@@ -75,9 +75,9 @@ def test_names_are_found_when_they_are_used():
 def test_importing_is_light_and_the_fallback_is_loud(tmp_path):
     program = (
         "import sys; import problems; assert 'tensorflow' not in sys.modules;"
-        "from problems import quiet; quiet.import_tensorflow();"
-        "import problems.sources; assert 'tensorflow_datasets' not in sys.modules;"
-        "problems.sources.answers = lambda url: False;"
+        "from problems.common import startup; startup.import_tensorflow();"
+        "import problems.data.sources; assert 'tensorflow_datasets' not in sys.modules;"
+        "problems.data.sources.answers = lambda url: False;"
         "print(problems.make_problem('mnist', data_dir=sys.argv[1]).data)"
     )
     environment = {"KERAS_HOME": str(tmp_path), "HOME": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "2"}

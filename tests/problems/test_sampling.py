@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from problems.base import make_seed
-from problems.sampling import shuffled_queue
+from problems.data.sampling import shuffled_queue
 
 SEED = make_seed(3)
 

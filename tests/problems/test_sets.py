@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from problems import PROBLEM_SETS, PROBLEMS, DataOptions, make_problem
 from problems.base import make_seed, objective_of
-from problems.sets import MadeOnce, draw
-from problems.transforms import sampled_objective
+from problems.sets import draw
+from problems.transforms.coordinates import measured_on_minibatches
 
 SEED = make_seed(2)
 
@@ -106,14 +106,13 @@ def test_a_member_with_loaded_data_takes_their_options():
     assert (problem.name, problem.data.name, problem.data.split) == ("mnist()", "digits-28x28", "test")
 
 
-def test_what_is_done_inside_reaches_what_is_around():
-    """The objective of a member with gaps in its gradients is sampled where it has none."""
+def test_a_member_is_measured_on_minibatches_without_the_gaps_in_its_gradients():
     member = PROBLEM_SETS["scale_meta"][100]
     assert str(member).endswith("sparse_gradient()")
-    (problem,) = MadeOnce([member], inside=lambda inner: sampled_objective(inner, 2))
-    plain = sampled_objective(member._replace(around=()).make(), 2)
+    problem, plain = member.make(), member._replace(around=()).make()
     params, constants = problem.init(SEED)
-    assert objective_of(problem)(params, constants) == objective_of(plain)(params, constants)
+    found, expected = (objective_of(measured_on_minibatches(p, 2))(params, constants) for p in (problem, plain))
+    assert found == expected
 
 
 def test_a_set_is_not_a_problem():

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from problems import make_problem
 from problems.base import make_seed, objective_of
-from problems.side_by_side import side_by_side, split
+from problems.transforms.side_by_side import side_by_side, split
 
 
 @pytest.mark.parametrize("name", ["quadratic", "digits"])

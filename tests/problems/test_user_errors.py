@@ -7,7 +7,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from problems.user_errors import describe
+from problems.common.user_errors import describe
 
 
 def broken(x):

@@ -15,7 +15,7 @@ from l2o_tf.common import descriptions
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.saving import loading
 from l2o_tf.saving.interpolation import interpolate
-from problems import python_files
+from problems.common import python_files
 from tests import scripts
 
 CELL = """

@@ -87,11 +87,11 @@ def test_judged_by_all_points_while_it_learns_from_minibatches(second):
     problem = tiny.perceptron(4)
     outcomes = [
         lesson_of(student, problem, judge=judge, meta_gradient=WholeRun() if second else None)
-        for judge in (None, lambda params, constants: problem.evaluate(params, constants)["loss"])
+        for judge in (None, lambda params, constants: problem.measure(params, constants)["loss"])
     ]
     (run, plain), (judged_run, judged) = (o.window(o.start(START, EPOCH), SEEDS[0], STEPS) for o in outcomes)
     np.testing.assert_allclose(tiny.flat(judged_run.state.params), tiny.flat(run.state.params), rtol=1e-6)
-    whole = problem.evaluate(run.state.params, run.constants)["loss"]
+    whole = problem.measure(run.state.params, run.constants)["loss"]
     np.testing.assert_allclose(judged.losses[-1], whole, rtol=1e-6)
     assert plain.losses[-1] != judged.losses[-1]
     assert not np.allclose(plain.gradients[0], judged.gradients[0], rtol=1e-3)

@@ -15,7 +15,7 @@ from l2o_tf.unrolling import batch
 from l2o_tf.unrolling.meta_gradients import WholeRun
 from problems import make_problem
 from problems.base import fold, make_seed
-from problems.side_by_side import fold_each, side_by_side, split
+from problems.transforms.side_by_side import fold_each, side_by_side, split
 from tests.l2o_tf import lessons, tiny
 
 K, STEPS, EPOCH = 3, 6, tf.constant(0)

@@ -1,0 +1,1 @@
+"""Functions in closed form, and small classifiers of data that are drawn; they need no download."""

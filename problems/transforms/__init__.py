@@ -1,0 +1,1 @@
+"""Problem -> Problem: other coordinates, noisy gradients, a convex term, K problems side by side."""

@@ -1,0 +1,70 @@
+"""RNNprop's convex helper: a simple function of coordinates of its own, added to the loss during meta-training.
+
+Source: Lv, Jiang and Li, *Learning Gradient Descent: Better Generalization and Longer Horizons*, 2017
+(https://arxiv.org/abs/1703.03633), section 4.2. Numbers are those of its program
+(https://github.com/vfleaking/rnnprop).
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from problems.base import Batch, Constants, Params, Problem, Seed, fold, no_batches, require_positive
+from problems.transforms.coordinates import random_scaling, seen_through
+
+KEY = "convex_term/x"
+"""Name of the helper's coordinates among the parameters."""
+
+LARGEST = 10.0
+"""Squares above this value count as this value, and are flat."""
+
+_TERM = 0xC0  # the purpose of the seed
+
+
+class WithTerm(NamedTuple):
+    """Constants of a problem with the term: those of the problem, and those of the term."""
+
+    inner: Constants
+    term: Constants
+
+
+def convex_term(problem: Problem, num_dims: int = 20, bound: float = 1.0) -> Problem:
+    """Adds `1/n Σ_i min((c_i x_i − a_i)², 10)` to every loss, with n coordinates `x` that are new and start at 0.
+
+    `a ~ U(−1, 1)` and `ln c ~ U(−bound, bound)` are drawn anew by every `init`. The parameters of `problem` come first.
+    A coordinate-wise optimizer takes the same steps in them as without the term. Name, data and sampling are those of
+    `problem`. The measure has the term, too.
+
+    Args:
+        problem: the problem to be extended.
+        num_dims: n; default 20.
+        bound: largest absolute value of ln c; default 1.0.
+
+    Raises:
+        ValueError: if `num_dims` is not positive, or `bound` is negative or not finite.
+    """
+    require_positive("num_dims", num_dims)
+    term = random_scaling(_clipped_squares(num_dims), bound)
+
+    def init(seed: Seed) -> tuple[Params, Constants]:
+        (params, inner), (extra, constants) = problem.init(seed), term.init(fold(seed, _TERM))
+        return {**params, KEY: extra["x"]}, WithTerm(inner, constants)
+
+    def inside(params: Params, constants: WithTerm) -> tuple[Params, Constants]:
+        return {key: value for key, value in params.items() if key != KEY}, constants.inner
+
+    def added(loss: tf.Tensor, params: Params, constants: WithTerm) -> tf.Tensor:
+        return loss + term.loss({"x": params[KEY]}, constants.term, None)
+
+    return seen_through(problem, init, inside, added)
+
+
+def _clipped_squares(num_dims: int) -> Problem:
+    def init(seed: Seed) -> tuple[Params, Constants]:
+        return {"x": tf.zeros([num_dims])}, tf.random.stateless_uniform([num_dims], seed, -1.0, 1.0)
+
+    def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
+        del batch
+        return tf.reduce_mean(tf.clip_by_value(tf.square(params["x"] - constants), 0.0, LARGEST))
+
+    return Problem("clipped_squares", init, no_batches, loss)
