@@ -180,6 +180,8 @@ def test_an_interrupted_command_continues(tmp_path, monkeypatch):
 
     monkeypatch.setattr(rollouts, "run", run)
     monkeypatch.setattr("l2o_tf.common.devices.cores", lambda: 1)
+    monkeypatch.setattr("l2o_tf.evaluating.comparison.LEAST_STEPS", 1)
+    monkeypatch.setattr("l2o_tf.evaluating.comparison.SECONDS", 0.0)
     command = ("--optimizer=Adam", "--problem=simple", "--num_runs=2", "--num_steps=10", f"--results={tmp_path}")
     assert scripts.call(reproduce, *command).code == 130
     assert [path.name for path in tmp_path.iterdir()] == ["simple--Adam.pair.npz"]

@@ -11,8 +11,8 @@ Here --optimizer names trained weights or rules such as Adam; in meta_train.py i
 Every optimizer starts run r from the same parameters and sees the same minibatches. The script prints a table, and
 writes `curves.npz`, `summary.json` and `curves.png` in --output_dir; `evaluating/results.py` describes them. Results
 that the folder has are kept, and drawn with the new ones. So several commands can fill one folder. A command that does
-not fit the results in the folder is refused. The same command continues an interrupted evaluation; as many runs are
-lost as there are cores.
+not fit the results in the folder is refused. The same command continues an interrupted evaluation. Lost are the runs
+that it was at, one for each core, and at most a minute more.
 """
 
 import sys

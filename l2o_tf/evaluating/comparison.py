@@ -1,8 +1,9 @@
 """Evaluates every optimizer on every problem, one pair after the other.
 
-`evaluate` is for users; evaluate.py takes the same steps. As many runs take place at the same time as there are cores.
-With a folder, a file has the runs of a pair that are done (`l2o_tf.evaluating.results`). A killed evaluation loses at
-most the runs that it was at.
+`evaluate` is for users; evaluate.py takes the same steps. With a folder, a file has the runs of a pair that are done
+(`l2o_tf.evaluating.results`). As many runs take place at the same time as there are cores; short ones follow each other
+until each core has done `LEAST_STEPS`. Then the file is written, if `SECONDS` have passed since the last time. A killed
+evaluation loses what came after that.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +36,9 @@ from problems.common.python_files import digests
 Card = Mapping[str, Any]
 """What is known of an optimizer, of JSON types; at least `"optimizer"`, its kind."""
 
+
+LEAST_STEPS = 10_000
+SECONDS = 60.0
 
 GivenOptimizer = Optimizer | str | os.PathLike
 """An optimizer in memory, or what finds one: a name, a folder, a file."""
@@ -277,16 +282,17 @@ def _result(pair: Pair, folder: Path | None, settings: Mapping[str, Any], side_b
     options = {**settings, "side_by_side": side_by_side}
     seed, num_runs, num_steps = make_seed(options.pop("seed")), options.pop("num_runs"), settings["num_steps"]
     result = _begun(pair, folder, settings, side_by_side)
-    begun, count = len(result.losses), rollouts.at_once(side_by_side)
-    total, description = num_runs * num_steps, ends(": ".join(pair.names), 60)
+    begun, count = len(result.losses), rollouts.at_once(side_by_side) * max(1, LEAST_STEPS // num_steps)
+    written, total, description = time.monotonic(), num_runs * num_steps, ends(": ".join(pair.names), 60)
     with contextlib.closing(Progress(total, initial=begun * num_steps, description=description)) as bar:
         for first in range(begun, num_runs, count):
             options |= {"first_run": first, "num_runs": min(count, num_runs - first)}
             report = functools.partial(_report, bar, first * num_steps, options["num_runs"])
             runs = rollouts.run(pair.problem, pair.optimizer, seed, on_progress=report, **options)
             result = _with_runs(result, runs)
-            if folder:
+            if folder and (len(result.losses) == num_runs or time.monotonic() - written >= SECONDS):
                 results.write_pair(folder, settings, result)
+                written = time.monotonic()
     return result
 
 

@@ -25,10 +25,10 @@ example::
             plt.plot(np.log(losses).mean(axis=0), label=result["optimizer"])
 
 While a pair of an optimizer and a problem runs, its file `<problem>--<optimizer>.pair.npz` has the runs so far, in the
-same form: `[r, S]`, r up to R. As many runs take place at the same time as there are cores, and then the file is
-written. So a killed evaluation loses these runs at most, and the next command continues from there. When all pairs of a
-command are done, they become entries of `curves.npz`, and their files are removed. Files are replaced atomically. A
-command that does not fit the results in the folder is refused.
+same form: `[r, S]`, r up to R. It is written when as many runs are done as there are cores, and at most once a minute.
+So a killed evaluation loses the runs that it was at and perhaps a minute; the next command continues from there. When
+all pairs of a command are done, they become entries of `curves.npz`, and their files are removed. Files are replaced
+atomically. A command that does not fit the results in the folder is refused.
 
 reproduce.py writes each result, without its curves, to a JSON file of its own (`read_file`).
 """

@@ -112,6 +112,8 @@ def begun(monkeypatch):
 
     monkeypatch.setattr(rollouts, "run", run)
     monkeypatch.setattr(devices, "cores", lambda: 1)
+    monkeypatch.setattr(comparison, "LEAST_STEPS", 1)
+    monkeypatch.setattr(comparison, "SECONDS", 0.0)
     return begun
 
 
@@ -152,6 +154,20 @@ def test_another_call_leaves_what_is_begun(tmp_path, begun):
     found = l2o_tf.evaluate("Adam", "simple", folder=tmp_path, **SHORT)
     assert begun == [("simple", 1)] and len(found.complete) == 2
     assert not list(tmp_path.glob("*.pair.npz"))
+
+
+def test_short_runs_follow_each_other_and_files_are_written_now_and_then(tmp_path, begun, monkeypatch):
+    written = []
+    monkeypatch.setattr(results, "write_pair", lambda folder, settings, result: written.append(len(result.losses)))
+    monkeypatch.setattr(comparison, "LEAST_STEPS", 40)
+    options = {"num_steps": 20, "num_runs": 5, "folder": tmp_path}
+    l2o_tf.evaluate("Adam", "simple", **options)
+    assert begun == [("simple", 0), ("simple", 2), ("simple", 4)] and written == [2, 4, 5]
+    (tmp_path / results.CURVES).unlink()
+    (tmp_path / results.SUMMARY).unlink()
+    monkeypatch.setattr(comparison, "SECONDS", 60.0)
+    l2o_tf.evaluate("Adam", "simple", **options)
+    assert written[3:] == [5]
 
 
 @pytest.mark.parametrize("what", ["program", "number of runs side by side"])
@@ -226,7 +242,6 @@ def test_bad_input(optimizers, problems, options, words):
 
 def test_progress_is_shown_and_closed_where_a_run_fails(monkeypatch, capsys):
     really = rollouts.run
-    monkeypatch.setattr(devices, "cores", lambda: 2)
     monkeypatch.setattr(rollouts, "run", lambda *args, **options: really(*args, **options) and 1 / 0)
     with pytest.raises(ZeroDivisionError):
         l2o_tf.evaluate("Adam", "simple", **SHORT)
