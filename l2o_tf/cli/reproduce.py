@@ -25,7 +25,6 @@ from absl import flags
 
 from l2o_tf.cli import console
 from l2o_tf.common import folders
-from l2o_tf.common.quoting import differences, few
 from l2o_tf.evaluating import results
 
 STEPS = (100, 1000, 2000, 5000, 10_000)
@@ -114,7 +113,7 @@ def _check(path: Path, pair: Any, values: flags.FlagValues) -> None:
     elif weights := (found.get("meta_training") or {}).get("weights"):
         there |= {"weights": weights["sha256"]}
         now |= {"weights": pair.card.get("weights", {}).get("sha256")}
-    if differing := few(differences(there, now, "there", "now")):
+    if differing := results.contradictions(there, now):
         raise ValueError(
             f"Received {path}, a result of something else ({differing}). Use another --results, or remove that file to "
             "evaluate anew."

@@ -306,7 +306,7 @@ def _begun(pair: Pair, folder: Path | None, settings: Mapping[str, Any], side_by
     none = np.empty([0, settings["num_steps"]], np.float32)
     empty = PairResult(*pair.names, pair.identity, pair.card, {}, provenance(), none, {})
     found = results.read_pair(folder, pair.names, settings) if folder else None
-    if found is None or results.differences(found.identity, empty.identity):
+    if found is None or results.contradictions(found.identity, empty.identity):
         return empty
     same_program = {**found.provenance, "date": ""} == {**empty.provenance, "date": ""}
     return found if same_program and (settings["num_runs"] - len(found.losses)) % side_by_side == 0 else empty

@@ -235,7 +235,7 @@ def read_pair(folder: Path, names: tuple[str, str], settings: Mapping[str, Any])
     """
     path = folder / file_name(*names, PAIR)
     found = _read(path) if path.exists() else Results({}, [])
-    return found.all[0] if found.all and not differences(found.settings, settings) else None
+    return found.all[0] if found.all and not contradictions(found.settings, settings) else None
 
 
 def remove_pair(folder: Path, names: tuple[str, str]) -> None:
@@ -271,7 +271,7 @@ def find(folder: Path) -> Results | None:
         return None
     settings = next(iter(parts.values())).settings
     for path, part in parts.items():
-        if differing := few(differences(settings, part.settings, "there", "now")):
+        if differing := contradictions(settings, part.settings):
             raise _foreign(path, f"it does not fit the other results: {differing}")
     return Results(settings, list({result.names: result for part in parts.values() for result in part}.values()))
 
@@ -334,7 +334,7 @@ def check_fit(
     Raises:
         ValueError: if settings differ, or a problem or an optimizer has the name of another one in the folder.
     """
-    if differing := few(differences(found.settings, settings, "there", "now")):
+    if differing := contradictions(found.settings, settings):
         raise ValueError(
             f"Received folder {folder}, which holds an evaluation with other options ({differing}). Use the same ones "
             f"to add to it, {_ELSEWHERE}."
@@ -342,13 +342,17 @@ def check_fit(
     for names, identity in asked.items():
         for role, name in zip(_ROLES, names, strict=True):
             same = (result.identity[role] for result in found if getattr(result, role) == name)
-            clauses = (few(differences(there, identity[role], "there", "now")) for there in same)
-            if differing := next(filter(None, clauses), ""):
+            if differing := next(filter(None, (contradictions(there, identity[role]) for there in same)), ""):
                 raise ValueError(
                     f"Received folder {folder}, which holds results of another {role} called {name} ({differing}). "
                     f"Use {_ELSEWHERE}."
                 )
     return set(found.losses)
+
+
+def contradictions(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """`seed: 0 there, 1 now`; empty where the two agree."""
+    return few(differences(there, now, "there", "now"))
 
 
 def read_file(path: Path) -> dict[str, Any]:
