@@ -105,7 +105,8 @@ def moving_rows(grad: tf.Tensor) -> tf.Tensor:
 def moved(kinds: Any, old: Any, new: Any, rows: Mapping[str, tf.Tensor], params: Params) -> Any:
     """A state after a step in which only some rows of the optimizee moved: `new` there, `old` where they rested.
 
-    A tensor rests if all of its rows do. What belongs to the optimizee as a whole never rests.
+    A tensor rests if all of its rows do. What belongs to the optimizee as a whole never rests. An entry for a tensor
+    has rows if its shape ends with that of the tensor.
 
     Args:
         kinds: what the parts stand for.
@@ -131,10 +132,12 @@ def moved(kinds: Any, old: Any, new: Any, rows: Mapping[str, tf.Tensor], params:
         return after
 
     def entry(name, before, after):
-        by_row = tf.nest.map_structure(lambda x: x.shape == params[name].shape, after)
-        whole = tf.reduce_any(moving[name])
-        return tf.nest.map_structure(
-            lambda own, x, y: tf.where(moving[name] if own else whole, y, x), by_row, before, after
-        )
+        shape, whole = params[name].shape, tf.reduce_any(moving[name])
+
+        def rested(x, y):
+            has_rows = y.shape.rank >= shape.rank and y.shape[y.shape.rank - shape.rank :] == shape
+            return tf.where(moving[name] if has_rows else whole, y, x)
+
+        return tf.nest.map_structure(rested, before, after)
 
     return keras.tree.map_structure_up_to(kinds, take, kinds, old, new)

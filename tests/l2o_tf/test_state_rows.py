@@ -27,7 +27,8 @@ KINDS = State(Kind.COORDINATES, Kind.TENSORS, [Kind.WHOLE, Kind.WHOLE], Kind.ENT
 def initial(params):
     n, k = nest.size(params), len(params)
     whole = [tf.constant(0.0), tf.zeros([1, 2])]
-    return State(tf.zeros([n, 1]), tf.zeros([k, 2]), whole, dict(params), tf.zeros([2 * n]))
+    entries = {name: [x, tf.zeros([3, *x.shape]), tf.zeros([5])] for name, x in params.items()}
+    return State(tf.zeros([n, 1]), tf.zeros([k, 2]), whole, entries, tf.zeros([2 * n]))
 
 
 def test_two_optimizees_tell():
@@ -75,4 +76,7 @@ def test_a_state_rests_row_by_row():
     assert found.rows[:, 0].numpy().tolist() == [1, 1, 0, 0, 0, 0, 1]
     assert found.tensors.numpy().tolist() == [[1, 1], [0, 0], [1, 1]]
     assert [float(tf.reduce_min(each)) for each in (*found.whole, found.other)] == [1, 1, 1]
-    assert [each.numpy().tolist() for each in found.entries.values()] == [[[1, 1], [0, 0]], [0, 0], 1]
+    alike, longer, other = zip(*found.entries.values(), strict=True)
+    assert [each.numpy().tolist() for each in alike] == [[[1, 1], [0, 0]], [0, 0], 1]
+    assert [each[1].numpy().tolist() for each in longer] == [[[1, 1], [0, 0]], [0, 0], 1]
+    assert [float(each[0]) for each in other] == [1, 0, 1]
