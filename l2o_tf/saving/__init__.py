@@ -12,7 +12,7 @@ its pickles as data (`original`; L2O-Scale: `tensorflow1`). `weights` writes and
 optimizers of them. `interpolation` and `adjusting` make new ones of what is there: `python -m l2o_tf.cli.weights`.
 """
 
-from l2o_tf.saving.provenance import provenance, sources
+from l2o_tf.saving.provenance import provenance
 from problems.common.lazy import exports
 
 WEIGHTS = "weights.npz"
@@ -25,17 +25,15 @@ __all__ = [
     "RUN",
     "WEIGHTS",
     "assign_weights",
-    "check_shapes",
     "import_original",
     "load_weights",
     "named_weights",
     "provenance",
     "save",
     "save_weights",
-    "sources",
 ]
 
-_WEIGHTS = ("assign_weights", "check_shapes", "load_weights", "named_weights", "save", "save_weights")
+_WEIGHTS = ("assign_weights", "load_weights", "named_weights", "save", "save_weights")
 
 __getattr__, __dir__ = exports(
     __name__,

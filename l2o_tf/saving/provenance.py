@@ -1,8 +1,6 @@
 """By which program a result was made."""
 
 import datetime
-import functools
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -58,15 +56,6 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 RUNNING = program_in(ROOT)
 """The program that this process runs: what the folder held at the import, whatever is committed until results are."""
-
-
-@functools.cache
-def sources(root: Path = ROOT) -> str:
-    """SHA-256 of the Python files of `l2o_tf` and `problems` when first asked: what can change a number."""
-    digest = hashlib.sha256()
-    for path in sorted(path for package in ("l2o_tf", "problems") for path in (root / package).rglob("*.py")):
-        digest.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def provenance(program: Program = RUNNING) -> dict[str, Any]:

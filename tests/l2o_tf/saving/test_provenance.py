@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from l2o_tf import saving
-from l2o_tf.saving.provenance import RUNNING, program_in, sources
+from l2o_tf.saving.provenance import RUNNING, program_in
 
 COMMIT = "-c user.name=n -c user.email=e@x commit -q -m m"
 
@@ -73,25 +73,6 @@ class TestProvenance:
         record = started.provenance()
         assert program_in(checkout).commit != before.commit
         assert (record["commit"], record["dirty"]) == before == (before.commit, False)
-
-    def test_sources_are_those_of_the_packages(self, tmp_path):
-        seen = set()
-        for folder, name, text in (
-            ("", "evaluate.py", ""),
-            ("problems", "a.py", "x = 1"),
-            ("problems", "a.py", "x = 2"),
-            ("problems", "b.py", ""),
-            ("l2o_tf/optimizers", "b.py", ""),
-        ):
-            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-            (tmp_path / folder / name).write_text(text)
-            sources.cache_clear()
-            seen.add(sources(tmp_path))
-        assert len(seen) == 5
-        (tmp_path / "README.md").write_text("")
-        sources.cache_clear()
-        assert sources(tmp_path) in seen
-        sources.cache_clear()
 
     def test_by_default_it_is_of_this_program(self):
         record = saving.provenance()
