@@ -1,5 +1,6 @@
 """`make docs`: the public API first, a page for every module, no warning, equations as they were written."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -45,6 +46,7 @@ def test_the_first_page_is_the_public_api(folder):
     text = (folder / "l2o_tf.html").read_text()
     names = build.public_names(l2o_tf)
     assert {"list_pretrained", "load", "LearnedOptimizer"} <= set(names)
+    names = [name for name in names if not inspect.ismodule(getattr(l2o_tf, name))]  # modules have their own pages
     assert not [name for name in names if f'id="{name}"' not in text]
 
 

@@ -37,6 +37,13 @@ def log_and_sign(gradients: tf.Tensor, k: float = 5.0, axis: int = -1) -> tf.Ten
 
     The original program clamps both parts everywhere, where Andrychowicz et al. (2016), appendix A, define two cases;
     there k is 10, in the program 5. `axis` is that of the features.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> import tensorflow as tf
+        >>> print(l2o.log_and_sign(tf.constant([[1.0], [-1e-3]])).numpy().round(2))
+        [[ 0.    1.  ]
+         [-1.   -0.15]]
     """
     epsilon = float(np.finfo(np.float32).eps)
     log = tf.math.log(tf.abs(gradients) + epsilon)

@@ -3,6 +3,10 @@
 `losses[t]` is `f(θ_t)` before update t of a window; `losses[T]` comes after its last update. `first` is `f(θ_0)` where
 the run began, some windows ago, for those objectives that ask how far it has come. Every function here is pure and
 differentiable; pass any other of the same form to a lesson.
+
+    >>> import l2o_tf as l2o
+    >>> float(l2o.objectives.final([3.0, 2.0, 1.0]))
+    1.0
 """
 
 from collections.abc import Callable

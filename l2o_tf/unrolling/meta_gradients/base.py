@@ -96,6 +96,16 @@ class MetaGradient(abc.ABC):
                 meta_loss, state, trajectory = window.run()
                 gradients = [(above - below) / (2 * 0.01**2) * e for e in noise]
                 return Estimate(meta_loss, gradients, state, trajectory)
+
+    Example:
+        One that changes the estimate of another:
+
+        >>> import l2o_tf as l2o
+        >>> class Halved(l2o.MetaGradient):
+        ...     def window(self, window):
+        ...         found = l2o.FirstOrder().window(window)
+        ...         return found._replace(gradients=[0.5 * g for g in found.gradients])
+        >>> setting = l2o.Setting(l2o.make_problem("quadratic"), l2o.L2ODM(), meta_gradient=Halved())
     """
 
     @abc.abstractmethod
