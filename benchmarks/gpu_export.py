@@ -30,7 +30,6 @@ from l2o_tf.unrolling.batch import Optimizees
 from l2o_tf.unrolling.meta_gradients import FirstOrder
 from problems import Problem, make_problem
 from problems.base import make_seed
-from problems.data.datasets import MODES, DataOptions, load
 
 SEED = make_seed(0)
 
@@ -61,7 +60,8 @@ def training_step(optimizees: Optimizees, student: Optimizer, *, in_blocks: bool
             as on a GPU.
     """
     setting = Setting(optimizees.problem, student, FirstOrder(), jit_compile=in_blocks)
-    window, start = OwnTrajectory().compile_window(setting, optimizees, student), _start(optimizees, student)
+    window = OwnTrajectory().compile_window(setting, optimizees, student)
+    start = first_run(setting, optimizees, student, SEED, 0)
 
     @tf.function(jit_compile=True, autograph=False)
     def step(params, states, batches):
@@ -70,10 +70,6 @@ def training_step(optimizees: Optimizees, student: Optimizer, *, in_blocks: bool
         return outcome.meta_loss, outcome.gradients, outcome.losses, nest.flatten(run.state.params)
 
     return step
-
-
-def _start(optimizees: Optimizees, student: Optimizer):
-    return first_run(Setting(optimizees.problem, student, FirstOrder()), optimizees, student, SEED, 0)
 
 
 def evaluation_step(optimizees: Optimizees, optimizer: Optimizer):
@@ -103,8 +99,9 @@ def export(
     """
     optimizees = batch.together(problem, meta_batch_size, optimizer)
     optimizer = optimizees.in_blocks_if_large(optimizer)
-    seeds, params = optimizees.seed(SEED), _start(optimizees, optimizer).state.params
-    states, batches = optimizer.initial_state(params, SEED), optimizees.problem.sample(seeds, num_steps + 1)
+    seeds = optimizees.seeds(SEED)
+    params, batches = optimizees.problem.init(seeds)[0], optimizees.problem.sample(seeds, num_steps + 1)
+    states = optimizer.initial_state(params, SEED)
     make = {"training": functools.partial(training_step, in_blocks=False), "evaluation": evaluation_step}[phase]
     step = make(optimizees, optimizer)
     program = step.experimental_get_compiler_ir(params, states, batches)(stage="stablehlo_serialized")
@@ -133,14 +130,6 @@ def _captured(concrete) -> list[tf.Tensor]:
     """What the program takes besides its arguments: weights and data, variables by their values."""
     values = {id(variable.handle): variable.value() for variable in concrete.variables}
     return [values.get(id(tensor), tensor) for tensor in concrete.captured_inputs]
-
-
-def _examples(problem: Problem) -> tuple[tf.Tensor, tf.Tensor]:
-    """All images and labels of a problem's data."""
-    name = "mnist" if "mnist" in problem.name else "cifar10"
-    loaded = (load(name, mode, DataOptions(data)) for data in ("embedded", "auto") for mode in MODES)
-    images, labels, _ = next(each for each in loaded if each.info == problem.data)
-    return images, labels
 
 
 def _places(problem: Problem, optimizer: Optimizer, batches, arguments: list[np.ndarray]) -> dict[str, int]:
