@@ -65,6 +65,16 @@ class Result(NamedTuple):
         finished: whether nothing is left to do. If not, `run` with the same arguments goes on.
         signal: the number of the signal that ended this session early, or 0.
         outcome: how it ended, in a sentence.
+
+    Example:
+        `MetaTrainer.run` returns one:
+
+        >>> from pathlib import Path
+        >>> import l2o_tf as l2o
+        >>> student, folder = l2o.L2ODM(), Path("runs/mine")
+        >>> print(l2o.Result(student, folder, 80, 0, [], stopped="", finished=True, signal=0, outcome="Done."))
+        Done. 80 meta-epochs, 0 of them diverged.
+        Weights: runs/mine/weights.npz
     """
 
     student: Optimizer
