@@ -22,15 +22,13 @@ from problems.base import (
     Measured,
     Params,
     Problem,
-    Seed,
-    fold,
     measured_by,
     require_not_negative,
     require_positive,
 )
 from problems.data.drawn import DATA_SEED, Rows, clusters, noisy_parity, random_mlp
 from problems.data.sampling import epochs
-from problems.images.layers import ACTIVATIONS, require_hidden
+from problems.images.layers import ACTIVATIONS, Start, require_hidden, starts
 
 Network = Callable[[Params, tf.Tensor], tf.Tensor]
 Shapes = dict[str, list[int]]
@@ -168,12 +166,8 @@ def _classifier(
     require_not_negative("stddev", stddev or 0.0)
     features, labels, info = rows
 
-    def init(seed: Seed) -> tuple[Params, Constants]:
-        spread = {key: _GAIN / math.sqrt(shape[0]) if stddev is None else stddev for key, shape in shapes.items()}
-        return {
-            key: spread[key] * tf.random.stateless_normal(shape, fold(seed, k))
-            for k, (key, shape) in enumerate(shapes.items())
-        }, ()
+    spread = {key: _GAIN / math.sqrt(shape[0]) if stddev is None else stddev for key, shape in shapes.items()}
+    start = starts({key: Start(shape, spread[key]) for key, shape in shapes.items()})
 
     def total(params: Params, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         entropy = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(targets, logits.dtype), logits[:, 0])
@@ -190,4 +184,6 @@ def _classifier(
         correct = (logits[:, 0] > 0) == (labels > 0)
         return {"loss": total(params, logits, labels), "accuracy": tf.reduce_mean(tf.cast(correct, logits.dtype))}
 
-    return Problem(name, init, epochs(info.size, batch_size), loss, info, measured_by(loss, whole))
+    return Problem(
+        name, lambda seed: (start(seed), ()), epochs(info.size, batch_size), loss, info, measured_by(loss, whole)
+    )

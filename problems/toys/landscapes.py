@@ -8,9 +8,10 @@ Source: the ensemble of Wichrowska et al., *Learned Optimizers that Scale and Ge
 positive, since L2O-Scale's objective takes their logarithm.
 """
 
+import functools
+import inspect
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -19,44 +20,37 @@ from problems.base import Batch, Constants, Params, Problem, Seed, no_batches
 Formula = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-class Box(NamedTuple):
-    """Where a run starts: uniform between the corners `low` and `high`."""
+def _box(low: tuple[float, float], high: tuple[float, float]) -> Callable[[Seed], tf.Tensor]:
+    """A start that is uniform between the corners `low` and `high`."""
 
-    low: tuple[float, float]
-    high: tuple[float, float]
+    def draw(seed: Seed) -> tf.Tensor:
+        corner, other = tf.constant(low), tf.constant(high)
+        return corner + (other - corner) * tf.random.stateless_uniform([2], seed)
 
-    def draw(self, seed: Seed) -> tf.Tensor:
-        low, high = tf.constant(self.low), tf.constant(self.high)
-        return low + (high - low) * tf.random.stateless_uniform([2], seed)
-
-
-class Normal(NamedTuple):
-    """Where a run starts: standard normal."""
-
-    def draw(self, seed: Seed) -> tf.Tensor:
-        return tf.random.stateless_normal([2], seed)
+    return draw
 
 
-def _square(low: float, high: float) -> Box:
-    return Box((low, low), (high, high))
+def _square(low: float, high: float) -> Callable[[Seed], tf.Tensor]:
+    return _box((low, low), (high, high))
 
 
-def _landscape(start: Box | Normal) -> Callable[[Formula], Callable[[], Problem]]:
-    """Makes a factory of problems from a formula `(x, y) -> value`; name and description are the formula's."""
+def _normal(seed: Seed) -> tf.Tensor:
+    return tf.random.stateless_normal([2], seed)
+
+
+def _landscape(start: Callable[[Seed], tf.Tensor]) -> Callable[[Formula], Callable[[], Problem]]:
+    """Makes a factory of problems from a formula `(x, y) -> value`, with its name and description."""
 
     def decorate(formula: Formula) -> Callable[[], Problem]:
-        def init(seed: Seed) -> tuple[Params, Constants]:
-            return {"x": start.draw(seed)}, ()
-
-        def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
-            del constants, batch
-            return formula(params["x"][0], params["x"][1])
-
+        @functools.wraps(formula)
         def factory() -> Problem:
-            return Problem(formula.__name__, init, no_batches, loss)
+            def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
+                del constants, batch
+                return formula(params["x"][0], params["x"][1])
 
-        factory.__name__, factory.__qualname__ = formula.__name__, formula.__qualname__
-        factory.__doc__ = formula.__doc__
+            return Problem(formula.__name__, lambda seed: ({"x": start(seed)}, ()), no_batches, loss)
+
+        factory.__signature__ = inspect.Signature()
         return factory
 
     return decorate
@@ -88,14 +82,14 @@ def booth(x, y):
     return tf.square(x + 2 * y - 7) + tf.square(2 * x + y - 5)
 
 
-@_landscape(Box((-5.0, 0.0), (10.0, 15.0)))
+@_landscape(_box((-5.0, 0.0), (10.0, 15.0)))
 def branin(x, y):
     """`(y − 5.1/(4π²) x² + 5/π x − 6)² + 10 (1 − 1/(8π)) cos x + 10`, from U(−5, 10) × U(0, 15)."""
     valley = y - 5.1 / (4 * math.pi**2) * tf.square(x) + 5 / math.pi * x - 6
     return tf.square(valley) + 10 * (1 - 1 / (8 * math.pi)) * tf.cos(x) + 10
 
 
-@_landscape(Normal())
+@_landscape(_normal)
 def log_sum_exp(x, y):
     """`ln(exp(x + 3y − 0.1) + exp(x − 3y − 0.1) + exp(−x − 0.1) + 1)`, from N(0, 1)²."""
     return tf.reduce_logsumexp(tf.stack([x + 3 * y - 0.1, x - 3 * y - 0.1, -x - 0.1, tf.zeros_like(x)]))
@@ -120,7 +114,7 @@ def styblinski_tang(x, y):
     return 80 + 0.5 * tf.add_n([tf.pow(z, 4.0) - 16 * tf.square(z) + 5 * z for z in (x, y)])
 
 
-@_landscape(Normal())
+@_landscape(_normal)
 def saddle(x, y):
     """`x² − y²`, from N(0, 1)²; it has no minimum, and is in no set."""
     return tf.square(x) - tf.square(y)
