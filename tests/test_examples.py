@@ -88,10 +88,10 @@ def test_a_rule_of_ones_own(tmp_path):
     assert next(iter(again.named_variables)) == "hidden/kernel"
 
 
-def test_a_meta_loss_on_validation_data(tmp_path):
+def test_a_meta_loss_on_validation_data(run_smaller):
     """It changes what is learnt: the losses on held-out rows differ."""
     assert len((ROOT / "examples" / "validation_meta_loss.py").read_text().splitlines()) <= 60
-    printed = run_smaller("validation_meta_loss.py", tmp_path, [("NUM_EPOCHS = 100, 60", "NUM_EPOCHS = 100, 2")])
+    printed = run_smaller("validation_meta_loss.py", [("NUM_EPOCHS = 100, 60", "NUM_EPOCHS = 100, 2")])
     on_training, on_held_out = (line.split(": ")[1] for line in printed.splitlines())
     assert on_training != on_held_out
 
