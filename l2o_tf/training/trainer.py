@@ -234,6 +234,8 @@ class MetaTrainer:
         held = {"kept": self._kept} if self._kept else {}
         if self._average:
             held["average"] = self._average.variables
+        if self.meta_gradient.variables:
+            held["meta_gradient"] = self.meta_gradient.variables
         meta_parameters = [variable.value for variable in self._variables]
         return {"phi": meta_parameters, "best": self._best, "slots": slots, "standing": self.state, **held}
 
