@@ -77,11 +77,11 @@ def test_a_technique_of_ones_own(run_smaller, tmp_path):
     assert "after Adam" in records
 
 
-def test_a_rule_of_ones_own(tmp_path):
+def test_a_rule_of_ones_own(run_smaller, tmp_path):
     """Its weights and its code are kept; so it can be loaded, by whoever allows that."""
     assert len((ROOT / "examples" / "mlp_rule.py").read_text().splitlines()) <= 60
     sizes = [("epochs=100", "epochs=3"), ("num_steps=200", "num_steps=20"), ("curriculum=100", "curriculum=20")]
-    assert "MLPRule" in run_smaller("mlp_rule.py", tmp_path, sizes)
+    assert "MLPRule" in run_smaller("mlp_rule.py", sizes)
     with pytest.raises(ValueError, match="allow"):
         load(str(tmp_path / "runs" / "mlp_rule"))
     again = load(str(tmp_path / "runs" / "mlp_rule"), allow_code=True)
