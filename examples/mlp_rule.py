@@ -18,15 +18,14 @@ DECAYS = (0.5, 0.9, 0.99)
 
 
 class MLPRule(l2o.Optimizer):
-    """`Δ = 0.01 d exp(e)` with `(d, e)` from the features of a coordinate: `m_i / √v_i`, `θ` and `ln f(θ)`."""
+    """`Δ = -0.01 (m_0.9 / √v_0.9 + d) exp(e)`; d and e, 0 at first, see a coordinate's `m_i / √v_i`, θ and ln f(θ)."""
 
     coordinatewise = True
 
     def __init__(self, hidden: int = 16, seed: int = 0):
         self.architecture = {"hidden": hidden, "seed": seed}
-        first, second = (keras.initializers.GlorotUniform(2 * seed + i) for i in range(2))
-        self.hidden = keras.layers.Dense(hidden, "tanh", kernel_initializer=first)
-        self.output = keras.layers.Dense(2, kernel_initializer=second)
+        self.hidden = keras.layers.Dense(hidden, "tanh", kernel_initializer=keras.initializers.GlorotUniform(seed))
+        self.output = keras.layers.Dense(2, kernel_initializer="zeros")
         self.hidden.build((None, len(DECAYS) + 2))
         self.output.build((None, hidden))
 
@@ -46,9 +45,10 @@ class MLPRule(l2o.Optimizer):
             after[name] = decay * state[name] + (1.0 - decay) * new
             m, v = tf.unstack(after[name])
             loss = tf.broadcast_to(tf.math.log(step.losses[name] + 1e-6), theta.shape)
-            features = tf.stack([*tf.unstack(m / tf.sqrt(v + 1e-12)), theta, loss], axis=-1)
-            d, e = tf.unstack(self.output(self.hidden(tf.reshape(features, [-1, len(DECAYS) + 2]))), axis=1)
-            updates[name] = tf.reshape(-0.01 * d * tf.exp(e), theta.shape)
+            directions = tf.unstack(m / tf.sqrt(v + 1e-12))
+            features = tf.stack([*directions, theta, loss], axis=-1)
+            d, e = tf.unstack(0.1 * self.output(self.hidden(tf.reshape(features, [-1, len(DECAYS) + 2]))), axis=1)
+            updates[name] = -0.01 * (directions[1] + tf.reshape(d, theta.shape)) * tf.reshape(tf.exp(e), theta.shape)
         return updates, after
 
 
