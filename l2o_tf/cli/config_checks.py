@@ -137,8 +137,6 @@ MOST_CALLS = 64
 
 def _mismatches(config: Any) -> Iterator[str]:
     """An error message for each combination of values that does not work, and that no object refuses by itself."""
-    if config.curriculum and (len(config.stages) < 2 or list(config.stages) != sorted(set(config.stages))):
-        yield f"Received --curriculum_steps={config.curriculum_steps}, expected at least two rising horizons."
     if config.objective == "penultimate" and config.unroll_length < 2:
         yield (
             f"Received --objective=penultimate with --unroll_length={config.unroll_length}, where no update comes "

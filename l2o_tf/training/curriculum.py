@@ -78,7 +78,7 @@ class Curriculum:
     """Settings of the curriculum.
 
     Args:
-        num_steps_train: training horizon per stage, each a positive int. Default: those of the paper.
+        num_steps_train: training horizon per stage, rising positive ints. Default: those of the paper.
         num_steps_validation: validation horizon per stage. Default (None): the training horizon of the next stage. It
             decides the number of stages, so the last training horizon of the default list, 3000, is only validated on.
         min_periods: `N_period`, at least 1; a stage is not left before so many periods. Default 3, from the paper.
@@ -119,6 +119,8 @@ class Curriculum:
         ):
             if not all(isinstance(value, int) and value >= 1 for value in values):
                 raise ValueError(f"Received {name}={getattr(self, name)!r}, expected positive integers.")
+        if list(train) != sorted(set(train)):
+            raise ValueError(f"Received num_steps_train={train}, expected rising horizons.")
         if not validation or len(train) < len(validation):
             raise ValueError(
                 f"Received num_steps_train={train} and num_steps_validation={validation}, expected at least one stage, "

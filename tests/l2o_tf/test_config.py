@@ -100,10 +100,6 @@ class TestContradictions:
     def test_optimizer_and_assignments(self):
         assert "--optimizer with --net_assignments" in refused(optimizer="L2O-DM", net_assignments="*=L2O-DM")
 
-    @pytest.mark.parametrize("steps", ["100", "200,100", "100,100,200"])
-    def test_horizons_that_do_not_rise(self, steps):
-        assert "at least two rising horizons" in refused(curriculum=True, curriculum_steps=steps)
-
     def test_a_loss_before_the_last_update_where_there_is_no_other(self):
         assert "Use a longer window" in refused(objective="penultimate", unroll_length=1)
         assert resolve({"objective": "penultimate", "unroll_length": 2}).unroll_length == 2

@@ -181,6 +181,8 @@ def test_state_of_a_longer_curriculum_is_refused():
         {"num_steps_train": (100,)},
         {"num_steps_train": (100, 0)},
         {"num_steps_train": (100, 1.5)},
+        {"num_steps_train": (200, 100, 300)},
+        {"num_steps_train": (100, 100, 200)},
         {"num_steps_train": (100,), "num_steps_validation": (200, 500)},
         {"min_periods": 0},
         {"patience": 0},
