@@ -10,28 +10,17 @@ from l2o_tf.training.lessons.imitation import Imitation, half_mean_squared_error
 from l2o_tf.training.lessons.kept_states import KeptStates
 from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
 from l2o_tf.training.lessons.self_improving import SelfImproving
-from l2o_tf.training.meta_optimizers import RMSprop1
-from l2o_tf.unrolling.meta_gradients import WholeRun
 from l2o_tf.unrolling.objectives import final, mean
 from problems import PROBLEM_SETS
 from problems.sets import MadeOnce
 from tests.l2o_tf import tiny, training
 
 ARGUMENTS = {
-    "seed": {"seed": 4},
-    "windows": {"windows": 2},
-    "curriculum": {"curriculum": 4},
-    "count": {"windows": l2o.Windows(4, count=l2o.LongTail(3.0, 5))},
-    "steps": {"windows": l2o.Windows(4, steps=l2o.LongTail(3.0, 5))},
-    "meta_batch_size": {"meta_batch_size": 3},
-    "meta_gradient": {"meta_gradient": WholeRun()},
-    "meta_optimizer": {"meta_optimizer": RMSprop1(0.01)},
-    "learning_rate": {"meta_optimizer": training.adam(0.02)},
     "clipping": {"meta_optimizer": training.adam(global_clipnorm=1e-4)},
     "schedule": {"schedule": lambda epoch, stage: 0.5},
     "schedule of Keras": {"meta_optimizer": training.adam(keras.optimizers.schedules.ExponentialDecay(0.01, 1, 0.5))},
-    "lessons": {"lessons": SelfImproving(("sgd",))},
 }
+"""What no flag gives, or more is known of; for the others see `test_assembly`."""
 
 
 def one_meta_epoch(**arguments):
