@@ -111,10 +111,6 @@ class Recorder:
             array = np.asarray(value)
             self._events.add(step, histogram_pb(name, array[np.isfinite(array)], description=self._describe(name)))
 
-    def text(self, name: str, markdown: str, step: int = 0) -> None:
-        """Records a text in Markdown (TensorBoard only), e.g. `text("configuration", markdown_table(config))`."""
-        self._events.add(step, text_pb(name, markdown, self._describe(name)))
-
     def figure(self, step: int, name: str, figure: "Figure") -> None:
         """Records a matplotlib figure as an image (TensorBoard only)."""
         png = io.BytesIO()
@@ -129,7 +125,7 @@ class Recorder:
         """Says that something happened: a new stage, a rollback. Shown, and recorded in both files."""
         self._progress.write(f"meta-epoch {step:,}: {message}")
         self._write_line(step, {"event": message})
-        self.text("events", message, step)
+        self._events.add(step, text_pb("events", message, self._describe("events")))
 
     def progress(
         self,
@@ -218,16 +214,6 @@ def without_wall_times(records: Sequence[Mapping[str, Any]]) -> list[Record]:
         {key: value for key, value in record.items() if key != WALL_TIME and not key.startswith(SPEED)}
         for record in records
     ]
-
-
-def markdown_table(values: Mapping[str, Any], header: tuple[str, str] = ("name", "value")) -> str:
-    """A configuration as a table of two columns."""
-    rows = [header, ("---", "---"), *((name, f"`{value}`" if str(value) else "") for name, value in values.items())]
-    return "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 @contextlib.contextmanager

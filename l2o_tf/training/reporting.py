@@ -17,7 +17,7 @@ from l2o_tf.common import nest
 from l2o_tf.common.quoting import reason
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.plots.training import LOSSES
-from l2o_tf.recording.records import RECORDS, Recorder, markdown_table, read_records
+from l2o_tf.recording.records import RECORDS, Recorder, read_records
 from l2o_tf.training.state import Event, ValidationResult
 from l2o_tf.unrolling import batch, unroll
 from problems.base import DataInfo, Problem, Seed
@@ -61,9 +61,7 @@ class Reporter:
         self._recorder = Recorder(
             folder, progress_total=epochs, resume_from_step=first, description=name, describe=describe
         )
-        self._recorder.options({**options, **chosen})
-        rest = f"\n\nAll other options have their defaults. Data: {self._data or 'none'}."
-        self._recorder.text("configuration", markdown_table(chosen, ("option", "value")) + rest)
+        self._recorder.options({**options, **chosen, "data": self._data or "none"})
         self._folder, self._next_picture, self._picture_failed = folder, 0.0, False
         self._thread = ThreadPoolExecutor(1, "reporter")
         self._last: Future = self._thread.submit(lambda: None)
@@ -193,7 +191,6 @@ DESCRIPTIONS = {
     "weights/": "Meta-parameters.",
     "updates/": "log10 of the size of the updates in the first window of a run.",
     "gates/": "Activations of the gates at the end of that window.",
-    "configuration": "The options that differ from the defaults.",
     "events": "New stages, diverged meta-epochs, and how it ended.",
 }
 """Name, or how names begin -> what TensorBoard says of it."""

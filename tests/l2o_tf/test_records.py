@@ -178,11 +178,11 @@ def test_histograms_texts_and_figures_reach_tensorboard(tmp_path):
     figure = Figure(figsize=(1, 1))
     with records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder:
         recorder.histograms(3, {"weights": np.array([1.0, np.nan, 2.0]), "nothing": np.array([np.nan])})
-        recorder.text("configuration", records.markdown_table({"num_steps": 100}))
+        recorder.event(0, "a new stage")
         recorder.figure(4, "validation", figure)
         recorder.flush()
     assert steps_in_tensorboard(tmp_path, "weights") == [3]
-    assert steps_in_tensorboard(tmp_path, "configuration") == [0]
+    assert steps_in_tensorboard(tmp_path, "events") == [0]
     assert steps_in_tensorboard(tmp_path, "validation") == [4]
 
 
@@ -211,17 +211,6 @@ def test_close_twice_and_after_an_error(tmp_path):
         raise KeyError
     recorder.close()
     assert len(records.read_records(tmp_path / records.RECORDS)) == 1
-
-
-def test_markdown_table_escapes_its_cells():
-    table = records.markdown_table({"teachers": "adam|sgd", "data_dir": "", "note": "two\nlines"})
-    assert table.splitlines() == [
-        "| name | value |",
-        "| --- | --- |",
-        "| teachers | `adam\\|sgd` |",
-        "| data_dir |  |",
-        "| note | `two lines` |",
-    ]
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then(monkeypatch):
