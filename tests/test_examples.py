@@ -71,7 +71,8 @@ def test_ten_lines(run_smaller, tmp_path):
 def test_a_technique_of_ones_own(run_smaller, tmp_path):
     assert len((ROOT / "examples" / "technique_of_ones_own.py").read_text().splitlines()) <= 60
     sizes = [("epochs=60", "epochs=3"), ("num_steps=200", "num_steps=20"), ("curriculum=100", "curriculum=20")]
-    table = run_smaller("technique_of_ones_own.py", [*sizes, ("ratio: float = 0.5", "ratio: float = 0.9")])
+    sizes += [("ratio: float = 0.5", "ratio: float = 0.9"), ("steps: int = 20", "steps: int = 2")]
+    table = run_smaller("technique_of_ones_own.py", sizes)
     assert "plain" in table and "mixed" in table
     records = (tmp_path / "runs" / "technique_of_ones_own" / "mixed" / "records.jsonl").read_text()
     assert "after Adam" in records
