@@ -22,6 +22,7 @@ __getattr__, __dir__ = exports(
         "L2ODM": "l2o_tf.optimizers:L2ODM",
         "RNNprop": "l2o_tf.optimizers:RNNprop",
         "L2OScale": "l2o_tf.optimizers:L2OScale",
+        "make_optimizer": "l2o_tf.optimizers:make_optimizer",
         "Optimizer": "l2o_tf.optimizers.base:Optimizer",
         "Step": "l2o_tf.optimizers.base:Step",
         "Lesson": "l2o_tf.training.lessons.lesson:Lesson",

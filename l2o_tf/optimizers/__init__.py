@@ -54,18 +54,23 @@ __all__ = [
 
 
 def make_optimizer(kind: str, architecture: Mapping[str, Any] | None = None) -> Optimizer:
-    """Makes an optimizer; a learned one has initial weights.
+    """Makes an optimizer from its kind and the arguments of its constructor. A learned one has initial weights.
 
     `make_optimizer(optimizer.kind, optimizer.architecture)` makes another one like `optimizer`.
 
     Args:
-        kind: an architecture (`"L2O-DM"`), a cell of the user's own (`"path/to/file.py:Cell"`), a rule (`"adam"`) or
+        kind: an architecture (`"L2O-DM"`), a class of the user's own (`"path/to/file.py:Class"`), a rule (`"adam"`) or
             `"assigned"`.
-        architecture: arguments of the cell, of the rule, or `{"assignments": [[pattern, kind, architecture], ...]}`,
+        architecture: arguments of the constructor, or `{"assignments": [[pattern, kind, architecture], ...]}`,
             where the kind may also be `"frozen"`. Default: none.
 
     Raises:
         ValueError: for an unknown kind, an argument that it does not have, or a value that its constructor refuses.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> l2o.make_optimizer("L2O-DM", {"layers": [8], "seed": 0}).architecture["layers"]
+        (8,)
     """
     require_name("optimizer", kind)
     if not isinstance(architecture, Mapping | None):
