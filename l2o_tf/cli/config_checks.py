@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import numbers
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -137,10 +138,11 @@ MOST_CALLS = 64
 
 def _mismatches(config: Any) -> Iterator[str]:
     """An error message for each combination of values that does not work, and that no object refuses by itself."""
-    if config.objective == "penultimate" and config.unroll_length < 2:
+    shortest = min(config.unroll_length, *map(float, config.long_tail_steps.split(",")[1:2]), math.inf)
+    if config.objective == "penultimate" and shortest < 2:
         yield (
-            f"Received --objective=penultimate with --unroll_length={config.unroll_length}, where no update comes "
-            "before it. Use a longer window, or --objective=final."
+            f"Received --objective=penultimate with windows of {shortest:g} step, where no update comes before that "
+            "loss. Use longer windows (--unroll_length, --long_tail_steps), or --objective=final."
         )
     teachers = config.teachers.lower().split(",")
     if len(set(teachers)) < len(teachers):

@@ -101,7 +101,8 @@ class TestContradictions:
         assert "--optimizer with --net_assignments" in refused(optimizer="L2O-DM", net_assignments="*=L2O-DM")
 
     def test_a_loss_before_the_last_update_where_there_is_no_other(self):
-        assert "Use a longer window" in refused(objective="penultimate", unroll_length=1)
+        assert "Use longer windows" in refused(objective="penultimate", unroll_length=1)
+        assert "Use longer windows" in refused(objective="penultimate", long_tail_steps="3,1,5")
         assert resolve({"objective": "penultimate", "unroll_length": 2}).unroll_length == 2
 
     def test_the_same_teacher_twice(self):

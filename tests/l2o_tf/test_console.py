@@ -72,15 +72,6 @@ def test_every_option_of_meta_training_has_a_place_under_a_heading():
     assert all(shown.count(f"\n{heading}\n") == 1 for heading in list(config.HEADINGS.values())[1:])
 
 
-def test_tracing_many_functions_of_one_line_is_no_news(caplog):
-    console.import_tensorflow()
-    with caplog.at_level("WARNING"):
-        for _ in range(8):
-            tf.function(lambda x: x + 1)(1.0)
-        tf.get_logger().warning("of something else")
-    assert [record.getMessage() for record in caplog.records] == ["of something else"]
-
-
 def test_the_collector_rests_during_the_import_only():
     """In an interpreter of its own, where TensorFlow is imported as by a script."""
     code = """
