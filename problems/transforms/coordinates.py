@@ -178,8 +178,8 @@ def sum_of(problems: Sequence[Problem], weights: Sequence[float] | None = None) 
     def measure(params: Params, constants: Constants, part: Batches | None = None) -> Measured:
         parts = part if part is not None and has_batches else [None] * len(problems)
         found = zip(measures, split(params), constants, parts, strict=True)
-        losses = [measured(*arguments)["loss"] for measured, *arguments in found]
-        return {"loss": tf.add_n([w * loss for w, loss in zip(weights, losses, strict=True)]), "accuracy": None}
+        losses = [w * measured(*arguments)["loss"] for w, (measured, *arguments) in zip(weights, found, strict=True)]
+        return {"loss": tf.add_n(losses), "accuracy": None}
 
     xla, has_batches = all(p.xla for p in problems), any(p.sample is not no_batches for p in problems)
     return Problem("sum_of", init, sample if has_batches else no_batches, loss, measure=measure, xla=xla)
