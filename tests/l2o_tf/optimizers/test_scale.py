@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from l2o_tf.common import nest
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.optimizers.base import HierarchicalOptimizer
+from l2o_tf.optimizers.base import HierarchicalOptimizer, Step
 from l2o_tf.optimizers.scale.cell import ScaleCell
 from l2o_tf.optimizers.scale.equations import initial_log_learning_rates, straight_through_clip
 from l2o_tf.optimizers.scale.step import ScaleState
@@ -151,7 +151,7 @@ def test_original_program(recordings):
     update = tf.function(optimizer.update, autograph=False)
     for t in range(int(golden["T"])):
         grads = {str(i): tf.constant(golden[f"grads/{i}"][t]) for i in range(4)}
-        updates, state = update(grads, state, params)
+        updates, state = update(Step(grads, params), state)
         params = nest.add(params, updates)
         for name, value in params.items():
             np.testing.assert_allclose(value, golden[f"A/traj/param/{name}"][t + 1], rtol=0, atol=2e-8)
