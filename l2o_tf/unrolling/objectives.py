@@ -1,8 +1,8 @@
 """What meta-training minimises: `(losses [T+1], first) -> scalar`.
 
-`losses[t]` is `f(θ_t)` before update t of a window; `losses[T]` comes after its last update. `first` is `f(θ_0)` where
-the run began, some windows ago, for those objectives that ask how far it has come. Every function here is pure and
-differentiable; pass any other of the same form to a lesson.
+`losses[t]` is `f(θ_t)` before update t of a window; `losses[T]` is the loss after the last update. `first` is `f(θ_0)`,
+the loss at the start of the run. Some objectives compare with it. Every function here is pure and differentiable. You
+can pass your own function of the same form to a technique.
 
     >>> import l2o_tf as l2o
     >>> float(l2o.objectives.final([3.0, 2.0, 1.0]))
@@ -35,7 +35,7 @@ def final(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
 
 
 def penultimate(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
-    """`f(θ_{T-1})`: the last loss that an update has seen. The window's last update is not judged.
+    """`f(θ_{T-1})`: the last loss before an update. The window's last update does not count.
 
     Source: Lv, Jiang and Li (2017), whose program takes the loss of its 20th evaluation, before the 20th update.
     """
@@ -44,10 +44,10 @@ def penultimate(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
 
 
 def log_mean(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
-    """`ln(1/(T+1) Σ_{t=0}^{T} f(θ_t) + ε)`, ε = 1e-6: what an evaluation reports, of a window.
+    """`ln(1/(T+1) Σ_{t=0}^{T} f(θ_t) + ε)`, ε = 1e-6: what an evaluation reports, for one window.
 
-    A window counts as much at the end of a run, where losses are small, as at its beginning; within it a loss counts by
-    its size, so that a spike is not forgiven.
+    Windows at the end of a run, where losses are small, count as much as those at its beginning. Within a window, a
+    loss counts by its size, so a single large loss counts much.
     """
     del first
     return tf.math.log(tf.reduce_mean(losses) + 1e-6)
@@ -58,8 +58,8 @@ def mean_log_ratio(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tens
 
     Args:
         losses: `[T+1]`, not negative.
-        first: `f_0`, the loss at the start of the run; default that of the window, which has the same gradient up to
-            ε.
+        first: `f_0`, the loss at the start of the run. Default: the first loss of the window; the gradient is the same
+            up to ε.
     """
     first = tf.stop_gradient(losses[0]) if first is None else first
     return tf.reduce_mean(tf.math.log(losses / (first + 1e-6) + 1e-6))
@@ -74,8 +74,8 @@ def mean_log_ratio_numerator(losses: tf.Tensor, first: tf.Tensor | None = None) 
 def mean_log_ratio_original(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
     """`mean_log_ratio` of `f(θ_0), f(θ_0), f(θ_1), ..., f(θ_{T-1})`.
 
-    So the original program has it: the first point counts twice, and the last, which the window's last update leads to,
-    does not count.
+    The original program computes this: the first loss counts twice, and the loss after the window's last update does
+    not count.
     """
     first = tf.stop_gradient(losses[0]) if first is None else first
     return mean_log_ratio(tf.concat([losses[:1], losses[:-1]], axis=0), first)

@@ -3,7 +3,7 @@
 One step of the unroll, for student, teacher and baseline alike::
 
     g_t         = ∇f(θ_t; batch_t)
-    Δθ_t, s_t+1 = update(g_t, s_t)                           a rule may also look at θ_t, f(θ_t), t and the horizon
+    Δθ_t, s_t+1 = update(g_t, s_t)                           a rule may also use θ_t, f(θ_t), t and the horizon
     θ_t+1       = θ_t + Δθ_t
 
 Meta-training differentiates an objective `L(f(θ_0), ..., f(θ_T))` with respect to the meta-parameters φ of the update
@@ -30,13 +30,13 @@ _OPTIMIZER = 0x0B71  # the purpose of the optimizer's seed; problems use small n
 
 
 class UnrollState(NamedTuple):
-    """What one step hands to the next.
+    """What one step passes to the next.
 
     Attributes:
         params: `θ_t`.
         optimizer: the optimizer's state.
         index: t, steps done in this run, int32.
-        horizon: steps of this run, int32; 0 where nobody knows.
+        horizon: steps of this run, int32; 0 if unknown.
     """
 
     params: Params
@@ -46,14 +46,14 @@ class UnrollState(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """What a run leaves behind.
+    """What a run returns.
 
     Attributes:
-        losses: `[T+1]`, of K optimizees side by side `[T+1, K]`; `losses[t] = f(θ_t; batch_t)` before update t,
+        losses: `[T+1]`, or `[T+1, K]` for K optimizees side by side; `losses[t] = f(θ_t; batch_t)` before update t,
             `losses[T]` after the last update.
-        grads: `[T, N]` or None when not recorded.
-        updates: `[T, N]` or None when not recorded.
-        params: `[T, N]`, `θ_t` before update t, or None when not recorded.
+        grads: `[T, N]`, or None if not recorded.
+        updates: `[T, N]`, or None if not recorded.
+        params: `[T, N]`, `θ_t` before update t, or None if not recorded.
     """
 
     losses: tf.Tensor
@@ -63,18 +63,18 @@ class Trajectory(NamedTuple):
 
 
 class OwnPath(NamedTuple):
-    """The optimizer goes where its own updates lead.
+    """The ordinary path: each step begins where the optimizer's own update has led.
 
     Attributes:
         loss_fn: `(params, batch) -> scalar`.
-        judge: `(params, batch) -> scalar`, what the trajectory's losses are. Default: those of `loss_fn`.
+        judge: `(params, batch) -> scalar`, which gives the trajectory's losses. Default: `loss_fn`.
     """
 
     loss_fn: LossFn
     judge: LossFn | None = None
 
     def look(self, params: Params, batch: Any) -> tuple[Step, tf.Tensor, Params]:
-        """`(what the rule sees, the loss that is judged, its gradient)` at `θ_t`."""
+        """`(what the rule sees, the loss of the trajectory, its gradient)` at `θ_t`."""
         loss, grads = value_and_grad(self.loss_fn)(params, batch)
         judged = (loss, grads) if self.judge is None else value_and_grad(self.judge)(params, batch)
         return Step(grads, params, loss), *judged
@@ -89,12 +89,12 @@ class Recorded(NamedTuple):
 
 
 class PlayedPath(NamedTuple):
-    """The optimizer sees the steps of another one, wherever its own updates lead; the batches are `Recorded`."""
+    """The optimizer sees the recorded steps of another one; its own updates have no effect. Batches are `Recorded`."""
 
     judge: None = None
 
     def look(self, params: Params, batch: Recorded) -> tuple[Step, tf.Tensor, Params]:
-        """As `OwnPath.look`. What was recorded is constant: no slope leads back to `params`."""
+        """As `OwnPath.look`. Recorded tensors are constants: no gradient leads back to `params`."""
         grads, seen = (nest.unflatten(x, like=params) for x in (batch.grads, batch.params))
         return Step(grads, seen, batch.losses), batch.losses, tf.nest.map_structure(tf.zeros_like, params)
 
@@ -103,11 +103,11 @@ Path = OwnPath | PlayedPath
 
 
 def xla_part(problem: Problem, jit_compile: bool) -> XlaPart | None:
-    """What XLA is to compile of a window on this problem.
+    """Which part of a window on this problem XLA compiles.
 
     Returns:
-        `"window"`: all of it; `"update"`: the optimizer's part of each step on its own, for optimizees that are not to
-        be compiled with it (`Problem.xla`); None without `jit_compile`.
+        `"window"`: all of it. `"update"`: only the optimizer's part of each step, if `Problem.xla` is False. None:
+        nothing, without `jit_compile`.
     """
     if not jit_compile:
         return None
@@ -120,8 +120,8 @@ def initial_state(optimizer: Optimizer, params: Params, seed: Seed, horizon: tf.
     Args:
         optimizer: any `Optimizer`.
         params: `θ_0`.
-        seed: of the run, the same that the problem's `init` gets. What the optimizer draws is derived from it and
-            independent of what the problem draws, so that runs with the same seed are paired.
+        seed: of the run; the problem's `init` gets the same. The optimizer's random numbers follow from it and are
+            independent of the problem's. So runs with the same seed are paired.
         horizon: steps of the run; default 0, unknown.
     """
     state = optimizer.initial_state(params, fold(seed, _OPTIMIZER))
@@ -160,12 +160,11 @@ def unroll(
         state: from `initial_state`, or what the last window returned.
         batches: nest of tensors with a leading axis of T+1; the last one is for `f(θ_T)`.
         record: whether the trajectory keeps gradients, updates and parameters.
-        judge: `(params, batch) -> scalar`, what the trajectory's losses are if not those whose gradients the optimizer
-            gets: L2O-Scale learns from minibatches and is judged by the whole data set.
-        xla: what XLA compiles, see `xla_part`; default: nothing of its own.
-        shape: of a loss. Default `()`; `(K,)` where the parameters are those of K optimizees side by side, each tensor
-            with a leading axis of K.
-        num_steps: S ≤ T, int32 scalar: the steps that are taken. One compiled program serves any S. The rest of the
+        judge: `(params, batch) -> scalar`, which gives the trajectory's losses. Default: `loss_fn`. L2O-Scale, for
+            example, gets gradients of minibatches, but the losses are those of the whole data set.
+        xla: which part XLA compiles, see `xla_part`; default: nothing.
+        shape: of a loss. Default `()`; `(K,)` for K optimizees side by side, whose tensors have a leading axis of K.
+        num_steps: S ≤ T, int32 scalar: how many steps are taken. One compiled program works for any S. The rest of the
             trajectory is 0. Default: T.
 
     Returns:
@@ -195,8 +194,8 @@ def run_steps(
     """The loop of `unroll`.
 
     Args:
-        path: whose steps the rule sees.
-        loop: of the optimizer.
+        path: which steps the rule sees.
+        loop: the optimizer's loop.
         state, batches, xla, shape: as in `unroll`.
         kept: which rows are kept, one per step: what the rule sees, `"grads"` and `"params" [T, N]` and `"loss"
             [T, *shape]`; its `"updates" [T, N]`; the gradients of the judged losses, `"slopes" [T, N]`; its `"states"`
@@ -237,7 +236,7 @@ def run_steps(
 
 
 def of_window(function: Callable, xla: XlaPart | None) -> Callable:
-    """The function of a window, compiled by XLA if it is to compile all of it."""
+    """The function of a window, compiled by XLA if `xla` is `"window"`."""
     return compiled(function) if xla == "window" else function
 
 

@@ -6,11 +6,11 @@ the teacher's, Eq. (1)::
 
     L_O(φ) = Σ_t ω_t (Δθ_t^O - Δθ_t^φ)²
 
-It never influences the trajectory ("off-policy"): the teacher's steps are played to it, see `unroll.PlayedPath`. So the
-one unroll serves here too.
+The student never influences the trajectory ("off-policy"): the unroll plays the teacher's steps to it
+(`unroll.PlayedPath`).
 
-With `teacher_steps = k > 1` the label is the sum of k teacher updates, each on a fresh minibatch, and the input is the
-gradient of the first of them: the student learns to see k steps ahead.
+With `teacher_steps = k > 1`, the label is the sum of k teacher updates, each on a fresh minibatch. The input is the
+gradient of the first one. So the student learns to look k steps ahead.
 """
 
 import dataclasses
@@ -27,19 +27,19 @@ from l2o_tf.unrolling.meta_gradients import Window
 from problems.base import fold, require_positive
 
 Distance = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
-"""`(labels [T, N], updates [T, N], K) -> scalar`: of K optimizees, which share the N coordinates, the mean."""
+"""`(labels [T, N], updates [T, N], K) -> scalar`; if the N coordinates are those of K optimizees, their mean."""
 
 
 def squared_error(labels: tf.Tensor, updates: tf.Tensor, optimizees: int = 1) -> tf.Tensor:
     """Eq. (1) of the paper with `ω_t = 1`: the sum of squares over steps and coordinates, `[T, N]` both.
 
-    Of several optimizees side by side, the mean of theirs.
+    For several optimizees side by side, it is the mean of their sums.
     """
     return tf.reduce_sum(tf.square(labels - updates)) / optimizees
 
 
 def half_mean_squared_error(labels: tf.Tensor, updates: tf.Tensor, optimizees: int = 1) -> tf.Tensor:
-    """The original program's: `Σ_t 1/2 Σ_n (label - update)² / N`; the same for several optimizees side by side."""
+    """The original program's distance, `Σ_t 1/2 Σ_n (label - update)² / N`, for any number of optimizees."""
     del optimizees
     return 0.5 * tf.reduce_sum(tf.reduce_mean(tf.square(labels - updates), axis=1))
 
@@ -52,12 +52,12 @@ class Imitation(Technique):
     """The student imitates one of its teachers.
 
     Args:
-        teachers: optimizers to imitate: names of rules, with their learning rates if need be (`"adam"`, `"adam:0.003"`;
-            default rate 0.01, from the paper), or any `Optimizer`. Default: Adam. Each has a lesson of its own, with
-            its own moments of the meta-optimizer.
-        distance: of updates, a `Distance` or its name in `DISTANCES`. Default: the sum of squares.
+        teachers: the optimizers to imitate: names of rules (`"adam"`, or `"adam:0.003"` with a learning rate; default
+            0.01, from the paper), or any `Optimizer`. Default: Adam. Each teacher has its own lesson, and its own
+            moments in the meta-optimizer.
+        distance: between updates: a `Distance` or its name in `DISTANCES`. Default: the sum of squares.
         teacher_steps: k, teacher updates per label. Default 1, as in the original program.
-        choice: which teacher is next: `"random"` (default) or `"cycle"`.
+        choice: how the next teacher is chosen: `"random"` (default) or `"cycle"` (they take turns).
         ratio: see `Technique`. Default 0.3, from the paper.
 
     Raises:
@@ -85,7 +85,7 @@ class Imitation(Technique):
             raise ValueError(f"Received choice={self.choice!r}, expected 'random' or 'cycle'.")
 
     def optimizers(self) -> list[Optimizer]:
-        """The teachers."""
+        """The teachers, as optimizers."""
         return optimizers(self.teachers)
 
     def choose(self, rng: np.random.Generator, count_so_far: int) -> int:
@@ -146,10 +146,10 @@ class Imitation(Technique):
 
 
 def optimizers(teachers: tuple[str | Optimizer, ...]) -> list[Optimizer]:
-    """The optimizers that a tuple of names and optimizers says.
+    """Makes optimizers from a tuple of names and optimizers.
 
     Raises:
-        ValueError: if it is no tuple, or an entry is neither.
+        ValueError: if it is no tuple, or an entry is neither a name nor an optimizer.
     """
     if not isinstance(teachers, tuple | list):
         raise ValueError(f"Received teachers={teachers!r}, expected a tuple of names or optimizers.")

@@ -1,10 +1,10 @@
-"""A student that does not forget from run to run: a quirk of L2O-Scale's original program.
+"""Runs that begin with the optimizer's states of the run before, as in L2O-Scale's original program.
 
-Its flag for resetting the states has the inverse effect. They are reset in the very first run only; every later run
-begins at a new `θ_0`, but with the states, learning rates among them, that the run before had *at the start of its last
-window* (what comes after that window is not stored). So all of meta-training uses one draw of the first learning rates.
+That program's flag for resetting the states does the opposite. It resets them in the very first run only. Every later
+run begins at a new `θ_0`, but with states of the run before, learning rates among them: those *at the start of its last
+window* (later ones are not stored). So the first learning rates are drawn only once in a meta-training.
 
-Other than there, validation runs have states of their own.
+Here, validation runs have their own states; in that program they do not.
 """
 
 import dataclasses
@@ -17,16 +17,16 @@ from problems.base import make_seed
 
 
 class States:
-    """Where the states of a student are between runs, for each problem its own.
+    """Stores the states of a student between runs, for each problem separately.
 
-    Give the same `States` to several `KeptStates`, and the lessons of all of them go on with each other's states.
+    If several `KeptStates` get the same `States`, their lessons share the states.
     """
 
     def __init__(self):
         self._of_problems: list[tuple[Setting, list[tf.Variable], tf.Variable]] = []
 
     def of(self, setting: Setting, lesson: Lesson) -> tuple[list[tf.Variable], tf.Variable]:
-        """The variables of one problem, and whether they have been written; `lesson` tells which states there are."""
+        """The variables of one problem, and whether they have been written; `lesson` gives their shapes."""
         for known, kept, written in self._of_problems:
             if known.problem is setting.problem and known.student is setting.student:
                 return kept, written
@@ -39,14 +39,14 @@ class States:
 
 @dataclasses.dataclass(frozen=True)
 class KeptStates(Technique):
-    """The same technique, whose runs begin with the states that the last run has left.
+    """Wraps a technique. Each run begins with the optimizer's states of the run before.
 
     Args:
-        technique: any whose runs are `Run`s. Its `ratio` and `choose` count.
-        states: where the states are. Default: a place of its own.
+        technique: any technique whose runs are `Run`s. Its `ratio` and `choose` are used.
+        states: where the states are stored. Default: a new `States`.
 
     Raises:
-        ValueError: if it is no technique.
+        ValueError: if `technique` is no technique.
 
     Example:
         >>> import l2o_tf as l2o
@@ -73,7 +73,7 @@ class KeptStates(Technique):
 
 
 def _around(lesson: Lesson, kept: list[tf.Variable], written: tf.Variable) -> Lesson:
-    """The same lesson, whose runs begin with the kept states, once there are any."""
+    """The same lesson, but its runs begin with the kept states, once there are any."""
 
     def start(seed, meta_epoch, horizon=0):
         run: Run = lesson.start(seed, meta_epoch, horizon)
@@ -93,5 +93,5 @@ def _around(lesson: Lesson, kept: list[tf.Variable], written: tf.Variable) -> Le
 
 
 def _all_finite(states: list[tf.Tensor]) -> tf.Tensor:
-    """Whether a run can begin with these states; one that cannot would end every later run."""
+    """Whether a run can begin with these states. A state that is not finite would end every later run."""
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(state)) for state in states if state.dtype.is_floating])

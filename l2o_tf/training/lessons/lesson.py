@@ -1,8 +1,8 @@
-"""What a lesson is, and what a technique is: the two interfaces of everything that a student can be taught by.
+"""The two interfaces of teaching a student: `Technique` and `Lesson`.
 
 Every training technique of the paper changes *which trajectory* the student sees, or *what it is judged by*, and
-nothing else. A `Technique` is what a user makes: a few numbers and functions. For a problem, it makes lessons. A
-`Lesson` is a pair of pure functions, and the one trainer does not know which it is running::
+nothing else. Users make a `Technique` from a few numbers and functions. A technique makes lessons for a problem. A
+`Lesson` is a pair of pure functions. The trainer runs every lesson in the same way::
 
     lessons = technique.lessons(Setting(problem, student, FirstOrder()))
     run = lesson.start(seed, meta_epoch, horizon)              # draw an optimizee, clear all states
@@ -26,22 +26,22 @@ from l2o_tf.unrolling.meta_gradients import MetaGradient
 from problems.base import Problem, Seed
 
 META_GRADIENT = 0x3E7A
-"""The purpose of the seed that a window's meta-gradient gets; techniques and problems use small numbers."""
+"""`fold`ed into the seed of a window's meta-gradient. Techniques and problems use small numbers."""
 
 NumSteps = int | tf.Tensor
-"""T of a window: a Python int where the shapes are to be static, as XLA likes them; else an int32 scalar."""
+"""T of a window: a Python int if shapes should be static, as XLA prefers; else an int32 scalar."""
 
 
 class Run(NamedTuple):
-    """What one window of a run hands to the next.
+    """What one window of a run passes to the next.
 
     Attributes:
         state: `θ_t`, the student's state, t and the horizon.
-        constants: the optimizee's.
-        first: `f(θ_0)` of the run, in the measure of the objective; NaN before the first window. Of K optimizees side
-            by side it is `[K]`, and there are K of everything else, too.
+        constants: the optimizee's constants.
+        first: `f(θ_0)` of the run, the loss that the objective gets; NaN before the first window. With K optimizees
+            side by side, it is `[K]`, and everything else has a leading axis of K, too.
         memory: what the meta-gradient remembers.
-        technique: what the technique remembers besides, e.g. a teacher's state; `()` without.
+        technique: what the technique remembers, e.g. a teacher's state; `()` if nothing.
     """
 
     state: unroll.UnrollState
@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
         meta_loss: scalar.
         gradients: of `meta_loss` with respect to φ, in the order of the student's `trainable_variables`.
         losses: `[T+1]`, the optimizee's losses along the window's trajectory.
-        exploded: bool scalar; whether the run is to end here, though all is finite.
+        exploded: bool scalar; whether the run must end here although all numbers are finite.
     """
 
     meta_loss: tf.Tensor
@@ -68,14 +68,14 @@ class Outcome(NamedTuple):
 
 
 class Lesson(NamedTuple):
-    """See the module's docstring.
+    """Two pure functions that the trainer runs: `start` begins a run, `window` computes what a window teaches.
 
     Attributes:
         name: name in records, e.g. `"train"` or `"imitation/adam"`.
         start: `(seed, meta_epoch, horizon=0) -> run`; int32 scalars. `meta_epoch` is for techniques that change with
-            time, `horizon` for rules that look at the number of steps of a run.
+            time, `horizon` for rules that use the number of steps of a run.
         window: `(run, seed, num_steps) -> (run, Outcome)`.
-        variables: what it keeps from run to run, which a checkpoint must hold. Default: nothing.
+        variables: what the lesson keeps from run to run. A checkpoint stores them. Default: nothing.
 
     Example:
         >>> import l2o_tf as l2o
@@ -96,9 +96,10 @@ class Setting(NamedTuple):
     Attributes:
         problem: what is optimized.
         student: the optimizer that learns.
-        meta_gradient: how its windows are differentiated.
-        meta_batch_size: K, optimizees at the same time; the meta-gradient is the mean of theirs. Default 1.
-        jit_compile: whether XLA compiles the window (default), or the optimizer's part of it where the problem says so.
+        meta_gradient: how windows are differentiated.
+        meta_batch_size: K, optimizees at the same time; the meta-gradient is the mean over them. Default 1.
+        jit_compile: whether XLA compiles the window, or only the optimizer's part if `Problem.xla` is False. Default
+            True.
 
     Example:
         >>> import l2o_tf as l2o
@@ -115,12 +116,11 @@ class Setting(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Technique(abc.ABC):
-    """A way to teach a student. Subclass it for one of your own; see `OwnTrajectory` for how little it takes.
+    """A way to teach a student. To write your own, subclass it; `OwnTrajectory` is an example.
 
     Args:
-        ratio: share of the meta-epochs that it gets, in [0, 1]; or one share for each stage of a curriculum, of which
-            the last one serves all later stages. Default 0.3, from the paper. The first technique of a trainer gets
-            what the others leave.
+        ratio: share of the meta-epochs, in [0, 1]; or one share for each stage of a curriculum. The last share is used
+            for all later stages. Default 0.3, from the paper. The first technique of a trainer gets the rest.
 
     Raises:
         ValueError: for a share that is not in [0, 1].
@@ -143,14 +143,14 @@ class Technique(abc.ABC):
 
     @abc.abstractmethod
     def lessons(self, setting: Setting) -> list[Lesson]:
-        """The lessons on one problem; their names do not depend on the problem."""
+        """Makes the lessons for one problem; their names do not depend on the problem."""
 
     def choose(self, rng: np.random.Generator, count_so_far: int) -> int:
-        """Which of its lessons is next. Default: the first.
+        """The index of the next lesson. Default: 0.
 
         Args:
-            rng: what to draw from.
-            count_so_far: lessons of this technique that a training has had.
+            rng: for random choices.
+            count_so_far: lessons of this technique so far in this training.
         """
         del rng, count_so_far
         return 0
@@ -162,7 +162,7 @@ class Technique(abc.ABC):
 
 
 def named(name: str, value: Any, known: dict[str, Callable]) -> Callable:
-    """The function that an argument gives, itself or by name.
+    """The function that an argument is, or names.
 
     Raises:
         ValueError: if it is neither a known name nor a function.
@@ -182,7 +182,7 @@ def first_run(setting: Setting, optimizees: Optimizees, student: Optimizer, seed
 
 
 def in_turn(lesson: Lesson, count: int) -> Lesson:
-    """`count` runs of a lesson, in each window a call for each, and the mean of what they teach."""
+    """`count` runs of a lesson. Each window calls it once per run and returns the mean of the outcomes."""
     if count == 1:
         return lesson
 

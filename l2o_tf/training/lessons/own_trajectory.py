@@ -1,4 +1,4 @@
-"""The ordinary technique: the student optimizes, and is judged by the losses on its way (paper, section 3).
+"""The ordinary technique: the student optimizes, and its own losses are minimised (paper, section 3).
 
 L_f(φ) = Σ_t ω_t f(θ_t; φ)
 """
@@ -33,14 +33,15 @@ Judge = Callable[[Params, Any], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OwnTrajectory(Technique):
-    """The student optimizes, and is judged by the losses on its way.
+    """The student optimizes, and meta-training minimises the losses on its way.
 
     Args:
-        objective: `(losses [T+1], first) -> scalar`, or its name in `l2o_tf.unrolling.objectives`. Default: their sum.
-        judge: whose losses the objective gets. Default (None): the losses of the student's own steps. `"problem"`: what
-            the problem minimises over all its data, see `problems.base.objective_of`. Or any function
-            `(params, constants) -> scalar`, e.g. the loss of a validation set.
-        max_growth: M; a run whose window ends with `f >= f_0 + (M - 1) |f_0|` has exploded and ends there. Default 0:
+        objective: the meta-loss: `(losses [T+1], first) -> scalar`, or a name in `l2o_tf.unrolling.objectives`.
+            Default: the sum of the losses.
+        judge: which losses the objective gets. Default (None): those of the student's own steps. `"problem"`: the loss
+            over all data (`problems.base.objective_of`). Or any function `(params, constants) -> scalar`, for example
+            the loss of a validation set.
+        max_growth: M. If a window ends with `f >= f_0 + (M - 1) |f_0|`, the run has exploded and ends there. Default 0:
             never.
         ratio: see `Technique`.
 

@@ -1,14 +1,13 @@
 """Self-improving: student and analytic optimizers take turns on one trajectory (paper, section 4.2).
 
-At every step one optimizer of the pool `{O_0 = student, O_1, ..., O_k}` is drawn, and its update is applied. At the
-start of meta-training all are equally likely; the auxiliary ones then fade out linearly::
+At every step, one optimizer of the pool `{O_0 = student, O_1, ..., O_k}` is drawn, and its update is applied. At the
+start of meta-training, all are equally likely. Then the probabilities of the teachers fall linearly to 0::
 
     p_i(e) = p_i(0) max(0, 1 - e / E),   i = 1 ... k          p_i(0) = 1 / (k + 1)
     p_0(e) = 1 - Σ_i p_i(e)
 
-with meta-epoch e and E = 100 in the paper. The student is judged by the losses as always. Every optimizer of the pool
-sees every gradient, so its state is up to date when its turn comes; the meta-gradient flows through the student's turns
-only.
+with meta-epoch e, and E = 100 in the paper. The meta-loss is that of `OwnTrajectory`. Every optimizer of the pool sees
+every gradient, so its state is up to date at its turn. The meta-gradient flows through the student's turns only.
 
 The paper gives 1/(k + 1) in its text and 0.33 for k = 3 in its experiment; `initial_probability` takes either.
 """
@@ -29,9 +28,9 @@ _TURNS = 1  # the purpose of a seed
 
 
 class MixtureState(NamedTuple):
-    """The states of the pool, whose turn it is, `turns [T]` (0: the student), and the step t in the window.
+    """The states of the pool, the turns `[T]` of a window (0: the student), and the step t in the window.
 
-    After the last of them, and without any (`[0]`, as it is between windows), it is the student's turn.
+    After the last turn, and if there are none (`[0]`, between windows), it is the student's turn.
     """
 
     pool: list[Any]
@@ -90,7 +89,7 @@ def probabilities(meta_epoch, num_auxiliaries: int, decay_epochs: int, initial_p
 
 
 def draw_turns(chances: tf.Tensor, seed: Seed, num_steps: NumSteps) -> tf.Tensor:
-    """`[T]`: who acts at each step of a window, by these probabilities."""
+    """`[T]`: the index of the optimizer that acts at each step of a window."""
     return tf.random.stateless_categorical(tf.math.log(chances)[None], num_steps, fold(seed, _TURNS), tf.int32)[0]
 
 
@@ -101,7 +100,7 @@ class SelfImproving(OwnTrajectory):
     Args:
         teachers: `O_1 ... O_k`, as in `Imitation`. Default: Adam, SGD and Adagrad, from the paper.
         decay_epochs: E, meta-epochs after which only the student acts. Default 100, from the paper.
-        initial_probability: `p_i(0)` of each auxiliary, at most 1/k. Default (None): `1/(k + 1)`.
+        initial_probability: `p_i(0)` of each teacher, at most 1/k. Default (None): `1/(k + 1)`.
         objective, judge, max_growth, ratio: as in `OwnTrajectory`.
 
     Raises:

@@ -1,6 +1,6 @@
 """Ways to differentiate a window: `first_order`, `whole_run`; `base` has their interface.
 
-A new one is a subclass of `MetaGradient` in a file of its own, and a line here.
+To add one, write a subclass of `MetaGradient` in its own file, and add a line here.
 """
 
 from l2o_tf.unrolling.meta_gradients.base import Estimate, MetaGradient, Window, ZeroNonfinite

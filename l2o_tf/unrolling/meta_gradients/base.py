@@ -13,19 +13,20 @@ from l2o_tf.unrolling.unroll import Batches, Path, Trajectory, UnrollState, XlaP
 
 
 class Window(NamedTuple):
-    """One truncation window, and all that it takes to run it.
+    """One truncation window, with all that is needed to run it.
 
     Attributes:
-        path: whose steps the rule sees: `unroll.OwnPath(loss_fn, judge)`, or `unroll.PlayedPath()`.
+        path: which steps the rule sees: `unroll.OwnPath(loss_fn, judge)`, or `unroll.PlayedPath()`.
         optimizer: the student.
         state: where the window begins. It counts as a constant: this is truncated backpropagation through time.
         batches: nest of tensors with a leading axis of T+1.
         objective: `Trajectory -> scalar`, the meta-loss.
-        record: whether the objective looks at `Trajectory.updates`; `grads` and `params` are there then, as constants.
-        xla: what XLA compiles, see `unroll.xla_part`.
+        record: whether the objective uses `Trajectory.updates`. Then `grads` and `params` are recorded, too; they are
+            constants.
+        xla: which part XLA compiles, see `unroll.xla_part`.
         shape: of a loss, `()` or `(K,)`; see `unroll.unroll`.
         seed: int32 `[2]`, for what an estimator draws. Draw outside of XLA.
-        memory: what `MetaGradient.start` or the last `Estimate` gave.
+        memory: from `MetaGradient.start`, or from the `Estimate` of the window before.
     """
 
     path: Path
@@ -46,7 +47,7 @@ class Window(NamedTuple):
             phi: meta-parameters; default: the student's own.
 
         Returns:
-            `(meta_loss, state, trajectory)`. Plain automatic differentiation through it is the whole run's.
+            `(meta_loss, state, trajectory)`. Automatic differentiation of `meta_loss` gives `WholeRun`'s gradient.
         """
         optimizer = self.optimizer if phi is None else self.optimizer.at(phi)
         kept = ("grads", "updates", "params") if self.record else ()
@@ -62,7 +63,7 @@ class Window(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What a meta-gradient makes of a window.
+    """What a meta-gradient computes from a window.
 
     Attributes:
         meta_loss: scalar.
@@ -82,11 +83,12 @@ class Estimate(NamedTuple):
 class MetaGradient(abc.ABC):
     """An estimator of `∂(meta-loss)/∂φ`, one window at a time.
 
-    `window` is traced into a `tf.function`, so it must be pure: it reads the window and returns the estimate. Memory of
-    a run (accumulated perturbations, particles) goes through `start` and `memory`; what has to outlive a run and a
-    checkpoint (a baseline, say) is in `variables`, which `window` may assign.
+    `window` is traced into a `tf.function`, so it must be pure: it reads the window and returns the estimate. If an
+    estimator needs memory within a run (for example accumulated perturbations), it returns it from `start` and in
+    `Estimate.memory`. If the memory must survive a run and be in checkpoints (for example a baseline), put it into
+    `variables`; `window` may assign them.
 
-    The simplest one needs no gradient at all::
+    A simple estimator without any gradient::
 
         class Evolution(MetaGradient):
             def window(self, window):
@@ -98,7 +100,7 @@ class MetaGradient(abc.ABC):
                 return Estimate(meta_loss, gradients, state, trajectory)
 
     Example:
-        One that changes the estimate of another:
+        An estimator that changes the estimate of another:
 
         >>> import l2o_tf as l2o
         >>> class Halved(l2o.MetaGradient):
@@ -110,35 +112,35 @@ class MetaGradient(abc.ABC):
 
     @abc.abstractmethod
     def window(self, window: Window) -> Estimate:
-        """The estimate, and the run after this window."""
+        """Returns the estimate, and the state after this window."""
 
     def start(self, optimizer: Optimizer, state: UnrollState) -> Any:
-        """What it remembers at the start of a run: a nest of tensors. Default: nothing."""
+        """The memory at the start of a run: a nest of tensors. Default: nothing."""
         del optimizer, state
         return ()
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """What a checkpoint must hold. Default: nothing."""
+        """Variables that checkpoints store. Default: none."""
         return []
 
     def for_played_steps(self) -> "MetaGradient":
-        """What serves windows of recorded steps (`unroll.PlayedPath`), as in imitation.
+        """The meta-gradient for windows of recorded steps (`unroll.PlayedPath`), as in imitation.
 
-        There, gradients and parameters are constants, so that first order is exact. Default: this one.
+        Gradients and parameters are constants there, so first order is exact. Default: this one.
         """
         return self
 
 
 @dataclasses.dataclass(frozen=True)
 class ZeroNonfinite(MetaGradient):
-    """The same estimate, in which entries that are not finite are 0, as in L2O-Scale's program.
+    """Wraps a meta-gradient and sets entries that are not finite to 0, as L2O-Scale's program does.
 
     Args:
-        inner: the estimator.
+        inner: the meta-gradient.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if `inner` is no meta-gradient.
 
     Example:
         >>> import l2o_tf as l2o

@@ -1,17 +1,16 @@
-"""The first-order meta-gradient: what the optimizee hands to the rule counts as a constant.
+"""The first-order meta-gradient: gradients and losses that the rule sees count as constants.
 
-So the original programs have it: gradients `g_t`, and losses for a rule that looks at them, are constants. Then the
-backward pass needs nothing of the optimizee but what the forward pass has already computed: with `w_t = ∂L/∂f(θ_t)`
-the cotangent of `θ_t` is a sum of gradients, and the optimizer is pulled back step by step, from the states that it
-had::
+The original programs do the same. Then the backward pass needs only what the forward pass has already computed. Let
+`w_t = ∂L/∂f(θ_t)`. The cotangent `λ_t` of `θ_t` is a sum of gradients, and the backward pass differentiates only the
+optimizer, step by step from the last to the first::
 
     λ_T   = w_T g_T
     dφ   += (∂Δθ_t/∂φ)ᵀ λ_t+1 + (∂s_t+1/∂φ)ᵀ σ_t+1           t = T-1 ... 0
     σ_t   = (∂Δθ_t/∂s)ᵀ λ_t+1 + (∂s_t+1/∂s)ᵀ σ_t+1
-    λ_t   = λ_t+1 + w_t g_t + (∂Δθ_t/∂θ)ᵀ λ_t+1 + (∂s_t+1/∂θ)ᵀ σ_t+1      (the last two for a rule that looks at θ)
+    λ_t   = λ_t+1 + w_t g_t + (∂Δθ_t/∂θ)ᵀ λ_t+1 + (∂s_t+1/∂θ)ᵀ σ_t+1      (the last two if a rule uses θ)
 
-So the optimizee is never differentiated twice, and a step leaves nothing behind but the states, the gradient and the
-parameters: what a cell computes in between is computed again. `pull_back.py` has the backward pass.
+So the optimizee is never differentiated twice. A step stores only the states, the gradient and the parameters; what a
+cell computes in between is computed again. `pull_back.py` has the backward pass.
 """
 
 import dataclasses
@@ -28,9 +27,10 @@ from l2o_tf.unrolling.unroll import PlayedPath, Trajectory, UnrollState
 
 @dataclasses.dataclass(frozen=True)
 class FirstOrder(MetaGradient):
-    """Pulls the window back through the optimizer alone; the optimizee is differentiated once.
+    """Differentiates a window through the optimizer only; the gradients of the optimizee count as constants.
 
-    XLA compiles the backward pass by itself: on a processor its blocks of coordinates then run on several cores.
+    The optimizee is differentiated once. XLA compiles the backward pass separately. On a CPU, its blocks of coordinates
+    run on several cores.
 
     Example:
         >>> import l2o_tf as l2o
@@ -46,11 +46,11 @@ class FirstOrder(MetaGradient):
 
 
 def forward(window: Window, loop: Loop) -> tuple[tf.Tensor, UnrollState, Trajectory, Kept, Weights]:
-    """Runs a window, and keeps of it what `pull_back` needs.
+    """Runs a window and stores what `pull_back` needs.
 
     Args:
-        window: what is run.
-        loop: of its optimizer.
+        window: the window.
+        loop: its optimizer's loop.
 
     Returns:
         `(meta_loss, state, trajectory, kept, weights)`.

@@ -1,14 +1,13 @@
-"""The backward pass of a window: cotangents of the trajectory, pulled back through the optimizer alone.
+"""The backward pass of a window, through the optimizer only. `first_order.py` says what is computed.
 
-`first_order.py` says what is computed. Here is how memory stays bounded. A step of the backward pass needs the state
-that the optimizer had, and all states of a window are T times as much as one. Where that is too much, and the rule
-treats coordinates one by one, the window is replayed for a block of coordinates at a time: the gradients it saw are
-known, so its states and parameters follow without the optimizee. Memory then does not grow with T times N, at the
-price of running the optimizer once more.
+Memory stays bounded in this way. A step of the backward pass needs the optimizer's state before that step. All states
+of a window take T times the memory of one. If that is too much, and the rule treats coordinates one by one, the window
+is replayed for one block of coordinates at a time. The gradients are known, so states and parameters follow without the
+optimizee. Memory then does not grow with T times N, but the optimizer runs once more.
 
-Nor does anything couple the coordinates here, as the optimizee does in the forward pass. So on a processor XLA compiles
-the whole recursion for a block that fits into a core's cache, and the cores go through the blocks side by side; their
-sum is taken in a fixed order. A GPU takes all coordinates together.
+In the backward pass, no coordinate depends on another. So on a CPU, XLA compiles the whole recursion for a block that
+fits into a core's cache, and the cores work on blocks at the same time. The sum over blocks has a fixed order. On a
+GPU, all coordinates are computed together.
 """
 
 import functools
@@ -21,28 +20,28 @@ from l2o_tf.common import devices, nest
 from l2o_tf.optimizers.base import Loop, Params, Step
 
 MAX_BYTES = 2**30
-"""States of a window are kept up to that many; else it is replayed in blocks, which together hold half of that."""
+"""Up to this size, the states of a window are stored. Else it is replayed in blocks, which take half of this."""
 
 SHARES = 16
-"""In so many calls the blocks are shared out at most; they run at the same time, as far as there are cores."""
+"""The largest number of calls that share the blocks. They run at the same time, one on each core."""
 
 REPLAYED_AT_ONCE = 4
-"""At least so many blocks may be replayed at the same time."""
+"""The memory is enough to replay this many blocks at the same time."""
 
 
 class Kept(NamedTuple):
-    """What the forward pass keeps of a window of T steps on N coordinates.
+    """What the forward pass stores of a window of T steps on N coordinates.
 
     Attributes:
         grads: `[T, N]`, what the optimizer saw.
-        slopes: `[T, N]`, gradients of the losses that are judged; None where those are `grads`.
+        slopes: `[T, N]`, gradients of the trajectory's losses; None if they are `grads`.
         last: `[N]`, the gradient of the last loss.
         start: the optimizer's state before the first step, in the loop's layout.
-        states: the states before each step; None where the window is to be replayed.
-        params: `[T, N]`, the parameters that the optimizer saw; None where they follow from `theta` and the updates.
-        loss: `[T]`, or `[T, K]` of K optimizees side by side: the losses that the optimizer saw.
-        theta: `[N]`, the parameters before the first step; None where `params` are another optimizer's, so that no
-            cotangent leads back to them.
+        states: the states before each step; None if the window is replayed.
+        params: `[T, N]`, the parameters that the optimizer saw; None if they follow from `theta` and the updates.
+        loss: `[T]`, or `[T, K]` for K optimizees side by side: the losses that the optimizer saw.
+        theta: `[N]`, the parameters before the first step; None if `params` are another optimizer's. Then no cotangent
+            leads back to them.
         index: steps done before the first step, int32.
         horizon: steps of the run, int32.
     """
@@ -65,11 +64,11 @@ class Kept(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What the objective `L` makes of a window.
+    """Derivatives of the objective `L` of a window.
 
     Attributes:
-        losses: `w_t = ∂L/∂f(θ_t)`, `[T+1, 1]`; of several optimizees side by side `[T+1, N]`, for each coordinate that
-            of its own.
+        losses: `w_t = ∂L/∂f(θ_t)`, `[T+1, 1]`. For several optimizees side by side `[T+1, N]`: each coordinate has the
+            `w_t` of its optimizee.
         updates: `∂L/∂Δθ_t [T, N]`, or None.
     """
 
@@ -78,7 +77,7 @@ class Weights(NamedTuple):
 
 
 def replayed_size(loop: Loop, state: Any, num_coordinates: int, num_steps) -> int | None:
-    """Coordinates per block of a window that is to be replayed; None for one whose states are to be kept."""
+    """Coordinates per block if the window is replayed; None if its states are stored."""
     if loop.blocks is None or not isinstance(num_steps, int) or not tf.nest.flatten(state):
         return None
     if loop.blocks.size:

@@ -13,8 +13,8 @@ from l2o_tf.unrolling.meta_gradients.first_order import FirstOrder
 class WholeRun(MetaGradient):
     """Differentiates everything that happens in a window, by automatic differentiation.
 
-    It takes more time and memory than `FirstOrder`: each step of the optimizee is differentiated twice. XLA compiles
-    all of a window or nothing of it, since the gradient flows through both parts.
+    It takes more time and memory than `FirstOrder`, because each step of the optimizee is differentiated twice. XLA
+    compiles all of a window or nothing, because the gradient flows through both the optimizer and the optimizee.
 
     Example:
         >>> import l2o_tf as l2o
