@@ -109,7 +109,7 @@ def _check(path: Path, pair: Any, values: flags.FlagValues) -> None:
     now = {"num_runs": values.num_runs, "num_steps": values.num_steps, "data": identity["problem"]["data"]}
     if "identity" in found:
         there |= found["identity"]["problem"] | found["identity"]["optimizer"]
-        now |= identity["problem"] | identity["optimizer"]
+        now |= results.known(there, identity["problem"] | identity["optimizer"])
     elif weights := (found.get("meta_training") or {}).get("weights"):
         there |= {"weights": weights["sha256"]}
         now |= {"weights": pair.card.get("weights", {}).get("sha256")}

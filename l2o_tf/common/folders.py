@@ -16,16 +16,16 @@ def make_folder(path: str | os.PathLike, flag: str = "output_dir") -> Path:
         flag: the flag that asked for it, which errors name; may be empty.
 
     Raises:
-        ValueError: if its name is not UTF-8, which the files in it could not tell.
+        ValueError: as `as_path`; if its name is not UTF-8, which the files in it could not tell.
         OSError: if it cannot be made or written; now, and not after an hour of work.
     """
+    folder = as_path(path, flag)
     try:
         os.fspath(path).encode()
     except UnicodeEncodeError:
         raise ValueError(
             f"Received {_named(f'{path!a}', flag)}, expected a name in UTF-8. Use another folder."
         ) from None
-    folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -33,6 +33,17 @@ def make_folder(path: str | os.PathLike, flag: str = "output_dir") -> Path:
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"Received {_named(folder, flag)}, which cannot be written. Choose another folder.")
     return folder
+
+
+def as_path(path: str | os.PathLike, flag: str = "") -> Path:
+    """The path of a folder.
+
+    Raises:
+        ValueError: if it is of another type, or empty.
+    """
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ValueError(f"Received {_named(repr(path), flag)}, expected the path of a folder; '.' is the present one.")
+    return Path(path)
 
 
 @contextlib.contextmanager

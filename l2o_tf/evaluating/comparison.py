@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from l2o_tf.common import retracing, summary
+from l2o_tf.common import folders, retracing, summary
 from l2o_tf.common.names import ends
 from l2o_tf.evaluating import results, rollouts
 from l2o_tf.evaluating.results import Identity, PairResult, Results
@@ -29,7 +29,7 @@ from l2o_tf.recording.progress import Progress
 from l2o_tf.saving import named_weights, provenance
 from l2o_tf.saving.description import kept_validation
 from l2o_tf.saving.loading import kinds, load_optimizer
-from problems import PROBLEMS, make_problem
+from problems import PROBLEMS, contract, make_problem
 from problems.base import Problem, make_seed
 from problems.common.python_files import digests
 
@@ -69,6 +69,7 @@ class Pair(NamedTuple):
             "problem": {
                 "data": str(self.problem.data) if self.problem.data else None,
                 "file": files.get(self.problem.name, None if ships else "in memory"),
+                "start": contract.start_of(self.problem),
             },
             "optimizer": {
                 "rule": self.card["optimizer"],
@@ -144,8 +145,9 @@ def evaluate(
     settings = {"num_runs": num_runs, "num_steps": num_steps, "record": record, "full_period": full_period}
     rollouts.check_options(side_by_side=side_by_side, **settings)
     settings = {"seed": int(make_seed(seed)[0])} | {k: x if k == "record" else int(x) for k, x in settings.items()}
+    folder = None if folder is None else folders.as_path(folder)
     pairs = all_pairs(with_cards(optimizers, allow_code=allow_code), _made(problems))
-    return evaluate_pairs(pairs, None if folder is None else Path(folder), side_by_side=side_by_side, **settings)
+    return evaluate_pairs(pairs, folder, side_by_side=side_by_side, **settings)
 
 
 def with_cards(
@@ -215,6 +217,8 @@ def _listed(what: str, given: Any, kind: type) -> list:
 
 
 def _require_different(what: str, names: Sequence[str]) -> None:
+    if odd := [name for name in names if not isinstance(name, str) or not name or not name.isprintable()]:
+        raise ValueError(f"Received one of the {what} called {odd[0]!r}, expected a name that can be printed.")
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"Received two {what} called {twice[0]!r}, expected different names. Give one another name.")
 

@@ -45,7 +45,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from l2o_tf.common import summary
+from l2o_tf.common import folders, summary
 from l2o_tf.common.quoting import cut, differences, few, reason
 from l2o_tf.common.reading import LIMITS_OF_RESULTS, parse_json, read_bytes, read_json, read_npz
 from l2o_tf.common.writing import write_atomically
@@ -168,6 +168,10 @@ class Results:
         """
         from l2o_tf import plots
 
+        if x_scale not in ("linear", "log"):
+            raise ValueError(f"Received x_scale={x_scale!r}, expected 'linear' or 'log'.")
+        if not isinstance(path, str | os.PathLike | None) or path == "":
+            raise ValueError(f"Received path={path!r}, expected the name of a file or None.")
         panels: dict[str, plots.Panel] = {}
         for result in self:
             panel = plots.Panel(result.problem, {}, result.data, result.guess)
@@ -184,7 +188,7 @@ class Results:
             ValueError: if the folder has results of other settings, or of the same optimizer on the same problem.
             OSError: if the folder cannot be written or the disk is full.
         """
-        folder = Path(folder)
+        folder = folders.as_path(folder)
         there = find(folder) or Results(self.settings, [])
         known = check_fit(folder, there, self.settings, {result.names: result.identity for result in self})
         if twice := [" on ".join(reversed(result.names)) for result in self if result.names in known]:
@@ -199,7 +203,7 @@ class Results:
         Raises:
             ValueError: if there are none, or one of the files is damaged or not of an evaluation.
         """
-        found = find(Path(folder))
+        found = find(folders.as_path(folder))
         if found is None:
             raise ValueError(f"Received {folder}, expected a folder with {CURVES}.")
         return found
@@ -342,12 +346,17 @@ def check_fit(
     for names, identity in asked.items():
         for role, name in zip(_ROLES, names, strict=True):
             same = (result.identity[role] for result in found if getattr(result, role) == name)
-            if differing := next(filter(None, (contradictions(there, identity[role]) for there in same)), ""):
+            if differing := next(filter(None, (contradictions(there, known(there, identity[role])) for there in same)), ""):
                 raise ValueError(
                     f"Received folder {folder}, which holds results of another {role} called {name} ({differing}). "
                     f"Use {_ELSEWHERE}."
                 )
     return set(found.losses)
+
+
+def known(there: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity without its `"start"` where the other one has none: results of earlier versions do not say it."""
+    return {name: value for name, value in now.items() if name != "start" or name in there}
 
 
 def contradictions(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -32,6 +32,9 @@ from problems.base import Problem, Seed, fold, make_seed, require_positive
 
 _INIT, _WINDOW = 0, 1
 
+MOST_LOSSES = 10**9
+"""More losses would not fit into memory, and steps are counted in 32 bits."""
+
 
 class Rollouts(NamedTuple):
     """The compiled runs of one optimizer on one problem.
@@ -216,13 +219,17 @@ def check_options(
     """Refuses options of `run` that are of another type or out of their range.
 
     Raises:
-        ValueError: if a number is not positive; if `full_period` is no multiple of `window`; if `side_by_side` does
+        ValueError: if a number is not positive, or too large; if `full_period` is no multiple of `window`; if `side_by_side` does
             not divide `num_runs`.
     """
     numbers = {"num_runs": num_runs, "num_steps": num_steps, "window": window, "side_by_side": side_by_side}
-    for name, value in (numbers | ({"full_period": full_period} if full_period else {})).items():
+    for name, value in (numbers | ({"full_period": full_period} if full_period != 0 else {})).items():
         require_positive(name, value)
     require_record(record)
+    if num_runs * num_steps > MOST_LOSSES:
+        raise ValueError(
+            f"Received num_runs={num_runs} and num_steps={num_steps}, expected at most {MOST_LOSSES:,} losses together."
+        )
     if num_runs % side_by_side:
         raise ValueError(f"Received side_by_side={side_by_side}, expected a divisor of num_runs={num_runs}.")
     if full_period % window:

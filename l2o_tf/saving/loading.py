@@ -275,6 +275,8 @@ def _in_original(path: Path) -> Found:
 
 def _check_code(found: Found, allow_code: bool) -> None:
     """Refuses a card that names code, unless the user has allowed that."""
+    if not isinstance(allow_code, bool):
+        raise ValueError(f"Received allow_code={allow_code!r}, expected True or False.")
     if allow_code:
         return
     card = found.card

@@ -40,6 +40,7 @@ from l2o_tf.common.writing import write_atomically
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.recording.records import RECORDS
 from l2o_tf.training.state import TrainingState
+from problems import contract
 from problems.base import DataInfo, Problem
 from problems.common.python_files import digests
 
@@ -108,7 +109,8 @@ def described(value: Any) -> Any:
     if isinstance(value, keras.optimizers.Optimizer):
         return {"type": type(value).__name__, **{n: described(v) for n, v in value.get_config().items() if n != "name"}}
     if isinstance(value, Problem):
-        return {"name": value.name, "data": str(value.data) if value.data else None}
+        data = str(value.data) if value.data else None
+        return {"name": value.name, "data": data, "start": contract.start_of(value)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: described(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}

@@ -18,7 +18,7 @@ import itertools
 import numbers
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from absl import logging
 
 from l2o_tf import saving
 from l2o_tf.common import retracing, xla_cache
+from l2o_tf.common.quoting import short
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.training import curriculum as cl
 from l2o_tf.training import run_folder
@@ -47,6 +48,7 @@ from l2o_tf.unrolling import unroll
 from l2o_tf.unrolling.meta_gradients import FirstOrder, MetaGradient
 from problems import contract
 from problems.base import Problem, fold, make_seed, require_positive
+from problems.common.user_errors import describe
 from problems.sets import draw
 
 _TRAINING, _VALIDATION, _CHOICE, _INSPECTION, _OPTIMIZEE, _LENGTHS = range(6)
@@ -161,8 +163,8 @@ class MetaTrainer:
         self.curriculum = cl.single_stage(curriculum) if isinstance(curriculum, int) else curriculum
         self.windows = Windows(windows) if isinstance(windows, int) else windows
         self.meta_gradient = meta_gradient
-        self.meta_optimizer = meta_optimizer or keras.optimizers.Adam(1e-3, epsilon=1e-8)
-        self.schedule = (schedule,) if callable(schedule) else tuple(schedule)
+        self.meta_optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-8) if meta_optimizer is None else meta_optimizer
+        self.schedule = _schedules(schedule)
         self.validation = validation
         self.average = average
         self.meta_batch_size = meta_batch_size
@@ -205,7 +207,7 @@ class MetaTrainer:
         setting = Setting(
             self.problems[member], self.student, self.meta_gradient, self.meta_batch_size, self.jit_compile
         )
-        return [technique.lessons(setting) for technique in self.lessons]
+        return [_lessons_of(technique, setting) for technique in self.lessons]
 
     def _compile(self, member: int) -> dict[str, MetaEpoch]:
         """The meta-epochs of one problem by lesson; each is compiled when it is first run."""
@@ -312,8 +314,12 @@ class MetaTrainer:
             (2, 'All meta-epochs are done.')
         """
         require_positive("epochs", epochs)
-        if not 0 <= checkpoint_seconds <= 1e9:
-            raise ValueError(f"Received checkpoint_seconds={checkpoint_seconds}, expected a number from 0 to 1e9.")
+        if not isinstance(checkpoint_seconds, numbers.Real) or not 0 <= checkpoint_seconds <= 1e9:
+            raise ValueError(f"Received checkpoint_seconds={checkpoint_seconds!r}, expected a number from 0 to 1e9.")
+        if not isinstance(resume, bool):
+            raise ValueError(f"Received resume={resume!r}, expected True or False.")
+        if not isinstance(description, Description | None):
+            raise ValueError(f"Received description={description!r}, expected a Description or None.")
         description = description or Description(self.description(), files=[self.student.kind])
         self._go_on()
         with run_folder.open_run(folder, description, self.problems[0].data, resume=resume) as folder:
@@ -445,8 +451,8 @@ class MetaTrainer:
         if self._rate is None:  # a schedule of Keras sets it
             return
         rate = self._rate
-        for factor in self.schedule:
-            rate *= factor(self.state.epoch, self.state.curriculum.stage)
+        for schedule in self.schedule:
+            rate *= _factor(schedule, self.state.epoch, self.state.curriculum.stage)
         for optimizer in self._meta_optimizers.values():
             optimizer.learning_rate.assign(rate)
 
@@ -537,10 +543,35 @@ def _problems(name: str, value: Any, default: Sequence[Problem] | None = None) -
 
 
 def _techniques(lessons: Any) -> tuple[Technique, ...]:
-    found = (lessons,) if isinstance(lessons, Technique) else tuple(lessons)
-    if not found or not all(isinstance(technique, Technique) for technique in found):
+    found = [lessons] if isinstance(lessons, Technique) else lessons
+    if not isinstance(found, list | tuple) or not found or not all(isinstance(each, Technique) for each in found):
         raise ValueError(f"Received lessons={lessons!r}, expected techniques of l2o_tf.training.lessons.")
+    return tuple(found)
+
+
+def _lessons_of(technique: Technique, setting: Setting) -> list[Lesson]:
+    made = technique.lessons(setting)
+    found = [made] if isinstance(made, Lesson) or not isinstance(made, Iterable) else list(made)
+    if not all(isinstance(lesson, Lesson) and isinstance(lesson.name, str) for lesson in found):
+        raise ValueError(f"Received {type(technique).__name__} with lessons {short(found)}, expected named Lessons.")
     return found
+
+
+def _schedules(schedule: Any) -> tuple[Schedule, ...]:
+    found = schedule if isinstance(schedule, list | tuple) else [schedule]
+    if not all(callable(each) and not isinstance(each, type) for each in found):
+        raise ValueError(f"Received schedule={schedule!r}, expected a function (epoch, stage) -> factor, or several.")
+    return tuple(found)
+
+
+def _factor(schedule: Schedule, epoch: int, stage: int) -> float:
+    try:
+        return float(schedule(epoch, stage))
+    except Exception as error:
+        raise ValueError(
+            f"Received schedule={schedule!r}, expected a number for epoch {epoch} and stage {stage}; it raised "
+            f"{describe(error)}."
+        ) from error
 
 
 def _check_types(trainer: MetaTrainer) -> None:
@@ -553,6 +584,8 @@ def _check_types(trainer: MetaTrainer) -> None:
         ("meta_optimizer", keras.optimizers.Optimizer, "an optimizer of Keras"),
         ("validation", Validation, "a Validation"),
         ("average", RunningAverage | None, "a RunningAverage or None"),
+        ("jit_compile", bool, "True or False"),
+        ("beats_its_start", bool, "True or False"),
     ):
         value = getattr(trainer, name)
         if not isinstance(value, kind):
@@ -571,6 +604,8 @@ def _check(trainer: MetaTrainer) -> None:
             "Received windows of random length with jit_compile=True: XLA would compile each length anew. Pass "
             "jit_compile=False."
         )
+    for schedule in trainer.schedule:
+        _factor(schedule, 0, 0)
     if trainer._rate is None and trainer.schedule:
         raise ValueError("Received schedule with a meta_optimizer that has a schedule of Keras. Drop one of them.")
     total = [sum(t.share(stage) for t in trainer.lessons[1:]) for stage in range(trainer.curriculum.num_stages)]

@@ -15,9 +15,6 @@ from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers.base import Optimizer
 from problems.base import Problem, Seed, require_positive
 
-MOST_LOSSES = 10**9
-"""Losses of one validation that fit into memory."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Validation:
@@ -80,9 +77,9 @@ class Validation:
                 f"Received a validation window of {self.window}, expected at most {shortest}, the steps of a "
                 "validation run."
             )
-        if self.num_runs * longest > MOST_LOSSES:
+        if self.num_runs * longest > rollouts.MOST_LOSSES:
             raise ValueError(
-                f"Received {self.num_runs} validation runs of {longest} steps, expected at most {MOST_LOSSES:,} "
+                f"Received {self.num_runs} validation runs of {longest} steps, expected at most {rollouts.MOST_LOSSES:,} "
                 "losses in a validation. Take fewer runs, or shorter ones."
             )
 
@@ -125,7 +122,13 @@ class Validator:
             found.append(runs.advance(runs.start(own, steps), own, tf.constant(0), steps)[1].numpy())
         losses = np.concatenate(found)  # [R, W, T+1]
         curves = rollouts.recorded_losses(losses)
-        return float(self._validation.cost(losses[:, 0, 0], curves, num_problems)), curves
+        cost = self._validation.cost(losses[:, 0, 0], curves, num_problems)
+        try:
+            return float(cost), curves
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"Received a {type(self._validation).__name__} whose cost returned {cost!r}, expected a number."
+            ) from None
 
     def _compiled(self, member: int) -> rollouts.Rollouts:
         if member not in self._compiled_runs:

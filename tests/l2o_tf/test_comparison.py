@@ -81,6 +81,12 @@ def test_measurements_over_the_whole_data_set():
     np.testing.assert_allclose(found.losses["digits", "Adam"][:, 0], np.log(10), atol=0.02)
 
 
+def test_a_problem_of_the_same_name_is_another_one(tmp_path):
+    l2o_tf.evaluate("SGD", "quadratic", folder=tmp_path, **SHORT)
+    with pytest.raises(ValueError, match=r"results of another problem called quadratic \(start: "):
+        l2o_tf.evaluate("SGD", make_problem("quadratic", batch_size=3), folder=tmp_path, **SHORT)
+
+
 def test_a_folder_keeps_what_is_done(tmp_path):
     """Of optimizers in memory, too: the same weights are the same optimizer."""
     first = l2o_tf.evaluate(student(), "simple", folder=tmp_path, **SHORT)

@@ -193,7 +193,13 @@ REFUSED = {
     "max_skips": ({"max_skips": 0}, "max_skips=0, expected a positive integer"),
     "seed": ({"seed": 0.5}, "seed=0.5, expected an integer"),
     "lessons": ({"lessons": ["imitation"]}, r"Received lessons=\['imitation'\], expected techniques"),
+    "a number for lessons": ({"lessons": 3}, "Received lessons=3, expected techniques"),
+    "an empty text for an optimizer": ({"meta_optimizer": ""}, "Received meta_optimizer='' of type str"),
+    "a number for a schedule": ({"schedule": 0.5}, r"Received schedule=0.5, expected a function \(epoch, stage\)"),
+    "a schedule without a number": ({"schedule": lambda epoch, stage: None}, "expected a number for epoch 0"),
+    "jit_compile": ({"jit_compile": "no"}, "Received jit_compile='no' of type str, expected True or False"),
     "no lessons": ({"lessons": ()}, r"Received lessons=\(\), expected techniques"),
+    "no lesson": ({"lessons": (OwnTrajectory(), anonymous(3))}, "expected named Lessons"),
     "one name": ({"lessons": (OwnTrajectory(), anonymous("train"))}, "expected different names"),
     "ratios": (
         {"lessons": (*training.imitation("adam", ratio=0.6), Imitation(("sgd",), ratio=(0.1, 0.7)))},

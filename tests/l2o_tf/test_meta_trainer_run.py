@@ -10,6 +10,7 @@ import l2o_tf as l2o
 from l2o_tf import saving
 from l2o_tf.recording.records import RECORDS, read_records, without_wall_times
 from l2o_tf.training.curriculum import initial_state, with_baseline
+from problems import make_problem
 from tests.l2o_tf import training
 
 EPOCHS = 7
@@ -129,6 +130,10 @@ class TestRefused:
             ({"validation": l2o.Validation(2, 2, window=3)}, "validation.window: 1 there, 3 now"),
             ({"lessons": training.imitation("adam", ratio=0.4)}, "lessons: .* there, .* now"),
             ({"problem": training.sometimes_nan(0.0)._replace(name="other")}, "problems: .*quadratic.*other"),
+            (
+                {"problem": make_problem("quadratic", batch_size=3, num_dims=2, stddev=1.0)},
+                "problems: .*first loss .* there, .*first loss .* now",
+            ),
             ({"learner": training.student(layers=[3])}, r"student.layers: \[2\] there, \[3\] now"),
         ],
     )
@@ -147,6 +152,9 @@ class TestRefused:
         [
             ({"epochs": 0}, "epochs=0, expected a positive integer"),
             ({"checkpoint_seconds": -1.0}, "checkpoint_seconds=-1.0, expected a number from 0"),
+            ({"checkpoint_seconds": None}, "checkpoint_seconds=None, expected a number from 0"),
+            ({"resume": "no"}, "resume='no', expected True or False"),
+            ({"description": "mine"}, "description='mine', expected a Description or None"),
             ({"checkpoint_seconds": float("nan")}, "checkpoint_seconds=nan, expected a number from 0"),
         ],
     )

@@ -43,6 +43,16 @@ def test_a_set_has_its_share_of_each_problem_and_costs_its_progress():
     assert cost < 0
 
 
+def test_a_cost_that_is_no_number_is_refused():
+    class Silent(Validation):
+        def cost(self, first, losses, num_problems):
+            return None
+
+    validator = Validator(Silent(num_runs=1), [tiny.perceptron()], sgd(0.5), window=4, jit_compile=False)
+    with pytest.raises(ValueError, match="Received a Silent whose cost returned None, expected a number"):
+        validator.run(SEED, 4)
+
+
 def test_a_run_that_diverged_makes_the_cost_nan():
     losses = np.ones([2, 5])
     losses[0, -1] = np.nan

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+import l2o_tf
 from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers import Assigned, HierarchicalOptimizer, make_optimizer
 from l2o_tf.saving.loading import load_optimizer
@@ -63,8 +64,19 @@ def of_keras(loss="mse", **options):
         (lambda: HierarchicalOptimizer(None), "Received a NoneType as cell, expected a keras.layers.Layer"),
         (lambda: load_optimizer(None), "Received a NoneType as optimizer, expected a name"),
         (lambda: load_optimizer("Adam", "0.1"), "Received learning_rate='0.1', expected a positive number"),
+        (lambda: l2o_tf.load("L2O-DM", allow_code="no"), "Received allow_code='no', expected True or False"),
+        (lambda: l2o_tf.evaluate(ADAM, SIMPLE, folder=""), "Received the folder '', expected the path of a folder"),
+        (lambda: l2o_tf.Results.read(3), "Received the folder 3, expected the path of a folder"),
+        (lambda: l2o_tf.Results({}, []).plot(x_scale="x"), "Received x_scale='x', expected 'linear' or 'log'"),
+        (lambda: l2o_tf.Results({}, []).plot(3), "Received path=3, expected the name of a file or None"),
+        (
+            lambda: l2o_tf.evaluate(ADAM, SIMPLE._replace(name="a\nb")),
+            "Received one of the problems called 'a\\nb', expected a name",
+        ),
         (evaluated(optimizer="Adam"), "Received a str as optimizer, expected what"),
         (evaluated(seed=0), "Received seed=0, expected one of shape [2]; problems.base.make_seed(0) is one"),
+        (evaluated(num_steps=10**9), "Received num_runs=2 and num_steps=1000000000, expected at most 1,000,000,000 losses"),
+        (evaluated(full_period=None), "Received full_period=None, expected a positive integer"),
         (evaluated(full_period=-100), "Received full_period=-100, expected a positive integer"),
         *(
             (evaluated(**{name: value}), f"Received {name}={value!r}, expected a positive integer")
