@@ -66,11 +66,11 @@ def check(problem: Problem) -> None:
 
 
 def start_of(problem: Problem) -> str:
-    """Tells a problem from others of its name: coordinates and first loss with seed 0, to the third digit.
+    """Tells a problem from others of its name: shapes and first loss with seed 0, to the third digit.
 
     >>> from problems import contract, make_problem
     >>> contract.start_of(make_problem("simple"))
-    'x [], first loss 1'
+    '[], first loss 1'
 
     Raises:
         ValueError: as `check`.
@@ -79,8 +79,7 @@ def start_of(problem: Problem) -> str:
     seed = make_seed(0)
     params, constants = problem.init(seed)
     batch = tf.nest.map_structure(lambda tensor: tensor[0], problem.sample(seed, 1))
-    shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in params.items())
-    return f"{shapes}, first loss {float(problem.loss(params, constants, batch)):.3g}"
+    return f"{', '.join(str(list(value.shape)) for value in params.values())}, first loss {float(problem.loss(params, constants, batch)):.3g}"
 
 
 def _run(problem: Problem, seed: tf.Tensor) -> tuple[Any, Any, tf.Tensor]:

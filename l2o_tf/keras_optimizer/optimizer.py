@@ -12,6 +12,8 @@ their order. `s` is its state, `g` the gradient, t the number of steps so far::
 With `guard=True` Adam takes over where that fails (`l2o_tf.keras_optimizer.guard`).
 """
 
+import math
+import numbers
 import warnings
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
@@ -101,6 +103,10 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             raise ValueError(f"Received rest={rest!r}, expected one of {RESTS}.")
         if type(horizon) is not int or horizon < 0:
             raise ValueError(f"Received horizon={horizon!r}, expected a number of steps, or 0 if it is unknown.")
+        if isinstance(learning_rate, numbers.Real) and not isinstance(learning_rate, bool):  # Keras takes floats only
+            learning_rate = float(learning_rate)
+            if not math.isfinite(learning_rate):
+                raise ValueError(f"Received learning_rate={learning_rate}, expected a finite number or a schedule.")
         options.setdefault("name", "learned_optimizer")
         super().__init__(learning_rate=learning_rate, **options)
         self.seed, self.rest, self.horizon = seed, rest, horizon

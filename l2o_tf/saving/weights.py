@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from l2o_tf.common import descriptions
+from l2o_tf.common.folders import as_path
 from l2o_tf.common.quoting import cut, differences, few, reason, short
 from l2o_tf.common.reading import MOST_BYTES, Header, read_bytes, read_json, read_npz
 from l2o_tf.common.writing import write_all
@@ -77,9 +78,9 @@ def require_free(folder: str | os.PathLike, *, overwrite: bool = False) -> Path:
     """The folder, unless there is a meta-training, or weights that may not be overwritten.
 
     Raises:
-        ValueError: if there is.
+        ValueError: if there is, or the folder is no path.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     if (folder / RUN).exists() or (not overwrite and (folder / WEIGHTS).exists()):
         raise ValueError(
             f"Received the folder {folder}, which holds weights already. Use another folder, or delete it."

@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -110,7 +111,8 @@ def described(value: Any) -> Any:
         return {"type": type(value).__name__, **{n: described(v) for n, v in value.get_config().items() if n != "name"}}
     if isinstance(value, Problem):
         data = str(value.data) if value.data else None
-        return {"name": value.name, "data": data, "start": contract.start_of(value)}
+        name = re.sub(r"_\d+$", "", value.name)  # Keras numbers the models of a process
+        return {"name": name, "data": data, "start": contract.start_of(value)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: described(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}

@@ -203,6 +203,13 @@ def test_two_optimizers_in_a_process_do_not_mix():
     np.testing.assert_array_equal(together, alone)
 
 
+@pytest.mark.parametrize("rate", [2, np.float32(2.0), np.int64(2)])
+def test_a_learning_rate_is_any_number(rate):
+    assert float(LearnedOptimizer("RNNprop-CL-IL", learning_rate=rate).learning_rate) == 2.0
+    with pytest.raises(ValueError, match="Received learning_rate=nan, expected a finite number or a schedule"):
+        LearnedOptimizer("RNNprop-CL-IL", learning_rate=float("nan") * rate)
+
+
 def test_a_path():
     folder = PRETRAINED / "L2O-DM"
     assert LearnedOptimizer(folder).learned.name == str(folder)

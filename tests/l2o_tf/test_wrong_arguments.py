@@ -66,6 +66,7 @@ def of_keras(loss="mse", **options):
         (lambda: load_optimizer("Adam", "0.1"), "Received learning_rate='0.1', expected a positive number"),
         (lambda: l2o_tf.load("L2O-DM", allow_code="no"), "Received allow_code='no', expected True or False"),
         (lambda: l2o_tf.evaluate(ADAM, SIMPLE, folder=""), "Received the folder '', expected the path of a folder"),
+        (lambda: l2o_tf.save(l2o_tf.load("L2O-DM"), ""), "Received the folder '', expected the path of a folder"),
         (lambda: l2o_tf.Results.read(3), "Received the folder 3, expected the path of a folder"),
         (lambda: l2o_tf.Results({}, []).plot(x_scale="x"), "Received x_scale='x', expected 'linear' or 'log'"),
         (lambda: l2o_tf.Results({}, []).plot(3), "Received path=3, expected the name of a file or None"),
