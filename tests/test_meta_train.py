@@ -41,7 +41,7 @@ def untraced(monkeypatch):
     def advance(self):
         raise AssertionError("a meta-epoch was begun")
 
-    monkeypatch.setattr("l2o_tf.training.trainer.MetaTrainer.advance", advance)
+    monkeypatch.setattr("l2o_tf.training.meta_training.MetaTrainer.advance", advance)
 
 
 def test_help_and_refusals_need_no_tensorflow():
@@ -301,7 +301,7 @@ class TestInterruptions:
         for end in interrupted[2][1:3]:
             assert "Finishing this meta-epoch, then saving." in end.err
             assert end.out.startswith("Stopped. ")
-            assert end.out.endswith("The same command continues.\n")
+            assert end.out.endswith("The same call continues.\n")
 
     def test_the_weights_are_the_same_to_the_last_bit(self, interrupted):
         loaded = [dict(np.load(folder / "weights.npz")) for folder in interrupted[:2]]

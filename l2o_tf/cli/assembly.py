@@ -8,17 +8,16 @@ from l2o_tf.cli.config import GONE, IRRELEVANT, Config
 from l2o_tf.common import names
 from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer, from_file, make_optimizer
 from l2o_tf.saving import loading
-from l2o_tf.training.averaging import RunningAverage
+from l2o_tf.training.arguments import check_lengths
 from l2o_tf.training.curriculum import Curriculum, single_stage
 from l2o_tf.training.lessons.imitation import Imitation
 from l2o_tf.training.lessons.kept_states import KeptStates, States
 from l2o_tf.training.lessons.lesson import Technique
 from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
 from l2o_tf.training.lessons.self_improving import SelfImproving
-from l2o_tf.training.meta_optimizers import META_OPTIMIZERS
+from l2o_tf.training.meta_optimizers import META_OPTIMIZERS, RunningAverage, StageDecay
+from l2o_tf.training.meta_training import MetaTrainer
 from l2o_tf.training.run_folder import Description
-from l2o_tf.training.schedules import StageDecay
-from l2o_tf.training.trainer import MetaTrainer, check_lengths
 from l2o_tf.training.validation import Validation
 from l2o_tf.training.windows import LongTail, Windows
 from l2o_tf.unrolling.meta_gradients import FirstOrder, WholeRun, ZeroNonfinite

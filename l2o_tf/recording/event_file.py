@@ -15,7 +15,7 @@ first one of a run. So every file begins with a session start.
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -31,16 +31,15 @@ class EventFile:
     Args:
         folder: folder of the run, which must be there.
         first: first step of this session. It replaces what earlier files hold from this step on.
-        clock: seconds since 1970.
 
     Raises:
         OSError: here and in every method, if the file cannot be written.
     """
 
-    def __init__(self, folder: Path, first: int, clock: Callable[[], float] = time.time):
+    def __init__(self, folder: Path, first: int):
         earlier = {path: int(found[1]) for path in folder.iterdir() if (found := _NUMBERED.search(path.name))}
-        number = max([int(clock()), *(value + 1 for value in earlier.values())])
-        self._start = max([float(number), clock(), *(path.stat().st_mtime for path in earlier)])
+        number = max([int(time.time()), *(value + 1 for value in earlier.values())])
+        self._start = max([float(number), time.time(), *(path.stat().st_mtime for path in earlier)])
         self._began = time.monotonic()
         with _os_errors():
             self._file = tf.io.TFRecordWriter(str(folder / f"events.out.tfevents.{number:010d}.l2o_tf"))

@@ -4,7 +4,6 @@ Logs of a batch system and of a CI run are no terminals: a bar redrawn there bec
 """
 
 import sys
-from typing import TextIO
 
 from tqdm import tqdm
 
@@ -28,19 +27,10 @@ class Progress:
         initial: units that an earlier process has done.
         description: what is being done, e.g. the name of the student.
         unit: what is counted.
-        stream: where to write; None takes stderr.
     """
 
-    def __init__(
-        self,
-        total: int,
-        *,
-        initial: int = 0,
-        description: str = "progress",
-        unit: str = "step",
-        stream: TextIO | None = None,
-    ) -> None:
-        self._stream = ForgivingStream(sys.stderr if stream is None else stream, OSError)
+    def __init__(self, total: int, *, initial: int = 0, description: str = "progress", unit: str = "step") -> None:
+        self._stream = ForgivingStream(sys.stderr, OSError)
         options = {"total": total, "initial": initial, "desc": description, "unit": unit, "file": self._stream}
         if self._stream.isatty():
             self._bar = tqdm(**options, bar_format=BAR, dynamic_ncols=True)
@@ -48,12 +38,7 @@ class Progress:
             self._bar = _Lines(**options, bar_format=LINE, mininterval=SECONDS, miniters=1, delay=SECONDS)
 
     def update(self, done: int, note: str = "") -> None:
-        """Shows that `done` units are done.
-
-        Args:
-            done: units done so far, those of earlier processes included. It may go back, as after a rollback.
-            note: short facts, e.g. `"loss 0.27, stage 1"`.
-        """
+        """Shows that `done` units are done, those of earlier processes included, and a note, e.g. `"loss 0.27"`."""
         self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(done - self._bar.n)
 

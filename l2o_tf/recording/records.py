@@ -1,13 +1,11 @@
 """Records of a run -> JSON lines, TensorBoard, progress bar.
 
-The training loop knows one object, `Recorder`, and says each thing once. What can be compared later (every scalar,
-every event) goes to `records.jsonl`, which needs no library to read; what is looked at goes to TensorBoard's event
-files in the same folder (`tensorboard --logdir=FOLDER`, or a folder of such folders: a run is called by its folder).
+What can be compared later (every scalar, every event) goes to `records.jsonl`, which needs no library to read; what is
+looked at goes to TensorBoard's event files in the same folder (`tensorboard --logdir=FOLDER`).
 
-**After a kill.** A killed run has records of meta-epochs after its last checkpoint; these will be run again.
-`resume_from_step` is the first of them. Its records and all later ones are dropped from `records.jsonl` and from
-TensorBoard, and so is a half last line. So the file of a resumed run equals that of an uninterrupted one, except for
-wall times (`without_wall_times`).
+**After a kill.** A killed run has records of meta-epochs after its last checkpoint; these will be run again. Their
+records are dropped from `records.jsonl` and from TensorBoard, and so is a half last line. So the file of a resumed run
+equals that of an uninterrupted one, except for wall times (`without_wall_times`).
 """
 
 import contextlib
@@ -18,8 +16,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import logging
@@ -45,17 +42,16 @@ SPEED = "speed/"
 Record = dict[str, Any]
 
 
-class Recorder:
+class Recorder(contextlib.AbstractContextManager):
     """Everything a run writes down while it goes on. Use it as a context manager, or call `close`.
 
     Args:
-        output_dir: folder of the run; made if missing. `records.jsonl` and TensorBoard's files go into it.
-        progress_total: number of meta-epochs of the whole run, at most.
-        resume_from_step: first meta-epoch that this process runs, 0 for a new run. Records of this meta-epoch and later
-            ones are dropped; for a new run that is all of them.
-        description: what stands before the progress bar.
+        folder: folder of the run; made if missing. `records.jsonl` and TensorBoard's files go into it.
+        total: number of meta-epochs of the whole run, at most.
+        first: first meta-epoch that this process runs, 0 for a new run. Records of this meta-epoch and later ones are
+            dropped; for a new run that is all of them.
+        name: what stands before the progress bar.
         describe: name -> what TensorBoard says of it, in Markdown. Default: nothing.
-        stream: where progress and events are shown; None takes stderr.
 
     Raises:
         OSError: here and in every method, if the folder cannot be written or the disk is full.
@@ -64,44 +60,40 @@ class Recorder:
 
     def __init__(
         self,
-        output_dir: str | os.PathLike,
+        folder: Path,
         *,
-        progress_total: int,
-        resume_from_step: int = 0,
-        description: str = "meta-training",
+        total: int,
+        first: int = 0,
+        name: str = "meta-training",
         describe: Callable[[str], str] = lambda name: "",
-        stream: TextIO | None = None,
     ) -> None:
-        self._folder = Path(output_dir)
+        self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)
         self._path = self._folder / RECORDS
-        lost = drop_records(self._path, resume_from_step)
+        lost = drop_records(self._path, first)
         if lost:
-            logging.warning("%s lacks %d of %d meta-epochs; the run goes on.", self._path, lost, resume_from_step)
-        self._events = EventFile(self._folder, resume_from_step)
+            logging.warning("%s lacks %d of %d meta-epochs; the run goes on.", self._path, lost, first)
+        self._events = EventFile(self._folder, first)
         self._describe = describe
-        self._progress = Progress(
-            progress_total, initial=resume_from_step, description=description, unit="meta-epoch", stream=stream
-        )
+        self._progress = Progress(total, initial=first, description=name, unit="meta-epoch")
 
     def options(self, values: Mapping[str, bool | int | float | str]) -> None:
         """Says by which options this run differs from others (TensorBoard only, under HPARAMS)."""
         run = "/".join(self._folder.absolute().parts[-2:])  # runs of one name in two folders are two
         self._events.add(0, hparams.hparams_pb(values, trial_id=run))
 
-    def scalars(self, step: int, values: Mapping[str, Any], charts: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Records numbers: one JSON line, and one point per TensorBoard chart.
+    def scalars(self, step: int, values: Mapping[str, Any], charts: Mapping[str, str] | None = None) -> None:
+        """Records Python numbers: one JSON line, and one point per TensorBoard chart.
 
         Args:
             step: meta-epoch.
-            values: name -> int, float or scalar array. Non-finite numbers become null in JSON.
+            values: name -> number. What is not finite becomes null in JSON.
             charts: name -> the chart's name, where it is another.
         """
-        values = {name: _plain(name, value) for name, value in values.items()}
         self._write_line(step, values)
         self._events.add(
             step,
-            *(scalar_pb(charts.get(name, name), value, self._describe(name)) for name, value in values.items()),
+            *(scalar_pb((charts or {}).get(name, name), value, self._describe(name)) for name, value in values.items()),
         )
         self._events.flush()
 
@@ -127,31 +119,9 @@ class Recorder:
         self._write_line(step, {"event": message})
         self._events.add(step, text_pb("events", message, self._describe("events")))
 
-    def progress(
-        self,
-        done: int,
-        *,
-        loss: float | None = None,
-        stage: int | None = None,
-        horizon: int | None = None,
-        steps_per_second: float | None = None,
-    ) -> None:
-        """Moves the progress bar.
-
-        Args:
-            done: meta-epochs done so far.
-            loss: loss worth watching; shown as it is.
-            stage: stage of the curriculum.
-            horizon: steps per run at present.
-            steps_per_second: optimizee steps per second.
-        """
-        notes = [
-            None if loss is None else f"loss {loss:.4g}",
-            None if stage is None else f"stage {stage}",
-            None if horizon is None else f"horizon {horizon:,}",
-            None if steps_per_second is None else f"{steps_per_second:,.0f} steps/s",
-        ]
-        self._progress.update(done, ", ".join(note for note in notes if note))
+    def progress(self, done: int, note: str) -> None:
+        """Shows that `done` meta-epochs are done, and a note."""
+        self._progress.update(done, note)
 
     def flush(self) -> None:
         """Hands everything to the operating system; call it before a checkpoint is written."""
@@ -162,21 +132,14 @@ class Recorder:
         self._progress.close()
         self._events.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_) -> None:
         self.close()
 
     def _write_line(self, step: int, values: Mapping[str, Any]) -> None:
         record = {"meta_epoch": int(step), WALL_TIME: round(time.time(), 3)}
-        record |= {name: _finite_or_none(value) for name, value in values.items()}
-        with (
-            _named(self._path),
-            open(self._path, "a", encoding="utf-8") as file,
-        ):  # each time, since others may replace the file meanwhile
+        for name, value in values.items():
+            record[name] = None if isinstance(value, float) and not math.isfinite(value) else value
+        with _named(self._path), open(self._path, "a", encoding="utf-8") as file:  # others may have replaced the file
             file.write(json.dumps(record, allow_nan=False) + "\n")
 
 
@@ -240,17 +203,3 @@ def _parse(path: Path) -> list[tuple[str, Record]]:
                     "expected one JSON object with a 'meta_epoch' per line; repair or remove that line."
                 ) from error
     return parsed
-
-
-def _plain(name: str, value: Any) -> int | float:
-    array = np.asarray(value)
-    if array.ndim or array.dtype.kind not in "biuf":
-        raise ValueError(
-            f"Received {value!r} for the scalar '{name}', expected a single number; "
-            "record arrays with `histograms` and words with `event`."
-        )
-    return array.item()
-
-
-def _finite_or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

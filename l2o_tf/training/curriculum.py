@@ -2,17 +2,14 @@
 
 Early in meta-training an optimizer is too poor for long runs to teach it anything; late in meta-training short runs
 teach it only greed. The curriculum (paper, section 3.2) therefore trains in *stages* with horizons
-`N_train = 100, 200, 500, ...` and judges each stage on the horizon of the next one, `N_valid[i] = N_train[i + 1]`: an
-optimizer passes when it holds up over more steps than it was trained on.
+`N_train = 100, 200, 500, ...` and judges each stage on the horizon of the next one, `N_valid[i] = N_train[i + 1]`.
 
 A *period* is a fixed number of meta-epochs followed by one validation. A stage lasts at least `min_periods` periods
 and goes on while the last period was its best. Then the stage's best weights are restored and the next stage begins,
 its baseline to beat being those weights validated over the *new* validation horizon. A stage that never beats its
-baseline ends the curriculum.
+baseline ends the curriculum. This module knows no weights; it receives costs and answers with what to do::
 
-This module knows neither weights nor TensorFlow. It receives validation costs and answers with what to do::
-
-    curriculum, state = Curriculum(), initial_state()
+    curriculum, state = Curriculum(), CurriculumState()
     while state.phase is not Phase.STOPPED:
         train_one_period(curriculum.num_steps_train[state.stage])
         state, action = step(curriculum, state, validate(curriculum.num_steps_validation[state.stage]))
@@ -22,17 +19,12 @@ This module knows neither weights nor TensorFlow. It receives validation costs a
             restore_the_weights_that_were_saved_last()
             state = rebaseline(curriculum, state, validate(curriculum.num_steps_validation[state.stage]))
 
-One invariant answers every question about weights: **what was saved last is the best**. It is what `NEXT_STAGE`
-restores, and what is exported after `STOP`, whether the last stage failed (then it is the best of the stage before),
-was the final one, or the run ended early.
+One invariant answers every question about weights: **what was saved last is the best**.
 
-How this differs from the letter of Algorithm 1. There a stage goes on while `n <= N_period or L_val == L_min`, with `n`
-counted up at the start of each period, so the first condition holds for the first `N_period` periods and the second
-asks whether the last period set the minimum. As in the original program, the second is here "the last cost was
-*lower* than the best before it". The two part only where a cost exactly *equals* the best. By the letter such a stage
-goes on, and without end if the weights no longer move; the letter has another such loop in stage 0, whose `L_min`
-it leaves undefined: with infinity, a cost of infinity would equal it. Here a tie is no improvement, stage 0 starts
-from infinity, and a NaN never improves.
+How this differs from the letter of Algorithm 1. There a stage goes on while `n <= N_period or L_val == L_min`. As in
+the original program, the second condition is here "the last cost was *lower* than the best before it". By the letter, a
+stage whose weights no longer move would go on without end, and so would stage 0, whose `L_min` the letter leaves
+undefined. Here a tie is no improvement, stage 0 starts from infinity, and a NaN never improves.
 
 How this differs from the original program. That one indexes past the end of its validation horizons when it leaves
 its last usable stage; here no next stage means stop. And a baseline of NaN, which no cost could ever beat there,
@@ -52,25 +44,18 @@ NUM_STEPS_TRAIN = (100, 200, 500, 1000, 1500, 2000, 2500, 3000)
 class Phase(enum.StrEnum):
     """What the state machine is waiting for."""
 
-    TRAINING = "training"
-    """The validation cost after the next period, for `step`."""
-    BASELINE = "baseline"
-    """The validation cost of the restored weights over the new stage's horizon, for `rebaseline`."""
-    STOPPED = "stopped"
-    """Nothing; the weights saved last are the result."""
+    TRAINING = "training"  # the validation cost after the next period, for `step`
+    BASELINE = "baseline"  # that of the restored weights over the new stage's horizon, for `rebaseline`
+    STOPPED = "stopped"  # nothing
 
 
 class Action(enum.StrEnum):
     """What the caller must do next."""
 
-    CONTINUE = "continue"
-    """Train another period with the weights as they are."""
-    SAVE = "save"
-    """Keep these weights, they are the best so far; then train another period."""
-    NEXT_STAGE = "next_stage"
-    """Restore the weights saved last, validate them over the new horizon, call `rebaseline`."""
-    STOP = "stop"
-    """Finish; the weights saved last are the result (there are none if `has_result` says so)."""
+    CONTINUE = "continue"  # train another period with the weights as they are
+    SAVE = "save"  # keep these weights, they are the best so far; then train another period
+    NEXT_STAGE = "next_stage"  # restore the weights saved last, validate them over the new horizon, call `rebaseline`
+    STOP = "stop"  # the weights saved last are the result (there are none if `has_result` says so)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +68,7 @@ class Curriculum:
             decides the number of stages, so the last training horizon of the default list, 3000, is only validated on.
         min_periods: `N_period`, at least 1; a stage is not left before so many periods. Default 3, from the paper.
         patience: a stage is left once so many periods in a row did not improve, at least 1. The default 1 is
-            Algorithm 1: one period that is not the best so far is enough (after `min_periods`). Validation costs are
-            noisy and meta-training has plateaus, so larger values keep a stage alive through a few bad periods, and
-            keep a stage that has not yet beaten its baseline from ending the whole run.
+            Algorithm 1. Validation costs are noisy; larger values keep a stage alive through a few bad periods.
         reset_slots: whether the meta-optimizers begin a stage without their memory of the weights before. Default
             False, as in the original program.
 
@@ -140,7 +123,7 @@ def single_stage(num_steps: int) -> Curriculum:
 
 
 class CurriculumState(NamedTuple):
-    """Where the curriculum stands. Everything that a resumed run needs.
+    """Where the curriculum stands. Default: stage 0, before its first period, with an infinite baseline.
 
     Attributes:
         stage: index of the stage, from 0.
@@ -151,37 +134,29 @@ class CurriculumState(NamedTuple):
         phase: what is awaited next.
     """
 
-    stage: int
-    periods: int
-    stale: int
-    best: float
-    improved: bool
-    phase: Phase
-
-
-def initial_state() -> CurriculumState:
-    """Stage 0, before its first period, with an infinite baseline."""
-    return CurriculumState(stage=0, periods=0, stale=0, best=math.inf, improved=False, phase=Phase.TRAINING)
+    stage: int = 0
+    periods: int = 0
+    stale: int = 0
+    best: float = math.inf
+    improved: bool = False
+    phase: Phase = Phase.TRAINING
 
 
 def with_baseline(stage: int) -> CurriculumState:
     """A stage before its first period, whose first weights, given or the best of the stage before, are to be beaten."""
-    return initial_state()._replace(stage=stage, phase=Phase.BASELINE)
+    return CurriculumState(stage, phase=Phase.BASELINE)
 
 
 def step(curriculum: Curriculum, state: CurriculumState, validation_cost: float) -> tuple[CurriculumState, Action]:
-    """Takes the validation cost at the end of a period and says what comes next.
+    """Takes the validation cost at the end of a period; returns the new state, and what to do.
 
     Args:
         curriculum: the settings.
         state: the state before this period, in phase `TRAINING`.
         validation_cost: cost over `num_steps_validation[state.stage]` steps; lower is better, NaN never is.
 
-    Returns:
-        The new state, and the action to take.
-
     Raises:
-        ValueError: if the state awaits a baseline, has stopped, or is at a stage that these settings do not have.
+        ValueError: if the state is in another phase, or at a stage that these settings do not have.
     """
     _check(curriculum, state, Phase.TRAINING)
     cost = float(validation_cost)
@@ -196,15 +171,15 @@ def step(curriculum: Curriculum, state: CurriculumState, validation_cost: float)
 
 
 def rebaseline(curriculum: Curriculum, state: CurriculumState, validation_cost: float) -> CurriculumState:
-    """Sets what a new stage has to beat: the cost of the restored weights over its validation horizon.
+    """Sets what a stage has to beat: the cost of the weights that it begins with, over its validation horizon.
 
     Args:
         curriculum: the settings.
-        state: the state that came with `NEXT_STAGE`, in phase `BASELINE`.
-        validation_cost: cost over `num_steps_validation[state.stage]` steps. NaN counts as infinity.
+        state: the state in phase `BASELINE`.
+        validation_cost: the cost. NaN counts as infinity.
 
     Raises:
-        ValueError: if the state does not await a baseline, or is at a stage that these settings do not have.
+        ValueError: as `step` does.
     """
     _check(curriculum, state, Phase.BASELINE)
     cost = float(validation_cost)
@@ -217,7 +192,7 @@ def has_result(state: CurriculumState) -> bool:
 
 
 def stop_reason(state: CurriculumState) -> str:
-    """One sentence for the log about why the curriculum stopped; empty while it has not."""
+    """One sentence about why the curriculum stopped; empty while it has not."""
     if state.phase is not Phase.STOPPED:
         return ""
     if state.improved:
@@ -231,14 +206,8 @@ def stop_reason(state: CurriculumState) -> str:
     )
 
 
-def to_dict(state: CurriculumState) -> dict[str, Any]:
-    """The state as plain JSON types. Infinity, which JSON lacks, travels as a string."""
-    best = state.best if math.isfinite(state.best) else str(state.best)
-    return {**state._asdict(), "best": best, "phase": state.phase.value}
-
-
 def from_dict(values: Mapping[str, Any]) -> CurriculumState:
-    """The inverse of `to_dict`."""
+    """The state from `_asdict` by way of JSON; earlier versions wrote infinity as a string."""
     return CurriculumState(**{**values, "best": float(values["best"]), "phase": Phase(values["phase"])})
 
 

@@ -1,12 +1,11 @@
 """What a person sees of a meta-training: trainer events -> records, TensorBoard, progress bar, pictures."""
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -18,14 +17,16 @@ from l2o_tf.common.quoting import reason
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.plots.training import LOSSES
 from l2o_tf.recording.records import RECORDS, Recorder, read_records
+from l2o_tf.training.arguments import INSPECTION, Arguments
+from l2o_tf.training.run_folder import Description
 from l2o_tf.training.state import Event, ValidationResult
 from l2o_tf.unrolling import batch, unroll
-from problems.base import DataInfo, Problem, Seed
+from problems.base import Problem, Seed, fold
 
 PICTURE = "training.png"
 
 
-class Reporter:
+class Reporter(contextlib.AbstractContextManager):
     """Writes down the events of a trainer, in a thread while the next meta-epoch runs; a context manager.
 
     An error of writing is raised by the next `report` or `flush`. After a validation, and at the end, the whole run is
@@ -33,42 +34,34 @@ class Reporter:
 
     Args:
         folder: folder of the run.
-        name: what stands before the progress bar.
-        options: what the run is about, for TensorBoard's table of runs.
-        chosen: the options that differ from the defaults.
-        data: the data of the problem.
+        arguments: what the trainer was made of.
+        description: what the run was started with.
         first: first meta-epoch of this session.
         epochs: meta-epochs of the whole run, at most.
-        is_staged: whether stages are worth showing.
-        histograms: gives distributions by name, after every validation.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        name: str,
-        options: Mapping[str, Any],
-        chosen: Mapping[str, Any],
-        data: DataInfo | None,
-        first: int,
-        epochs: int,
-        is_staged: bool,
-        histograms: Callable[[], dict[str, np.ndarray]],
-    ):
-        self._data = str(data) if data else None
-        self._is_staged, self._histograms = is_staged, histograms
-        self._recorder = Recorder(
-            folder, progress_total=epochs, resume_from_step=first, description=name, describe=describe
-        )
-        self._recorder.options({**options, **chosen, "data": self._data or "none"})
+    def __init__(self, folder: Path, arguments: Arguments, description: Description, *, first: int, epochs: int):
+        self._arguments = arguments
+        problem, student = arguments.problems[0], arguments.student
+        self._data = str(problem.data) if problem.data else None
+        self._is_staged = arguments.curriculum.num_stages > 1
+        self._inspect = inspector(arguments.validation_problems[0], student, arguments.windows.length)
+        self._recorder = Recorder(folder, name=student.name, first=first, total=epochs, describe=describe)
+        about = {"problem": problem.name, "optimizer": student.kind, "seed": arguments.seed}
+        self._recorder.options({**about, **description.chosen(), "data": self._data or "none"})
         self._folder, self._next_picture, self._picture_failed = folder, 0.0, False
         self._thread = ThreadPoolExecutor(1, "reporter")
         self._last: Future = self._thread.submit(lambda: None)
 
+    def histograms(self) -> dict[str, np.ndarray]:
+        """Weights, the updates of one run's first window, and the states' saturation there."""
+        values = {f"weights/{name}": v for name, v in self._arguments.student.named_variables.items()}
+        values |= self._inspect(fold(self._arguments.root_seed, INSPECTION))
+        return {name: value.numpy() for name, value in values.items()}
+
     def report(self, event: Event) -> None:
         """Has one meta-epoch recorded, its validations and its messages."""
-        histograms = self._histograms() if event.validations else {}
+        histograms = self.histograms() if event.validations else {}
         self._last.result()
         self._last = self._thread.submit(self._record, event, histograms)
 
@@ -83,13 +76,9 @@ class Reporter:
             self._draw_run()
         for message in event.messages:
             self._recorder.event(event.epoch, message)
-        self._recorder.progress(
-            event.epoch + 1,
-            loss=event.report.final_loss,
-            stage=event.stage if self._is_staged else None,
-            horizon=event.horizon,
-            steps_per_second=event.steps_per_second,
-        )
+        stage = f", stage {event.stage}" if self._is_staged else ""
+        note = f"loss {event.report.final_loss:.4g}{stage}, horizon {event.horizon:,}"
+        self._recorder.progress(event.epoch + 1, f"{note}, {event.steps_per_second:,.0f} steps/s")
 
     def _draw(self, epoch: int, validation: ValidationResult) -> None:
         figure = plots.validation_figure(
@@ -125,15 +114,10 @@ class Reporter:
         self._last.result()
         self._recorder.flush()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind, *_) -> None:
         self._thread.shutdown()
         self._recorder.close()
-        if not error:
+        if kind is None:
             self._draw_run()
 
 
@@ -143,20 +127,17 @@ def _scalars(event: Event) -> tuple[dict[str, float], dict[str, str]]:
     Costs over different horizons cannot be compared, so each horizon has a chart. Its line begins with the baseline:
     the cost, on that horizon, of the weights with which the stage begins.
     """
+    trained = {"train/meta_loss": event.report.meta_loss, "train/final_loss": event.report.final_loss}
     values: dict[str, float] = {
         "curriculum/stage": event.stage,
         "curriculum/horizon": event.horizon,
         "meta_gradient/norm": event.report.gradient_norm,
         "speed/steps_per_second": event.steps_per_second,
+        **(trained if event.lesson == "train" else {event.lesson: event.report.meta_loss}),
+        "meta_gradient/skipped": event.skips,
+        **({"validation/best": event.best} if event.validations else {}),
     }
     charts = {"validation/best": "best validation"}  # the first of the names, since HPARAMS shows few
-    if event.lesson == "train":
-        values |= {"train/meta_loss": event.report.meta_loss, "train/final_loss": event.report.final_loss}
-    else:
-        values |= {event.lesson: event.report.meta_loss}
-    values["meta_gradient/skipped"] = event.skips
-    if event.validations:
-        values["validation/best"] = event.best
     for validation in event.validations:
         (runs, horizon), trained = validation.losses.shape, validation.horizon_train
         name = "validation/baseline" if validation.is_baseline else "validation/loss"
@@ -218,10 +199,7 @@ def inspector(problem: Problem, student: Optimizer, num_steps: int) -> Callable[
             record=True,
         )
         grads = nest.unflatten(trajectory.grads[-1], like=params)
-        return {"updates/log10_size": _log10(trajectory.updates), **student.diagnose(grads, state.optimizer)}
+        log10_size = tf.math.log(tf.abs(trajectory.updates) + 1e-12) / math.log(10.0)
+        return {"updates/log10_size": log10_size, **student.diagnose(grads, state.optimizer)}
 
     return inspect
-
-
-def _log10(values):
-    return tf.math.log(tf.abs(values) + 1e-12) / math.log(10.0)

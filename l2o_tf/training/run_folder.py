@@ -14,7 +14,6 @@ the run goes on from the checkpoint before, which leads to the same weights.
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
@@ -24,12 +23,11 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import keras
 import tensorflow as tf
 from absl import logging
 
@@ -38,11 +36,9 @@ from l2o_tf.common import folders
 from l2o_tf.common.quoting import reason
 from l2o_tf.common.reading import read_json
 from l2o_tf.common.writing import write_atomically
-from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.recording.records import RECORDS
 from l2o_tf.training.state import TrainingState
-from problems import contract
-from problems.base import DataInfo, Problem
+from problems.base import DataInfo
 from problems.common.python_files import digests
 
 CONFIG = "config.json"
@@ -99,30 +95,6 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     for name, value in values.items():
         found |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
     return found
-
-
-def described(value: Any) -> Any:
-    """An argument of a trainer in JSON types: dataclasses by their fields, functions by their names."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Optimizer):
-        return {"kind": value.kind, **{name: v for name, v in value.architecture.items() if name != "name"}}
-    if isinstance(value, keras.optimizers.Optimizer):
-        return {"type": type(value).__name__, **{n: described(v) for n, v in value.get_config().items() if n != "name"}}
-    if isinstance(value, Problem):
-        data = str(value.data) if value.data else None
-        name = re.sub(r"_\d+$", "", value.name)  # Keras numbers the models of a process
-        return {"name": name, "data": data, "start": contract.start_of(value)}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: described(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
-    if isinstance(value, Mapping):
-        return {str(name): described(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [described(each) for each in value]
-    if isinstance(value, Sequence):  # of problems, which are made when they are drawn
-        return {"type": type(value).__name__, "length": len(value), "first": described(value[0])}
-    return getattr(value, "__qualname__", type(value).__name__)
 
 
 @contextlib.contextmanager

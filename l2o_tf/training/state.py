@@ -31,7 +31,7 @@ class TrainingState(tf.train.experimental.PythonState):
     counts: list[int] = dataclasses.field(default_factory=list)
     skips: int = 0
     skips_in_a_row: int = 0
-    curriculum: cl.CurriculumState = dataclasses.field(default_factory=cl.initial_state)
+    curriculum: cl.CurriculumState = cl.CurriculumState()  # noqa: RUF009 - a tuple
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     stopped: str = ""
     wall_seconds: float = 0.0
@@ -39,7 +39,7 @@ class TrainingState(tf.train.experimental.PythonState):
     def serialize(self) -> str:
         """JSON that `deserialize` restores exactly."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return json.dumps({**values, "curriculum": cl.to_dict(self.curriculum)})
+        return json.dumps({**values, "curriculum": self.curriculum._asdict()})
 
     def deserialize(self, string_value: str) -> None:
         """Takes over all values of the text."""
@@ -66,8 +66,7 @@ class Event(NamedTuple):
 
     Attributes:
         epoch: index of the meta-epoch, from 0.
-        problem: name of the optimizee.
-        lesson: name of the lesson.
+        problem, lesson: names of the optimizee and of the lesson.
         stage, horizon: of the curriculum, and steps per run.
         report: of the meta-epoch, as Python numbers.
         steps_per_second: optimizee steps per second, without validation.

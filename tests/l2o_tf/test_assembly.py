@@ -5,7 +5,7 @@ import pytest
 
 from l2o_tf.cli.assembly import make_arguments, make_problems, make_student, make_trainer
 from l2o_tf.cli.config import resolve
-from l2o_tf.training.trainer import MetaTrainer
+from l2o_tf.training.meta_training import MetaTrainer
 from problems.base import make_seed
 from tests.l2o_tf import training
 

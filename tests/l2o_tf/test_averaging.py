@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 from l2o_tf import RunningAverage
+from l2o_tf.training.meta_optimizers import AveragedVariables
 from tests.l2o_tf import training
 
 
 def follow(momentum, values):
     """`(average after each update, its variables)` of one variable that takes these values in turn."""
     phi = keras.Variable(100.0)
-    average, seen = RunningAverage(momentum).of([phi]), []
+    average, seen = AveragedVariables([phi], momentum), []
     for value in values:
         phi.assign(value)
         average.update()

@@ -73,15 +73,6 @@ class TestMetaEpochs:
             trained.advance()
         assert trained.state.history[-1]["cost"] < 0.9 * before
 
-    def test_histograms(self, plain):
-        trained, _ = plain
-        found = trained.histograms()
-        assert found["updates/log10_size"].shape == (4, 4)
-        assert found["gates/lstm_1/forget"].shape == (4, 2)
-        training.assert_same(
-            {name: found[f"weights/{name}"] for name in training.weights(trained)}, training.weights(trained)
-        )
-
 
 class TestValidation:
     def test_cost_by_hand(self, plain):
@@ -147,11 +138,11 @@ class TestLessons:
     def lessons(self, count, stage=0, **options):
         """What would be taught in the first meta-epochs."""
         trained = training.trainer(**options)
-        trained.state.curriculum = cl.initial_state()._replace(stage=stage)
+        trained.state.curriculum = cl.CurriculumState()._replace(stage=stage)
         found = []
         for epoch in range(count):
             trained.state.epoch = epoch
-            index, lesson = trained._choose_lesson()
+            index, lesson = trained._plan.choose(trained.state)
             trained.state.counts[index] += 1
             found.append(lesson)
         return found
@@ -197,5 +188,5 @@ class TestLessons:
     def test_a_lesson_has_slots_of_its_own(self):
         trained = training.trainer(lessons=training.imitation("sgd", ratio=1.0))
         trained.advance()
-        optimizers = trained._meta_optimizers
+        optimizers = trained._plan.meta_optimizers
         assert (optimizers["train"].iterations, optimizers["imitation/sgd"].iterations) == (0, 2)

@@ -127,7 +127,7 @@ class TestSchedules:
             rates = []
             for _ in range(6):
                 trained.advance()
-                rates.append([float(o.learning_rate.numpy()) for o in trained._meta_optimizers.values()])
+                rates.append([float(o.learning_rate.numpy()) for o in trained._plan.meta_optimizers.values()])
         expected = [0.01, 0.00853553, 0.005, 0.00146447, 0.01, 0.00853553]
         np.testing.assert_allclose(rates, np.transpose([expected, expected]), rtol=1e-5)
 
@@ -135,9 +135,8 @@ class TestSchedules:
         """And several factors are multiplied."""
         trained = training.trainer(**training.staged(), schedule=[l2o.StageDecay(0.5), lambda epoch, stage: 0.1])
         for stage, expected in ((0, 0.001), (2, 0.00025)):
-            trained.state.curriculum = trained.state.curriculum._replace(stage=stage)
-            trained._set_learning_rate()
-            rates = [float(o.learning_rate.numpy()) for o in trained._meta_optimizers.values()]
+            trained._plan.set_learning_rate(0, stage)
+            rates = [float(o.learning_rate.numpy()) for o in trained._plan.meta_optimizers.values()]
             np.testing.assert_allclose(rates, [expected] * 3, rtol=1e-6)
 
     @pytest.mark.parametrize("make", [lambda: l2o.StageDecay(0.0), lambda: l2o.StageDecay(2.0)])

@@ -9,8 +9,7 @@ import pytest
 import l2o_tf as l2o
 from l2o_tf import saving
 from l2o_tf.recording.records import RECORDS, read_records, without_wall_times
-from l2o_tf.training.curriculum import initial_state, with_baseline
-from problems import make_problem
+from l2o_tf.training.curriculum import CurriculumState, with_baseline
 from tests.l2o_tf import training
 
 EPOCHS = 7
@@ -90,7 +89,7 @@ class TestExactResume:
         with training.eagerly():
             stopped = first.run(tmp_path, epochs=EPOCHS)
             assert (stopped.epochs, stopped.finished, stopped.signal) == (4, False, signal.SIGINT)
-            assert stopped.outcome == "Stopped." and str(stopped).endswith("The same command continues.")
+            assert stopped.outcome == "Stopped." and str(stopped).endswith("The same call continues.")
             result = trainer().run(tmp_path, epochs=EPOCHS)
         assert (result.epochs, result.finished) == (EPOCHS, True)
         assert_same_run(tmp_path, whole[1].folder)
@@ -182,11 +181,11 @@ def test_in_another_thread(tmp_path):
 
 def test_how_it_ended():
     """Weights that no validation has seen are not called trained."""
-    begun, validated = with_baseline(0), initial_state()._replace(best=1.0)
+    begun, validated = with_baseline(0), CurriculumState()._replace(best=1.0)
 
     def outcome(finished=True, beats_its_start=False, **state):
         trained = training.trainer(beats_its_start=beats_its_start)
-        for name, value in {"curriculum": initial_state(), **state}.items():
+        for name, value in {"curriculum": CurriculumState(), **state}.items():
             setattr(trained.state, name, value)
         return trained._outcome(finished)
 

@@ -67,7 +67,9 @@ class TestCurriculum:
         trained, _, events, _ = staged
         used = {event.lesson for event in events}
         assert "train" in used
-        counts = {name: function.experimental_get_tracing_count() for name, function in trained._meta_epochs[0].items()}
+        counts = {
+            name: function.experimental_get_tracing_count() for name, function in trained._plan.meta_epochs(0).items()
+        }
         assert counts == {name: int(name in used) for name in counts}
         rollouts = trained._validator._compiled(0)
         assert [f.experimental_get_tracing_count() for f in (rollouts.start, rollouts.advance)] == [1, 1]
@@ -80,7 +82,7 @@ class TestCurriculum:
             with training.eagerly():
                 trained.advance(), trained.advance()
             assert trained.state.curriculum.stage == 1
-            optimizer = trained._meta_optimizers["train"]
+            optimizer = trained._plan.meta_optimizers["train"]
             moments = [v.numpy() for v in optimizer.variables if "momentum" in v.path or "velocity" in v.path]
             assert optimizer.iterations == (0 if reset else 2)
             assert [bool(np.any(moment)) for moment in moments] == [not reset] * 8
@@ -102,7 +104,7 @@ def always():
     first = training.weights(trained)
     for variable in trained.student.trainable_variables:
         variable.assign(variable.value + 1.0)
-    trained._meta_optimizers["train"].iterations.assign(7)
+    trained._plan.meta_optimizers["train"].iterations.assign(7)
     changed = training.weights(trained)
     events, seen = [], []
     while not trained.finished:
@@ -125,7 +127,7 @@ class TestDivergence:
         training.assert_same(seen[2], first)
         assert "3 diverged in a row; back to the last good weights, slots cleared" in events[2].messages
         assert [epoch for epoch, event in enumerate(events) if len(event.messages) == 2] == [2, 5]
-        assert trained._meta_optimizers["train"].iterations == 0
+        assert trained._plan.meta_optimizers["train"].iterations == 0
 
     def test_a_cost_of_nan_is_never_the_best(self, always):
         trained, first, _, events, _ = always
@@ -158,7 +160,7 @@ class TestDivergence:
             trained.advance()
             trained.advance()
             best = trained.best_weights()
-            first, optimizer = trained._variables[0], trained._meta_optimizers["train"]
+            first, optimizer = trained._variables[0], trained._plan.meta_optimizers["train"]
             optimizer.apply = lambda *arguments: first.assign(np.full(first.shape, np.inf))
             training.scripted(trained, [0.0])
             events = [trained.advance() for _ in range(2)]

@@ -75,7 +75,7 @@ class TestIn2017:
     def training(cls):
         config = resolve({"preset": "rnnprop2017", "problem": "digits", "unroll_length": 2})
         trainer = make_trainer(config)
-        return trainer.validation_problems[0], trainer.student, trainer._make_lessons(0)[0]
+        return trainer.validation_problems[0], trainer.student, trainer._plan.make(0)[0]
 
     def test_student(self, training):
         _, student, _ = training

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import sys
 import time
 from functools import partial
 
@@ -21,13 +22,13 @@ from l2o_tf.recording.event_file import EventFile
 
 def run(folder, first, last):
     """Records meta-epochs `first` to `last - 1` as a training loop would."""
-    with records.Recorder(folder, progress_total=10, resume_from_step=first, stream=io.StringIO()) as recorder:
+    with records.Recorder(folder, total=10, first=first) as recorder:
         for step in range(first, last):
-            recorder.scalars(step, {"train/meta_loss": np.float32(1 / (1 + step)), "curriculum/stage": step // 4})
+            recorder.scalars(step, {"train/meta_loss": 1 / (1 + step), "curriculum/stage": step // 4})
             recorder.scalars(step, {"speed/steps_per_second": 100.0 + first})
             if step == 6:
                 recorder.event(step, "back to the last good weights")
-            recorder.progress(step + 1, loss=0.25, stage=1, horizon=200, steps_per_second=5_000)
+            recorder.progress(step + 1, "loss 0.25")
 
 
 def steps_in_tensorboard(folder, tag):
@@ -56,10 +57,11 @@ def test_a_new_run_in_an_old_folder_starts_from_nothing(tmp_path):
     assert steps_in_tensorboard(tmp_path, "train/meta_loss") == [0, 1, 2]
 
 
-def test_a_clock_that_goes_back_loses_nothing(tmp_path):
+def test_a_clock_that_goes_back_loses_nothing(tmp_path, monkeypatch):
     """Neither points nor their order: TensorBoard reads files by name, and draws lines by time, too."""
     for first, clock in ((0, 9e8), (3, 8e8), (6, 7e8)):
-        events = EventFile(tmp_path, first, clock=partial(float, clock))
+        monkeypatch.setattr(time, "time", partial(float, clock))
+        events = EventFile(tmp_path, first)
         for step in range(first, first + 3):
             events.add(step, scalar_pb("a", 1.0))
         events.close()
@@ -87,9 +89,7 @@ def test_records_that_are_gone_are_missed(tmp_path, left, caplog):
 
 def test_options_and_descriptions_reach_tensorboard(tmp_path):
     described = {"a": "What a is."}
-    with records.Recorder(
-        tmp_path / "run", progress_total=1, describe=lambda name: described.get(name, ""), stream=io.StringIO()
-    ) as recorder:
+    with records.Recorder(tmp_path / "run", total=1, describe=lambda name: described.get(name, "")) as recorder:
         recorder.options({"learning_rate": 0.1, "curriculum": True, "teachers": "adam"})
         recorder.scalars(0, {"a": 1, "b": 2}, {"a": "chart of a"})
     found = EventAccumulator(str(tmp_path / "run"))
@@ -131,7 +131,7 @@ def test_a_line_of_no_number_is_named(tmp_path, line):
 
 
 def test_a_full_disk_has_a_name(tmp_path):
-    with records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder:
+    with records.Recorder(tmp_path, total=1) as recorder:
         (tmp_path / records.RECORDS).unlink()
         (tmp_path / records.RECORDS).symlink_to("/dev/full")
         with pytest.raises(OSError, match=r"No space left on device: '.*records.jsonl'"):
@@ -139,7 +139,7 @@ def test_a_full_disk_has_a_name(tmp_path):
 
 
 def test_every_line_is_there_before_the_next_call(tmp_path):
-    with records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder:
+    with records.Recorder(tmp_path, total=1) as recorder:
         recorder.scalars(0, {"a": 1})
         assert records.read_records(tmp_path / records.RECORDS)[0]["a"] == 1
 
@@ -147,7 +147,7 @@ def test_every_line_is_there_before_the_next_call(tmp_path):
 def test_a_file_that_is_replaced_meanwhile_gets_what_follows(tmp_path):
     """As version control does with a file that it restores."""
     path = tmp_path / records.RECORDS
-    with records.Recorder(tmp_path, progress_total=2, stream=io.StringIO()) as recorder:
+    with records.Recorder(tmp_path, total=2) as recorder:
         recorder.scalars(0, {"a": 1})
         (tmp_path / "other").write_text(path.read_text())
         (tmp_path / "other").replace(path)
@@ -156,27 +156,15 @@ def test_a_file_that_is_replaced_meanwhile_gets_what_follows(tmp_path):
 
 
 def test_lines_are_strict_json_and_exact(tmp_path):
-    value = np.float32(0.1)
-    with records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder:
-        recorder.scalars(0, {"nan": np.nan, "inf": np.float32(np.inf), "exact": value, "count": np.int64(7)})
-    line = (tmp_path / records.RECORDS).read_text()
-    record = json.loads(line, parse_constant=pytest.fail)
-    assert (record["nan"], record["inf"], record["count"]) == (None, None, 7)
-    assert np.float32(record["exact"]) == value
-
-
-@pytest.mark.parametrize("value", [[1.0, 2.0], "word", None])
-def test_what_is_no_number_is_refused(tmp_path, value):
-    with (
-        records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder,
-        pytest.raises(ValueError, match="for the scalar 'a', expected a single number"),
-    ):
-        recorder.scalars(0, {"a": value})
+    with records.Recorder(tmp_path, total=1) as recorder:
+        recorder.scalars(0, {"nan": np.nan, "inf": -np.inf, "exact": 0.1, "count": 7})
+    record = json.loads((tmp_path / records.RECORDS).read_text(), parse_constant=pytest.fail)
+    assert [record[name] for name in ("nan", "inf", "exact", "count")] == [None, None, 0.1, 7]
 
 
 def test_histograms_texts_and_figures_reach_tensorboard(tmp_path):
     figure = Figure(figsize=(1, 1))
-    with records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder:
+    with records.Recorder(tmp_path, total=1) as recorder:
         recorder.histograms(3, {"weights": np.array([1.0, np.nan, 2.0]), "nothing": np.array([np.nan])})
         recorder.event(0, "a new stage")
         recorder.figure(4, "validation", figure)
@@ -189,14 +177,14 @@ def test_histograms_texts_and_figures_reach_tensorboard(tmp_path):
 def test_an_unwritable_folder_is_an_os_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
-        records.Recorder(tmp_path / "file", progress_total=1)
+        records.Recorder(tmp_path / "file", total=1)
 
 
 def test_a_full_disk_is_an_os_error(tmp_path, monkeypatch):
     def full(*_, **__):
         raise tf.errors.ResourceExhaustedError(None, None, "events; No space left on device")
 
-    with records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder:
+    with records.Recorder(tmp_path, total=1) as recorder:
         monkeypatch.setattr(tf.io.TFRecordWriter, "flush", full)
         with pytest.raises(OSError, match="No space left on device"):
             recorder.scalars(0, {"a": 1})
@@ -205,7 +193,7 @@ def test_a_full_disk_is_an_os_error(tmp_path, monkeypatch):
 def test_close_twice_and_after_an_error(tmp_path):
     with (
         pytest.raises(KeyError),
-        records.Recorder(tmp_path, progress_total=1, stream=io.StringIO()) as recorder,
+        records.Recorder(tmp_path, total=1) as recorder,
     ):
         recorder.scalars(0, {"a": 1})
         raise KeyError
@@ -216,7 +204,8 @@ def test_close_twice_and_after_an_error(tmp_path):
 def test_progress_without_a_terminal_is_a_line_now_and_then(monkeypatch):
     monkeypatch.setattr(progress, "SECONDS", 0.2)
     stream = io.StringIO()
-    bar = progress.Progress(1000, initial=100, description="L2O-DM", unit="meta-epoch", stream=stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    bar = progress.Progress(1000, initial=100, description="L2O-DM", unit="meta-epoch")
     assert not stream.getvalue()
     for done in range(200, 700, 100):
         bar.update(done, "loss 0.5")
@@ -242,7 +231,8 @@ def test_progress_that_nobody_can_see_stops_nothing(monkeypatch):
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as stream:
-        bar = progress.Progress(2, stream=stream)
+        monkeypatch.setattr(sys, "stderr", stream)
+        bar = progress.Progress(2)
         for done in (1, 2):
             bar.update(done)
             bar.write("a new stage")
@@ -254,9 +244,10 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_on_a_terminal_is_a_bar():
+def test_progress_on_a_terminal_is_a_bar(monkeypatch):
     stream = Terminal()
-    bar = progress.Progress(10, initial=2, description="meta-training", stream=stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    bar = progress.Progress(10, initial=2, description="meta-training")
     bar.update(5, "loss 0.27, stage 1")
     bar.write("a new stage")
     bar.update(4)  # after a rollback

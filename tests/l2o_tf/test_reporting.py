@@ -72,6 +72,15 @@ def test_the_configuration(shown):
     assert {"problem", "optimizer", "curriculum.patience", "data"} < set(options) and options["seed"].number_value == 3
 
 
+def test_histograms(trained, tmp_path):
+    with trained[0].reporter(tmp_path) as reporter:
+        found = reporter.histograms()
+    assert found["updates/log10_size"].shape == (4, 4)
+    assert found["gates/lstm_1/forget"].shape == (4, 2)
+    weights = training.weights(trained[0])
+    training.assert_same({name: found[f"weights/{name}"] for name in weights}, weights)
+
+
 def test_the_run_is_drawn(shown):
     assert (shown[0] / "training.png").read_bytes().startswith(b"\x89PNG")
     assert not list(shown[0].glob("*.part"))

@@ -191,7 +191,7 @@ class TestResume:
 
     def test_state_round_trip(self):
         state = TrainingState(
-            5, 400, [3, 2], 1, 1, cl.initial_state(), [{"epoch": 2, "cost": float("nan")}], "", 0.1 + 0.2
+            5, 400, [3, 2], 1, 1, cl.CurriculumState(), [{"epoch": 2, "cost": float("nan")}], "", 0.1 + 0.2
         )
         again = TrainingState()
         again.deserialize(state.serialize())

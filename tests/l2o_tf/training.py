@@ -10,6 +10,7 @@ import l2o_tf as l2o
 from l2o_tf.optimizers import Optimizer, make_optimizer
 from l2o_tf.training.lessons.imitation import Imitation
 from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
+from l2o_tf.training.reporting import Reporter
 from l2o_tf.training.run_folder import Description
 from l2o_tf.training.state import TrainingState, ValidationResult
 from problems import make_problem
@@ -82,7 +83,8 @@ class Trainer(l2o.MetaTrainer):
         return super().advance(last=self.state.epoch + 1 == self.num_epochs if last is None else last)
 
     def reporter(self, folder):
-        return self._reporter(folder, self.num_epochs, Description(self.description()))
+        description = Description(self.description())
+        return Reporter(folder, self, description, first=self.state.epoch, epochs=self.num_epochs)
 
     def export(self, folder):
         self._export(folder, Description(self.description()))

@@ -12,11 +12,9 @@ from l2o_tf.training.curriculum import (
     Phase,
     from_dict,
     has_result,
-    initial_state,
     rebaseline,
     step,
     stop_reason,
-    to_dict,
 )
 
 NAN, INF = math.nan, math.inf
@@ -25,10 +23,10 @@ C, S, N, X = Action.CONTINUE, Action.SAVE, Action.NEXT_STAGE, Action.STOP
 
 def run(curriculum, costs, state=None, through_json=False):
     """Feeds costs in order; returns the actions, None where a cost was taken as the baseline, and the last state."""
-    state, actions = state or initial_state(), []
+    state, actions = state or CurriculumState(), []
     for cost in costs:
         if through_json:
-            state = from_dict(json.loads(json.dumps(to_dict(state), allow_nan=False)))
+            state = from_dict(json.loads(json.dumps(state._asdict())))
         if state.phase is Phase.BASELINE:
             state, action = rebaseline(curriculum, state, cost), None
         else:
@@ -132,14 +130,14 @@ def test_whole_curriculum_ends_in_the_last_stage():
 def test_state_survives_json_between_next_stage_and_baseline():
     _, state = run(Curriculum(), [2.0, 3.0, 3.0])
     assert state.phase is Phase.BASELINE
-    restored = from_dict(json.loads(json.dumps(to_dict(state), allow_nan=False)))
+    restored = from_dict(json.loads(json.dumps(state._asdict())))
     assert restored == state
     assert restored.phase is Phase.BASELINE
 
 
 def test_state_survives_json_with_all_its_bits():
-    state = initial_state()._replace(best=0.1 + 0.2, stage=3, improved=True)
-    assert from_dict(json.loads(json.dumps(to_dict(state)))) == state
+    state = CurriculumState()._replace(best=0.1 + 0.2, stage=3, improved=True)
+    assert from_dict(json.loads(json.dumps(state._asdict()))) == state
 
 
 def test_calls_out_of_turn_are_refused():
@@ -148,7 +146,7 @@ def test_calls_out_of_turn_are_refused():
     with pytest.raises(ValueError, match="phase baseline, expected training"):
         step(curriculum, awaiting, 1.0)
     with pytest.raises(ValueError, match="phase training, expected baseline"):
-        rebaseline(curriculum, initial_state(), 1.0)
+        rebaseline(curriculum, CurriculumState(), 1.0)
     _, stopped = run(curriculum, [NAN] * 3)
     with pytest.raises(ValueError, match="phase stopped"):
         step(curriculum, stopped, 1.0)
@@ -156,7 +154,7 @@ def test_calls_out_of_turn_are_refused():
 
 def test_state_of_a_longer_curriculum_is_refused():
     with pytest.raises(ValueError, match="stage 5, expected one below 2"):
-        step(Curriculum(num_steps_train=(100, 200, 500)), initial_state()._replace(stage=5), 1.0)
+        step(Curriculum(num_steps_train=(100, 200, 500)), CurriculumState()._replace(stage=5), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -189,4 +187,4 @@ def test_stop_reasons_name_the_result():
     assert "stage 0 are the result" in stop_reason(failed)
     _, nothing = run(*TRACES["stage_0_all_nan"][:2])
     assert "no result" in stop_reason(nothing)
-    assert stop_reason(initial_state()) == ""
+    assert stop_reason(CurriculumState()) == ""

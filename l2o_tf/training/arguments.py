@@ -1,0 +1,162 @@
+"""The arguments of a meta-training: what they become, which are refused, and how a run's folder describes them."""
+
+import dataclasses
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from l2o_tf.optimizers.base import Optimizer
+from l2o_tf.training.curriculum import Curriculum, single_stage
+from l2o_tf.training.lessons.lesson import Technique
+from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
+from l2o_tf.training.meta_optimizers import RunningAverage, Schedule
+from l2o_tf.training.validation import Validation
+from l2o_tf.training.windows import Windows
+from l2o_tf.unrolling import unroll
+from l2o_tf.unrolling.meta_gradients import FirstOrder, MetaGradient
+from problems import contract
+from problems.base import Problem, make_seed, require_positive
+
+TRAINING, VALIDATION, CHOICE, INSPECTION, OPTIMIZEE, LENGTHS = range(6)
+"""Purposes of the seeds that are derived from the one of a training."""
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class Arguments:
+    """The arguments of `MetaTrainer`, which says what they mean, and attributes of these names."""
+
+    student: Optimizer
+    problems: Problem | Sequence[Problem]
+    _: dataclasses.KW_ONLY
+    lessons: Sequence[Technique] = (OwnTrajectory(),)
+    curriculum: Curriculum | int = Curriculum()  # noqa: RUF009 - frozen
+    windows: Windows | int = 20
+    meta_gradient: MetaGradient = FirstOrder()  # noqa: RUF009 - frozen
+    meta_optimizer: keras.optimizers.Optimizer | None = None
+    schedule: Schedule | Sequence[Schedule] = ()
+    validation: Validation = Validation()  # noqa: RUF009 - frozen
+    validation_problems: Problem | Sequence[Problem] | None = None
+    average: RunningAverage | None = None
+    meta_batch_size: int = 1
+    jit_compile: bool = True
+    seed: int = 0
+    max_skips: int = 10
+    beats_its_start: bool = False
+
+    def __post_init__(self):
+        given = self.problems if self.validation_problems is None else self.validation_problems
+        self.problems = _problems("problems", self.problems)
+        self.validation_problems = _problems("validation_problems", given)
+        techniques = (self.lessons,) if isinstance(self.lessons, Technique) else tuple(self.lessons)
+        if not techniques or not all(isinstance(technique, Technique) for technique in techniques):
+            raise ValueError(f"Received lessons={self.lessons!r}, expected techniques of l2o_tf.training.lessons.")
+        self.lessons = techniques
+        self.curriculum = single_stage(self.curriculum) if isinstance(self.curriculum, int) else self.curriculum
+        self.windows = Windows(self.windows) if isinstance(self.windows, int) else self.windows
+        self.meta_optimizer = self.meta_optimizer or keras.optimizers.Adam(1e-3, epsilon=1e-8)
+        self.schedule = (self.schedule,) if callable(self.schedule) else tuple(self.schedule)
+        self._check_types()
+        self.root_seed = make_seed(self.seed)
+        self._check()
+
+    def _check_types(self) -> None:
+        """Refuses arguments of another type, and numbers that are not positive."""
+        for name, kind, expected in (
+            ("student", Optimizer, "an Optimizer"),
+            ("curriculum", Curriculum, "a Curriculum or an integer"),
+            ("windows", Windows, "Windows or an integer"),
+            ("meta_gradient", MetaGradient, "a MetaGradient"),
+            ("meta_optimizer", keras.optimizers.Optimizer, "an optimizer of Keras"),
+            ("validation", Validation, "a Validation"),
+            ("average", RunningAverage | None, "a RunningAverage or None"),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise ValueError(f"Received {name}={value!r} of type {type(value).__name__}, expected {expected}.")
+        require_positive("meta_batch_size", self.meta_batch_size)
+        require_positive("max_skips", self.max_skips)
+
+    def _check(self) -> None:
+        """Refuses arguments that do not work together, before anything is traced."""
+        if not self.student.trainable_variables:
+            raise ValueError(f"Received student {self.student.name}, where nothing can be trained.")
+        check_lengths(self.curriculum, self.windows, self.validation)
+        if self.windows.steps and self.jit_compile:
+            raise ValueError(
+                "Received windows of random length with jit_compile=True: XLA would compile each length anew. Pass "
+                "jit_compile=False."
+            )
+        if self.learning_rate is None and self.schedule:
+            raise ValueError("Received schedule with a meta_optimizer that has a schedule of Keras. Drop one of them.")
+        total = [sum(t.share(stage) for t in self.lessons[1:]) for stage in range(self.curriculum.num_stages)]
+        if max(total) > 1 + 1e-9:
+            raise ValueError(f"Received lessons whose ratios add up to {max(total):g}, expected at most 1.")
+        first = self.problems[0], self.validation_problems[0]
+        for problem in first[: 1 if first[0] is first[1] else 2]:
+            contract.check(problem)
+            params = problem.init(self.root_seed)[0]
+            unroll.initial_state(self.student, params, self.root_seed)  # refuses parameters that it has no entry for
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The meta-learning rate before any schedule; None where a schedule of Keras sets it.
+
+        Keras holds it in single precision. The shortest decimal for that number is the one that was asked for.
+        """
+        rate = self.meta_optimizer.get_config()["learning_rate"]
+        return float(str(np.float32(rate))) if isinstance(rate, numbers.Real) else None
+
+    def description(self) -> dict[str, Any]:
+        """The arguments in JSON types. Runs of one folder have one description."""
+        return {field.name: _described(getattr(self, field.name)) for field in dataclasses.fields(Arguments)}
+
+
+def _problems(name: str, value: Any) -> Sequence[Problem]:
+    """A sequence of problems; a single one becomes a list."""
+    found = [value] if isinstance(value, Problem) else value
+    if not isinstance(found, Sequence) or isinstance(found, str) or not len(found) or not isinstance(found[0], Problem):
+        raise ValueError(f"Received {name}={value!r}, expected a Problem or a sequence of them.")
+    return found
+
+
+def check_lengths(curriculum: Curriculum, windows: Windows, validation: Validation) -> None:
+    """Refuses horizons that do not fit the windows or the validation."""
+    for horizon in (*curriculum.num_steps_train, *curriculum.num_steps_validation):
+        if horizon % windows.length:
+            lower = max(1, horizon // windows.length) * windows.length
+            raise ValueError(
+                f"Received a horizon of {horizon} steps with windows of {windows.length}, expected a multiple. Use "
+                f"{lower} or {lower + windows.length}, or other windows."
+            )
+    validation.check(curriculum.num_steps_validation)
+    if (windows.count or windows.steps) and curriculum.num_stages > 1:
+        raise ValueError(
+            "Received windows that set the length of runs themselves with a curriculum of several stages, expected one "
+            "or the other. Pass an integer as curriculum."
+        )
+
+
+def _described(value: Any) -> Any:
+    """An argument in JSON types: dataclasses by their fields, functions by their names."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Optimizer):
+        return {"kind": value.kind, **{name: v for name, v in value.architecture.items() if name != "name"}}
+    if isinstance(value, keras.optimizers.Optimizer):
+        config = {name: _described(v) for name, v in value.get_config().items() if name != "name"}
+        return {"type": type(value).__name__, **config}
+    if isinstance(value, Problem):
+        return {"name": value.name, "data": str(value.data) if value.data else None}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: _described(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return {str(name): _described(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_described(each) for each in value]
+    if isinstance(value, Sequence):  # of problems, which are made when they are drawn
+        return {"type": type(value).__name__, "length": len(value), "first": _described(value[0])}
+    return getattr(value, "__qualname__", type(value).__name__)

@@ -1,0 +1,231 @@
+"""Meta-training in a folder, which gets all that is needed to look at a run, to continue it, and to use it.
+
+A `MetaTrainer` is made of objects. It is advanced by one meta-epoch at a time and tells what happened, or it runs as a
+whole::
+
+    trainer = MetaTrainer(student, problem, curriculum=100)
+    event = trainer.advance()
+    result = trainer.run("runs/mine", epochs=500)
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import logging
+
+from l2o_tf import saving
+from l2o_tf.common import xla_cache
+from l2o_tf.optimizers.base import Optimizer
+from l2o_tf.training import curriculum as cl
+from l2o_tf.training import run_folder
+from l2o_tf.training.reporting import Reporter
+from l2o_tf.training.run_folder import Description
+from l2o_tf.training.trainer import Trainer
+from problems.base import require_positive
+
+
+class TrainingResult(NamedTuple):
+    """What came of `MetaTrainer.run`.
+
+    Attributes:
+        student: the trained optimizer; it has the best weights.
+        folder: where the run is.
+        epochs: meta-epochs done, those of earlier sessions included.
+        diverged: how many of them diverged.
+        history: one dict per validation: `epoch`, `stage`, `horizon` and `cost`.
+        stopped: why the curriculum ended, or "".
+        finished: whether nothing is left to do. If not, `run` with the same arguments goes on.
+        signal: the number of the signal that ended this session early, or 0.
+        outcome: how it ended, in a sentence.
+
+    Example:
+        `MetaTrainer.run` returns one:
+
+        >>> from pathlib import Path
+        >>> import l2o_tf as l2o
+        >>> student, folder = l2o.L2ODM(), Path("runs/mine")
+        >>> print(l2o.TrainingResult(student, folder, 80, 0, [], "", finished=True, signal=0, outcome="Done."))
+        Done. 80 meta-epochs, 0 of them diverged.
+        Weights: runs/mine/weights.npz
+    """
+
+    student: Optimizer
+    folder: Path
+    epochs: int
+    diverged: int
+    history: list[dict[str, Any]]
+    stopped: str
+    finished: bool
+    signal: int
+    outcome: str
+
+    def __str__(self) -> str:
+        rest = "" if self.finished else "\nThe same call continues."
+        return (
+            f"{self.outcome} {self.epochs:,} meta-epochs, {self.diverged:,} of them diverged.\n"
+            f"Weights: {self.folder / saving.WEIGHTS}{rest}"
+        )
+
+
+class MetaTrainer(Trainer):
+    """Trains a student, by default as the paper does.
+
+    Args:
+        student: the optimizer to be trained. It is trained in place, from the weights that it has.
+        problems: one problem, or a sequence of which each meta-epoch gets one by chance.
+        lessons: techniques, see `l2o_tf.training.lessons`. Their `ratio`s say in which share of the meta-epochs each is
+            used; the first one gets what the others leave. Default: the student's own trajectory, judged by the losses.
+        curriculum: a `Curriculum`, or an integer: the steps of every run. Default: the paper's curriculum.
+        windows: steps per truncation window, or `Windows`. Default 20, from the paper.
+        meta_gradient: how a window becomes a gradient of the meta-loss. Default `FirstOrder()`: gradients of the
+            optimizee count as constants.
+        meta_optimizer: a Keras optimizer; each lesson gets a copy with slots of its own. Default: Adam with learning
+            rate 1e-3 and epsilon 1e-8, from the original program.
+        schedule: `(epoch, stage) -> factor` of the meta-learning rate, or a sequence of such functions, whose factors
+            are multiplied, e.g. `StageDecay`. Default: constant.
+        validation: when and how weights are judged. Default `Validation()`.
+        validation_problems: what validations are runs of. Default: `problems`.
+        average: `RunningAverage`; the average of the weights is then validated and kept. Default None: the weights.
+        meta_batch_size: K, optimizees at the same time in a meta-epoch. The meta-gradient is the mean of theirs.
+            Default 1, from the paper.
+        jit_compile: whether XLA compiles windows. Default True.
+        seed: decides everything that is drawn, except for the student's weights. Default 0.
+        max_skips: diverged meta-epochs in a row after which the last good weights return. Default 10.
+        beats_its_start: whether the student's first weights are validated first. They are then the result until other
+            weights beat them. Default False, as for weights that nobody has trained.
+
+    Raises:
+        ValueError: if an argument has another type or is out of range, if a horizon is no multiple of the window, if
+            a problem breaks its contract, or if the student does not fit the parameters of the first problem.
+
+    Example:
+        >>> import l2o_tf as l2o
+        >>> task = l2o.make_problem("quadratic", batch_size=2, num_dims=2)
+        >>> trainer = l2o.MetaTrainer(l2o.L2ODM(layers=(4,), seed=0), task, curriculum=8, windows=4)
+        >>> trainer.advance().lesson
+        'train'
+    """
+
+    def run(
+        self,
+        folder: str | os.PathLike,
+        *,
+        epochs: int = 5000,
+        resume: bool = True,
+        checkpoint_seconds: float = 60.0,
+        description: Description | None = None,
+    ) -> TrainingResult:
+        """Runs or continues a meta-training in a folder, and leaves the best weights in the student.
+
+        The folder gets records, TensorBoard's files, a picture, checkpoints and the best weights, see
+        `l2o_tf.training.run_folder`. The same call continues a run that was stopped or killed; the weights are then
+        those of a run that never stopped. Ctrl-C finishes the present meta-epoch, saves, and returns.
+
+        Args:
+            folder: the folder of the run; made if missing.
+            epochs: meta-epochs at most, those of earlier sessions included. Default 5000.
+            resume: whether a run that the folder holds is continued. Default True.
+            checkpoint_seconds: seconds between checkpoints; there is one at each validation, too. Default 60.
+            description: what the run was started with. Default: the arguments of this trainer.
+
+        Raises:
+            ValueError: if an argument is out of range, or if the folder holds another run or is in use.
+            OSError: if the folder cannot be written or the disk is full.
+
+        Example:
+            >>> import l2o_tf as l2o
+            >>> task = l2o.make_problem("quadratic", batch_size=2, num_dims=2)
+            >>> trainer = l2o.MetaTrainer(l2o.L2ODM(layers=(4,), seed=0), task, curriculum=8, windows=4)
+            >>> result = trainer.run("runs/mine", epochs=2)
+            >>> result.epochs, result.outcome
+            (2, 'All meta-epochs are done.')
+        """
+        require_positive("epochs", epochs)
+        if not 0 <= checkpoint_seconds <= 1e9:
+            raise ValueError(f"Received checkpoint_seconds={checkpoint_seconds}, expected a number from 0 to 1e9.")
+        description = description or Description(self.description(), files=[self.student.kind])
+        self._go_on()
+        with run_folder.open_run(folder, description, self.problems[0].data, resume=resume) as folder:
+            checkpoints = run_folder.Checkpoints(folder, self.checkpointables())
+            self._warn_of_an_early_validation(epochs)
+            with (
+                run_folder.stop_signals() as received,
+                Reporter(folder, self, description, first=self.state.epoch, epochs=epochs) as reporter,
+            ):
+
+                def save():
+                    reporter.flush()
+                    checkpoints.save()
+                    xla_cache.seal()
+
+                saved = time.monotonic()
+                while not received and not self._is_finished(epochs):
+                    event = self.advance(last=self.state.epoch + 1 == epochs)
+                    reporter.report(event)
+                    if event.validations or time.monotonic() - saved > checkpoint_seconds:
+                        save()
+                        saved = time.monotonic()
+                    if event.validations:  # after the checkpoint: where there are weights, there is one
+                        self._export(folder, description)
+                save()
+                self._export(folder, description)
+        self._pause()
+        state, finished = self.state, self._is_finished(epochs)
+        signal = received[0] if received else 0
+        done = state.epoch, state.skips, list(state.history), state.stopped
+        return TrainingResult(self.student, folder, *done, finished, signal, self._outcome(finished))
+
+    def _is_finished(self, epochs: int) -> bool:
+        return bool(self.state.stopped) or self.state.epoch >= epochs
+
+    def _export(self, folder: Path, description: Description) -> None:
+        """Writes the best weights so far, and the card that says what they are.
+
+        Until a validation has a finite cost, these are the weights of the start, and the card says `"untrained"`.
+        """
+        state, data = self.state, self.problems[0].data
+        card = {
+            "optimizer": self.student.kind,
+            "architecture": self.student.architecture,
+            "config": description.config,
+            "data": data._asdict() if data else None,
+            "meta_epochs": state.epoch,
+            "inner_steps": state.inner_steps,
+            "diverged_meta_epochs": state.skips,
+            "stopped": state.stopped,
+            "untrained": not self.beats_its_start and not cl.has_result(state.curriculum),
+            "wall_seconds": round(state.wall_seconds, 1),
+            "validation": state.history,
+            "provenance": saving.provenance(),
+        }
+        saving.save_weights(folder, self.best_weights(), card)
+
+    def _warn_of_an_early_validation(self, epochs: int) -> None:
+        """Says where a run has ended before in the middle of a period: a longer run would have another result."""
+        state = self.state
+        validated = bool(state.history) and state.history[-1]["epoch"] == state.epoch
+        if validated and state.epoch % self.validation.period and not self._is_finished(epochs):
+            logging.warning(
+                "This run has ended before, after %d meta-epochs, with a validation in the middle of a period. It goes "
+                "on from there. A run of %d meta-epochs from the start would have another result.",
+                *(state.epoch, epochs),
+            )
+
+    def _outcome(self, finished: bool) -> str:
+        """How meta-training ended, or that it has not."""
+        state, stage = self.state, self.state.curriculum
+        if state.stopped:
+            return state.stopped
+        if not cl.has_result(stage):
+            seen = "No validation had a finite cost" if state.history else "Stopped before the first validation"
+            return f"{seen}: the weights are those it began with."
+        if not finished:
+            return "Stopped."
+        if self.beats_its_start and not stage.improved and not stage.stage:
+            return "No validation beat that of the initial weights, which are the result."
+        if self.beats_its_start:
+            costs = [each["cost"] for each in state.history if each["stage"] == stage.stage]
+            return f"Best validation: {min(costs):.4g}. The weights that this stage began with had {costs[0]:.4g}."
+        return "All meta-epochs are done."
