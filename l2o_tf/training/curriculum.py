@@ -12,12 +12,12 @@ baseline ends the curriculum. This module knows no weights; it receives costs an
     curriculum, state = Curriculum(), CurriculumState()
     while state.phase is not Phase.STOPPED:
         train_one_period(curriculum.num_steps_train[state.stage])
-        state, action = step(curriculum, state, validate(curriculum.num_steps_validation[state.stage]))
-        if action is Action.SAVE:
+        state = step(curriculum, state, validate(curriculum.num_steps_validation[state.stage]))
+        if state.is_best:
             save_weights()
-        elif action is Action.NEXT_STAGE:
+        elif state.phase is Phase.BASELINE:
             restore_the_weights_that_were_saved_last()
-            state = rebaseline(curriculum, state, validate(curriculum.num_steps_validation[state.stage]))
+            state = rebaseline(state, validate(curriculum.num_steps_validation[state.stage]))
 
 One invariant answers every question about weights: **what was saved last is the best**.
 
@@ -34,8 +34,7 @@ counts as infinity here, so that a stage whose starting weights diverge may stil
 import dataclasses
 import enum
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 NUM_STEPS_TRAIN = (100, 200, 500, 1000, 1500, 2000, 2500, 3000)
 """Horizons of the paper (appendix A1.2) and of the original program."""
@@ -44,18 +43,9 @@ NUM_STEPS_TRAIN = (100, 200, 500, 1000, 1500, 2000, 2500, 3000)
 class Phase(enum.StrEnum):
     """What the state machine is waiting for."""
 
-    TRAINING = "training"  # the validation cost after the next period, for `step`
-    BASELINE = "baseline"  # that of the restored weights over the new stage's horizon, for `rebaseline`
+    TRAINING = "training"  # the cost after the next period, for `step`
+    BASELINE = "baseline"  # the cost of the stage's first weights, for `rebaseline`
     STOPPED = "stopped"  # nothing
-
-
-class Action(enum.StrEnum):
-    """What the caller must do next."""
-
-    CONTINUE = "continue"  # train another period with the weights as they are
-    SAVE = "save"  # keep these weights, they are the best so far; then train another period
-    NEXT_STAGE = "next_stage"  # restore the weights saved last, validate them over the new horizon, call `rebaseline`
-    STOP = "stop"  # the weights saved last are the result (there are none if `has_result` says so)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,49 +131,37 @@ class CurriculumState(NamedTuple):
     improved: bool = False
     phase: Phase = Phase.TRAINING
 
+    @property
+    def is_best(self) -> bool:
+        """Whether the last period was the best of its stage."""
+        return self.periods > 0 and self.stale == 0
+
 
 def with_baseline(stage: int) -> CurriculumState:
     """A stage before its first period, whose first weights, given or the best of the stage before, are to be beaten."""
     return CurriculumState(stage, phase=Phase.BASELINE)
 
 
-def step(curriculum: Curriculum, state: CurriculumState, validation_cost: float) -> tuple[CurriculumState, Action]:
-    """Takes the validation cost at the end of a period; returns the new state, and what to do.
+def step(curriculum: Curriculum, state: CurriculumState, validation_cost: float) -> CurriculumState:
+    """Takes the cost at the end of a period, over `num_steps_validation[stage]` steps; NaN is no improvement.
 
-    Args:
-        curriculum: the settings.
-        state: the state before this period, in phase `TRAINING`.
-        validation_cost: cost over `num_steps_validation[state.stage]` steps; lower is better, NaN never is.
-
-    Raises:
-        ValueError: if the state is in another phase, or at a stage that these settings do not have.
+    What to do follows from the new state: keep these weights where `is_best`; restore those that were kept last, and
+    call `rebaseline`, in phase `BASELINE`; finish in phase `STOPPED`.
     """
-    _check(curriculum, state, Phase.TRAINING)
-    cost = float(validation_cost)
-    if cost < state.best:
-        return state._replace(periods=state.periods + 1, stale=0, best=cost, improved=True), Action.SAVE
+    if validation_cost < state.best:
+        return state._replace(periods=state.periods + 1, stale=0, best=validation_cost, improved=True)
     state = state._replace(periods=state.periods + 1, stale=state.stale + 1)
     if state.periods < curriculum.min_periods or state.stale < curriculum.patience:
-        return state, Action.CONTINUE
+        return state
     if state.improved and state.stage + 1 < curriculum.num_stages:
-        return with_baseline(state.stage + 1), Action.NEXT_STAGE
-    return state._replace(phase=Phase.STOPPED), Action.STOP
+        return with_baseline(state.stage + 1)
+    return state._replace(phase=Phase.STOPPED)
 
 
-def rebaseline(curriculum: Curriculum, state: CurriculumState, validation_cost: float) -> CurriculumState:
-    """Sets what a stage has to beat: the cost of the weights that it begins with, over its validation horizon.
-
-    Args:
-        curriculum: the settings.
-        state: the state in phase `BASELINE`.
-        validation_cost: the cost. NaN counts as infinity.
-
-    Raises:
-        ValueError: as `step` does.
-    """
-    _check(curriculum, state, Phase.BASELINE)
-    cost = float(validation_cost)
-    return state._replace(best=math.inf if math.isnan(cost) else cost, phase=Phase.TRAINING)
+def rebaseline(state: CurriculumState, validation_cost: float) -> CurriculumState:
+    """Sets what a stage has to beat: the cost of the weights that it begins with. NaN counts as infinity."""
+    best = math.inf if math.isnan(validation_cost) else validation_cost
+    return state._replace(best=best, phase=Phase.TRAINING)
 
 
 def has_result(state: CurriculumState) -> bool:
@@ -192,9 +170,7 @@ def has_result(state: CurriculumState) -> bool:
 
 
 def stop_reason(state: CurriculumState) -> str:
-    """One sentence about why the curriculum stopped; empty while it has not."""
-    if state.phase is not Phase.STOPPED:
-        return ""
+    """Why the curriculum has stopped, in a sentence."""
     if state.improved:
         return f"Stage {state.stage} is finished and there is no next stage; its best weights are the result."
     if not has_result(state):
@@ -204,19 +180,3 @@ def stop_reason(state: CurriculumState) -> str:
         f"Stage {state.stage} did not beat its baseline {state.best:.6g} in {state.periods} periods; {began} are the "
         "result."
     )
-
-
-def from_dict(values: Mapping[str, Any]) -> CurriculumState:
-    """The state from `_asdict` by way of JSON; earlier versions wrote infinity as a string."""
-    return CurriculumState(**{**values, "best": float(values["best"]), "phase": Phase(values["phase"])})
-
-
-def _check(curriculum: Curriculum, state: CurriculumState, phase: Phase) -> None:
-    """Refuses a call in the wrong phase, and a state that belongs to a longer curriculum."""
-    if state.phase is not phase:
-        raise ValueError(f"Received a curriculum state in phase {state.phase}, expected {phase}.")
-    if state.stage >= curriculum.num_stages:
-        raise ValueError(
-            f"Received a state at stage {state.stage}, expected one below {curriculum.num_stages}; resume with the "
-            "curriculum that the run was started with."
-        )

@@ -1,8 +1,4 @@
-"""One meta-epoch, compiled: a lesson over as many truncation windows as the horizon has, an update of φ after each.
-
-The lengths of the windows are a tensor, so one trace serves every stage of a curriculum, and runs of any length.
-Nothing leaves the device before the meta-epoch ends.
-"""
+"""One meta-epoch, compiled: a lesson over as many truncation windows as the horizon has, an update of φ after each."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -52,15 +48,16 @@ def compile_meta_epoch(
 ) -> MetaEpoch:
     """Compiles `(seed, meta_epoch, lengths) -> Report`, which trains `variables` with `meta_optimizer`.
 
-    `lengths [W]`, int32, are the steps of the windows.
+    `lengths [W]`, int32, are the steps of the windows. They are a tensor, so one trace serves every stage of a
+    curriculum. Nothing leaves the device before the meta-epoch ends.
 
     Args:
         lesson: what to learn from.
         variables: the student's meta-parameters φ.
         meta_optimizer: its slots are this lesson's own.
-        unroll_length: T, where every window has the same length: then `lengths` only says how many there are, and
-            shapes are static. Default: any lengths.
-        after_update: called after every update of φ. Default: nothing is.
+        unroll_length: T, where every window has that length: then `lengths` only says how many there are, and shapes
+            are static.
+        after_update: called after every update of φ.
     """
     meta_optimizer.build(variables)
 
@@ -86,7 +83,9 @@ def compile_meta_epoch(
             lost=report.lost,
         )
 
-    @tf.function(autograph=False, input_signature=[_scalars(2), _scalars(), _scalars(None)])
+    signature = [tf.TensorSpec(shape, tf.int32) for shape in ([2], [], [None])]
+
+    @tf.function(autograph=False, input_signature=signature)
     def meta_epoch(seed, epoch, lengths):
         horizon = tf.reduce_sum(lengths) if unroll_length is None else unroll_length * tf.size(lengths)
         zero, none, no = tf.zeros([]), tf.zeros([], tf.int32), tf.constant(False)
@@ -99,7 +98,3 @@ def compile_meta_epoch(
         return report._replace(meta_loss=report.meta_loss / tf.cast(report.num_windows, tf.float32), lost=lost)
 
     return meta_epoch
-
-
-def _scalars(*shape: int | None) -> tf.TensorSpec:
-    return tf.TensorSpec(shape, tf.int32)

@@ -43,8 +43,6 @@ from problems.common.python_files import digests
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
-PATTERNS = frozenset("*?[]\\")
-"""Characters that have a meaning in patterns of file names."""
 
 
 class Description:
@@ -54,7 +52,7 @@ class Description:
         config: name -> value, JSON types.
         defaults: name -> value for names that a description lacks, e.g. since it is older.
         irrelevant: names whose values may differ between the sessions of a run.
-        files: names of the form `path/to/file.py:name` that the run uses; their digests are kept.
+        files: names such as `path/to/file.py:name` that the run uses; their digests are kept.
     """
 
     def __init__(
@@ -102,12 +100,6 @@ def open_run(
     folder: str | os.PathLike, description: Description, data: DataInfo | None, *, resume: bool
 ) -> Iterator[Path]:
     """The folder of a new run, or of an existing one if it is the same, for this process alone.
-
-    Args:
-        folder: the folder; made if missing.
-        description: what the run is started with.
-        data: the data that the problem really uses.
-        resume: whether an existing run is to be continued.
 
     Raises:
         ValueError: if another process is at work there, or the folder holds a run and `resume` is off, or a run of
@@ -164,7 +156,7 @@ class Checkpoints:
     def __init__(self, folder: Path, contents: Mapping[str, Any]):
         self._state: TrainingState = contents["standing"]
         directory = folder / CHECKPOINTS
-        if PATTERNS.intersection(str(directory)):
+        if set("*?[]\\") & set(str(directory)):
             directory = self._linked(directory)
         _recover_index(directory)
         self._contents = tf.train.Checkpoint(**contents)

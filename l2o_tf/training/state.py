@@ -47,7 +47,9 @@ class TrainingState(tf.train.experimental.PythonState):
         if "imitations" in values:  # a checkpoint of an earlier version, with one technique beside the first
             imitations = values.pop("imitations")
             values["counts"] = [values["epoch"] - imitations, imitations]
-        for name, value in {**values, "curriculum": cl.from_dict(values["curriculum"])}.items():
+        stage = values["curriculum"]
+        stage |= {"best": float(stage["best"]), "phase": cl.Phase(stage["phase"])}  # earlier versions wrote "inf"
+        for name, value in {**values, "curriculum": cl.CurriculumState(**stage)}.items():
             setattr(self, name, value)
 
 

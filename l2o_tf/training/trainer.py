@@ -123,13 +123,13 @@ class Trainer(Arguments):
         state = self.state
         with self._average.in_place() if self._average else contextlib.nullcontext():
             validations = [self._validate()]
-            state.curriculum, action = cl.step(self.curriculum, state.curriculum, validations[0].cost)
-            if action is cl.Action.SAVE:
+            state.curriculum = cl.step(self.curriculum, state.curriculum, validations[0].cost)
+            if state.curriculum.is_best:
                 assign_all(self._best, [variable.value for variable in self._variables])
-        if action is cl.Action.NEXT_STAGE:
+        if state.curriculum.phase is cl.Phase.BASELINE:
             self._restore_best(clear_slots=self.curriculum.reset_slots)
             validations.append(self._set_baseline(messages))
-        elif action is cl.Action.STOP:
+        elif state.curriculum.phase is cl.Phase.STOPPED:
             state.stopped = cl.stop_reason(state.curriculum)
             messages.append(state.stopped)
         return validations
@@ -137,7 +137,7 @@ class Trainer(Arguments):
     def _set_baseline(self, messages: list[str]) -> ValidationResult:
         """Validates the weights that a stage begins with, which it has to beat."""
         validation = self._validate()._replace(is_baseline=True)
-        self.state.curriculum = cl.rebaseline(self.curriculum, self.state.curriculum, validation.cost)
+        self.state.curriculum = cl.rebaseline(self.state.curriculum, validation.cost)
         messages.append(
             f"stage {validation.stage}: training on {self.horizon} steps; "
             f"to beat: {validation.cost:.4g} after {validation.losses.shape[1]} steps"

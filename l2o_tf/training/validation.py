@@ -6,6 +6,7 @@ problems: their losses do not compare, so the cost is the mean progress `mean_r 
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ import tensorflow as tf
 from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers.base import Optimizer
 from problems.base import Problem, Seed, require_positive
+
+MOST_LOSSES = 10**9  # of one validation, which must fit into memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +69,7 @@ class Validation:
             return float(np.mean(np.log(last / (first.astype(np.float64) + 1e-6) + 1e-6)))
 
     def check(self, horizons: Sequence[int]) -> None:
-        """Refuses horizons that are too short for the window, or too long for memory.
-
-        Raises:
-            ValueError: if there are such.
-        """
+        """Refuses horizons that are too short for the window, or too long for memory."""
         shortest, longest = min(horizons), max(horizons)
         if self.window > shortest:
             raise ValueError(
@@ -85,30 +84,11 @@ class Validation:
 
 
 class Validator:
-    """The validation runs of a student.
+    """The validation runs of a student; `options` are those of `rollouts`, and those of a problem are compiled once."""
 
-    Args:
-        validation: the settings.
-        problems: P problems.
-        student: what optimizes them.
-        window: steps per window.
-        jit_compile: whether XLA compiles a window.
-    """
-
-    def __init__(
-        self,
-        validation: Validation,
-        problems: Sequence[Problem],
-        student: Optimizer,
-        *,
-        window: int,
-        jit_compile: bool,
-    ):
-        self._validation = validation
-        self._problems = problems
-        self._student = student
-        self._options = {"window": window, "jit_compile": jit_compile}
-        self._compiled_runs: dict[int, rollouts.Rollouts] = {}
+    def __init__(self, validation: Validation, problems: Sequence[Problem], student: Optimizer, **options):
+        self._validation, self._problems = validation, problems
+        self._compiled = functools.cache(lambda member: rollouts.rollouts(problems[member], student, **options))
 
     def run(self, seed: Seed, num_steps: int) -> tuple[float, np.ndarray]:
         """`(cost, losses [R, N])` of runs of `num_steps` steps, a multiple of the window."""
@@ -117,20 +97,8 @@ class Validator:
         members = np.arange(num_runs) * num_problems // num_runs
         found = []
         for member in np.unique(members):
-            own = seeds[int(np.argmax(members == member)) :][: int(np.sum(members == member))]
-            runs = self._compiled(int(member))
+            own, runs = seeds[members == member], self._compiled(int(member))
             found.append(runs.advance(runs.start(own, steps), own, tf.constant(0), steps)[1].numpy())
         losses = np.concatenate(found)  # [R, W, T+1]
         curves = rollouts.recorded_losses(losses)
-        cost = self._validation.cost(losses[:, 0, 0], curves, num_problems)
-        try:
-            return float(cost), curves
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"Received a {type(self._validation).__name__} whose cost returned {cost!r}, expected a number."
-            ) from None
-
-    def _compiled(self, member: int) -> rollouts.Rollouts:
-        if member not in self._compiled_runs:
-            self._compiled_runs[member] = rollouts.rollouts(self._problems[member], self._student, **self._options)
-        return self._compiled_runs[member]
+        return float(self._validation.cost(losses[:, 0, 0], curves, num_problems)), curves

@@ -39,8 +39,7 @@ class LongTail:
     most: int | None = None
 
     def __post_init__(self):
-        is_number = isinstance(self.mean, numbers.Real) and not isinstance(self.mean, bool)
-        if not is_number or not 0 < self.mean < math.inf:
+        if not isinstance(self.mean, numbers.Real) or not 0 < self.mean < math.inf:
             raise ValueError(f"Received mean={self.mean!r}, expected a number above 0.")
         require_positive("least", self.least)
         if self.most is not None:
@@ -88,18 +87,8 @@ class Windows:
         """T if all windows of a training run have T steps; else None."""
         return None if self.steps else self.length
 
-    @property
-    def is_random(self) -> bool:
-        """Whether the length of a training run is drawn, and not the horizon's."""
-        return bool(self.count or self.steps)
-
     def draw(self, rng: np.random.Generator, horizon: int) -> np.ndarray:
-        """`[W]`, int32: the steps of each window of one training run.
-
-        Args:
-            rng: what to draw from.
-            horizon: steps of a run of ordinary length.
-        """
+        """`[W]`, int32: the steps of each window of one training run; `horizon`: those of a run of ordinary length."""
         count = int(self.count.draw(rng, 1)[0]) if self.count else horizon // self.length
         lengths = self.steps.draw(rng, count) if self.steps else np.full(count, self.length)
         return lengths.astype(np.int32)

@@ -146,11 +146,7 @@ class Imitation(Technique):
 
 
 def optimizers(teachers: tuple[str | Optimizer, ...]) -> list[Optimizer]:
-    """Makes optimizers from a tuple of names and optimizers.
-
-    Raises:
-        ValueError: if it is no tuple, or an entry is neither a name nor an optimizer.
-    """
+    """Makes optimizers from a tuple of names and optimizers; raises a ValueError for anything else."""
     if not isinstance(teachers, tuple | list):
         raise ValueError(f"Received teachers={teachers!r}, expected a tuple of names or optimizers.")
     return [teacher if isinstance(teacher, Optimizer) else rule(teacher) for teacher in teachers]

@@ -83,15 +83,11 @@ def _around(lesson: Lesson, kept: list[tf.Variable], written: tf.Variable) -> Le
 
     def window(run, seed, num_steps):
         states = tf.nest.flatten(run.state.optimizer)
-        sound = _all_finite(states)
+        floats = [state for state in states if state.dtype.is_floating]
+        sound = tf.reduce_all([tf.reduce_all(tf.math.is_finite(state)) for state in floats])  # else no run could begin
         for old, state in zip(kept, states, strict=True):
             old.assign(tf.where(sound, state, old))
         written.assign(written | sound)
         return lesson.window(run, seed, num_steps)
 
     return Lesson(lesson.name, start, window, (*kept, written, *lesson.variables))
-
-
-def _all_finite(states: list[tf.Tensor]) -> tf.Tensor:
-    """Whether a run can begin with these states. A state that is not finite would end every later run."""
-    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(state)) for state in states if state.dtype.is_floating])

@@ -13,7 +13,7 @@ import abc
 import dataclasses
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +56,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         meta_loss: scalar.
-        gradients: of `meta_loss` with respect to φ, in the order of the student's `trainable_variables`.
+        gradients: of `meta_loss` in φ, in the order of the student's `trainable_variables`.
         losses: `[T+1]`, the optimizee's losses along the window's trajectory.
         exploded: bool scalar; whether the run must end here although all numbers are finite.
     """
@@ -137,7 +137,7 @@ class Technique(abc.ABC):
     ratio: float | tuple[float, ...] = 0.3
 
     def __post_init__(self):
-        shares = self.ratio if isinstance(self.ratio, tuple | list) else [self.ratio]
+        shares = self._shares
         if not shares or not all(isinstance(share, numbers.Real) and 0 <= share <= 1 for share in shares):
             raise ValueError(f"Received ratio={self.ratio!r}, expected a number in [0, 1], or one for each stage.")
 
@@ -146,27 +146,21 @@ class Technique(abc.ABC):
         """Makes the lessons for one problem; their names do not depend on the problem."""
 
     def choose(self, rng: np.random.Generator, count_so_far: int) -> int:
-        """The index of the next lesson. Default: 0.
-
-        Args:
-            rng: for random choices.
-            count_so_far: lessons of this technique so far in this training.
-        """
+        """The index of the next lesson, after `count_so_far` of this technique in this training. Default: 0."""
         del rng, count_so_far
         return 0
 
     def share(self, stage: int) -> float:
         """`ratio` in a stage of the curriculum, from 0."""
-        shares = self.ratio if isinstance(self.ratio, tuple | list) else [self.ratio]
-        return float(shares[min(stage, len(shares) - 1)])
+        return float(self._shares[min(stage, len(self._shares) - 1)])
+
+    @property
+    def _shares(self) -> Sequence[float]:
+        return self.ratio if isinstance(self.ratio, tuple | list) else [self.ratio]
 
 
 def named(name: str, value: Any, known: dict[str, Callable]) -> Callable:
-    """The function that an argument is, or names.
-
-    Raises:
-        ValueError: if it is neither a known name nor a function.
-    """
+    """The function that an argument is, or names; raises a ValueError if it does neither."""
     found = known.get(value) if isinstance(value, str) else value
     if not callable(found):
         raise ValueError(f"Received {name}={value!r}, expected a function or one of {list(known)}.")
