@@ -16,7 +16,9 @@ from l2o_tf.common import nest
 from l2o_tf.common.quoting import reason
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.plots.training import LOSSES
-from l2o_tf.recording.records import RECORDS, Recorder, read_records
+from l2o_tf.recording.event_file import EventFile
+from l2o_tf.recording.progress import Progress
+from l2o_tf.recording.records import RECORDS, append_record, drop_records, read_records
 from l2o_tf.training.arguments import INSPECTION, Arguments
 from l2o_tf.training.run_folder import Description
 from l2o_tf.training.state import Event, ValidationResult
@@ -46,10 +48,13 @@ class Reporter(contextlib.AbstractContextManager):
         self._data = str(problem.data) if problem.data else None
         self._is_staged = arguments.curriculum.num_stages > 1
         self._inspect = inspector(arguments.validation_problems[0], student, arguments.windows.length)
-        self._recorder = Recorder(folder, name=student.name, first=first, total=epochs, describe=describe)
+        self._records, self._picture = folder / RECORDS, folder / PICTURE
+        self._next_picture, self._picture_failed = 0.0, False
+        drop_records(self._records, first)
+        self._events = EventFile(folder, first, describe)
         about = {"problem": problem.name, "optimizer": student.kind, "seed": arguments.seed}
-        self._recorder.options({**about, **description.chosen(), "data": self._data or "none"})
-        self._folder, self._next_picture, self._picture_failed = folder, 0.0, False
+        self._events.options({**about, **description.chosen(), "data": self._data or "none"})
+        self._progress = Progress(epochs, initial=first, description=student.name, unit="meta-epoch")
         self._thread = ThreadPoolExecutor(1, "reporter")
         self._last: Future = self._thread.submit(lambda: None)
 
@@ -66,19 +71,24 @@ class Reporter(contextlib.AbstractContextManager):
         self._last = self._thread.submit(self._record, event, histograms)
 
     def _record(self, event: Event, histograms: dict[str, np.ndarray]) -> None:
-        values, charts = _scalars(event)
-        self._recorder.scalars(event.epoch, values, charts)
+        values, charts = scalars(event)
+        append_record(self._records, event.epoch, values)
+        for name, value in values.items():
+            self._events.scalar(event.epoch, name, value, charts.get(name, name))
         for validation in event.validations:
             self._draw(event.epoch, validation)
-        if histograms:
-            self._recorder.histograms(event.epoch, histograms)
+        for name, value in histograms.items():
+            self._events.histogram(event.epoch, name, value)
         if event.validations and time.monotonic() > self._next_picture:
             self._draw_run()
         for message in event.messages:
-            self._recorder.event(event.epoch, message)
+            self._progress.write(f"meta-epoch {event.epoch:,}: {message}")
+            append_record(self._records, event.epoch, {"event": message})
+            self._events.text(event.epoch, "events", message)
         stage = f", stage {event.stage}" if self._is_staged else ""
         note = f"loss {event.report.final_loss:.4g}{stage}, horizon {event.horizon:,}"
-        self._recorder.progress(event.epoch + 1, f"{note}, {event.steps_per_second:,.0f} steps/s")
+        self._progress.update(event.epoch + 1, f"{note}, {event.steps_per_second:,.0f} steps/s")
+        self._events.flush()
 
     def _draw(self, epoch: int, validation: ValidationResult) -> None:
         figure = plots.validation_figure(
@@ -88,7 +98,7 @@ class Reporter(contextlib.AbstractContextManager):
             stage=validation.stage if self._is_staged else None,
             data=self._data,
         )
-        self._recorder.figure(epoch, f"validation/stage_{validation.stage}", figure)
+        self._events.figure(epoch, f"validation/stage_{validation.stage}", figure)
 
     def _draw_run(self) -> None:
         """Draws the losses so far in `training.png`, and sets the earliest time of the next picture.
@@ -97,31 +107,32 @@ class Reporter(contextlib.AbstractContextManager):
         one, at the end, does not wait.
         """
         began = time.monotonic()
-        records = read_records(self._folder / RECORDS)
+        records = read_records(self._records)
         if not any(name in record for record in records for name in LOSSES):
             return
-        title = f"{self._folder.absolute().name}: meta-training"
+        title = f"{self._picture.absolute().parent.name}: meta-training"
         try:
-            plots.save(plots.training_figure(records, title=title, data=self._data), self._folder / PICTURE)
+            plots.save(plots.training_figure(records, title=title, data=self._data), self._picture)
         except Exception as error:  # no reason to end a run
             if not self._picture_failed:
-                logging.warning("%s cannot be drawn (%s); the run goes on.", self._folder / PICTURE, reason(error))
+                logging.warning("%s cannot be drawn (%s); the run goes on.", self._picture, reason(error))
             self._picture_failed = True
         self._next_picture = 21 * time.monotonic() - 20 * began
 
     def flush(self) -> None:
         """Waits until all is written, and hands it to the operating system; call it before a checkpoint."""
         self._last.result()
-        self._recorder.flush()
+        self._events.flush()
 
     def __exit__(self, kind, *_) -> None:
         self._thread.shutdown()
-        self._recorder.close()
+        self._progress.close()
+        self._events.close()
         if kind is None:
             self._draw_run()
 
 
-def _scalars(event: Event) -> tuple[dict[str, float], dict[str, str]]:
+def scalars(event: Event) -> tuple[dict[str, float], dict[str, str]]:
     """The numbers of one meta-epoch by name; name -> TensorBoard's chart, where it has another name.
 
     Costs over different horizons cannot be compared, so each horizon has a chart. Its line begins with the baseline:

@@ -36,6 +36,7 @@ from l2o_tf.common import folders
 from l2o_tf.common.quoting import reason
 from l2o_tf.common.reading import read_json
 from l2o_tf.common.writing import write_atomically
+from l2o_tf.recording.event_file import os_errors
 from l2o_tf.recording.records import RECORDS
 from l2o_tf.training.state import TrainingState
 from problems.base import DataInfo
@@ -200,12 +201,8 @@ class Checkpoints:
         epoch = self._state.epoch
         if epoch == self._saved:
             return
-        try:
+        with os_errors(f"the checkpoint of meta-epoch {epoch}"):
             self._manager.save(epoch)
-        except tf.errors.OpError as error:
-            raise OSError(
-                f"the checkpoint of meta-epoch {epoch} cannot be written: {' '.join(error.message.split())}"
-            ) from error
         self._saved = epoch
 
 

@@ -13,7 +13,7 @@ from l2o_tf.cli.assembly import make_arguments, make_student
 from l2o_tf.cli.config import resolve
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.saving.loading import begin_with, load
-from l2o_tf.training.reporting import _scalars
+from l2o_tf.training.reporting import scalars
 from l2o_tf.training.run_folder import Checkpoints
 from tests import scripts
 from tests.l2o_tf import training
@@ -62,7 +62,7 @@ class TestResult:
         assert (baseline.is_baseline, period.is_baseline) == (True, False)
         assert events[0].messages == [f"stage 0: training on 8 steps; to beat: {baseline.cost:.4g} after 8 steps"]
         assert [entry["epoch"] for entry in trained.state.history] == [0, 2]
-        records = [_scalars(event)[0] for event in events]
+        records = [scalars(event)[0] for event in events]
         assert (records[0]["validation/baseline"], records[1]["validation/loss"]) == (baseline.cost, period.cost)
         assert "validation/loss" not in records[0]
 

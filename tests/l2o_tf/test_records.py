@@ -14,7 +14,6 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
-from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from l2o_tf.recording import progress, records
 from l2o_tf.recording.event_file import EventFile
@@ -22,13 +21,17 @@ from l2o_tf.recording.event_file import EventFile
 
 def run(folder, first, last):
     """Records meta-epochs `first` to `last - 1` as a training loop would."""
-    with records.Recorder(folder, total=10, first=first) as recorder:
-        for step in range(first, last):
-            recorder.scalars(step, {"train/meta_loss": 1 / (1 + step), "curriculum/stage": step // 4})
-            recorder.scalars(step, {"speed/steps_per_second": 100.0 + first})
-            if step == 6:
-                recorder.event(step, "back to the last good weights")
-            recorder.progress(step + 1, "loss 0.25")
+    folder.mkdir(exist_ok=True)
+    path = folder / records.RECORDS
+    records.drop_records(path, first)
+    events = EventFile(folder, first)
+    for step in range(first, last):
+        records.append_record(path, step, {"train/meta_loss": 1 / (1 + step), "curriculum/stage": step // 4})
+        records.append_record(path, step, {"speed/steps_per_second": 100.0 + first})
+        events.scalar(step, "train/meta_loss", 1 / (1 + step))
+        if step == 6:
+            records.append_record(path, step, {"event": "back to the last good weights"})
+    events.close()
 
 
 def steps_in_tensorboard(folder, tag):
@@ -63,7 +66,7 @@ def test_a_clock_that_goes_back_loses_nothing(tmp_path, monkeypatch):
         monkeypatch.setattr(time, "time", partial(float, clock))
         events = EventFile(tmp_path, first)
         for step in range(first, first + 3):
-            events.add(step, scalar_pb("a", 1.0))
+            events.scalar(step, "a", 1.0)
         events.close()
     found = EventAccumulator(str(tmp_path), tensor_size_guidance={"scalars": 0})
     found.Reload()
@@ -88,11 +91,14 @@ def test_records_that_are_gone_are_missed(tmp_path, left, caplog):
 
 
 def test_options_and_descriptions_reach_tensorboard(tmp_path):
-    described = {"a": "What a is."}
-    with records.Recorder(tmp_path / "run", total=1, describe=lambda name: described.get(name, "")) as recorder:
-        recorder.options({"learning_rate": 0.1, "curriculum": True, "teachers": "adam"})
-        recorder.scalars(0, {"a": 1, "b": 2}, {"a": "chart of a"})
-    found = EventAccumulator(str(tmp_path / "run"))
+    folder, described = tmp_path / "run", {"a": "What a is."}
+    folder.mkdir()
+    events = EventFile(folder, 0, lambda name: described.get(name, ""))
+    events.options({"learning_rate": 0.1, "curriculum": True, "teachers": "adam"})
+    events.scalar(0, "a", 1, "chart of a")
+    events.close()
+    events.close()
+    found = EventAccumulator(str(folder))
     found.Reload()
     assert found.SummaryMetadata("chart of a").summary_description == "What a is."
     (tag,) = found.PluginTagToContent("hparams").values()
@@ -131,74 +137,45 @@ def test_a_line_of_no_number_is_named(tmp_path, line):
 
 
 def test_a_full_disk_has_a_name(tmp_path):
-    with records.Recorder(tmp_path, total=1) as recorder:
-        (tmp_path / records.RECORDS).unlink()
-        (tmp_path / records.RECORDS).symlink_to("/dev/full")
-        with pytest.raises(OSError, match=r"No space left on device: '.*records.jsonl'"):
-            recorder.event(0, "something")
-
-
-def test_every_line_is_there_before_the_next_call(tmp_path):
-    with records.Recorder(tmp_path, total=1) as recorder:
-        recorder.scalars(0, {"a": 1})
-        assert records.read_records(tmp_path / records.RECORDS)[0]["a"] == 1
+    (tmp_path / "records").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: '.*records'"):
+        records.append_record(tmp_path / "records", 0, {"event": "something"})
 
 
 def test_a_file_that_is_replaced_meanwhile_gets_what_follows(tmp_path):
-    """As version control does with a file that it restores."""
+    """As version control does with a file that it restores; every line is there before the next call."""
     path = tmp_path / records.RECORDS
-    with records.Recorder(tmp_path, total=2) as recorder:
-        recorder.scalars(0, {"a": 1})
-        (tmp_path / "other").write_text(path.read_text())
-        (tmp_path / "other").replace(path)
-        recorder.scalars(1, {"a": 2})
+    records.append_record(path, 0, {"a": 1})
+    (tmp_path / "other").write_text(path.read_text())
+    (tmp_path / "other").replace(path)
+    records.append_record(path, 1, {"a": 2})
     assert [record["a"] for record in records.read_records(path)] == [1, 2]
 
 
 def test_lines_are_strict_json_and_exact(tmp_path):
-    with records.Recorder(tmp_path, total=1) as recorder:
-        recorder.scalars(0, {"nan": np.nan, "inf": -np.inf, "exact": 0.1, "count": 7})
-    record = json.loads((tmp_path / records.RECORDS).read_text(), parse_constant=pytest.fail)
+    records.append_record(tmp_path / "records", 0, {"nan": np.nan, "inf": -np.inf, "exact": 0.1, "count": 7})
+    record = json.loads((tmp_path / "records").read_text(), parse_constant=pytest.fail)
     assert [record[name] for name in ("nan", "inf", "exact", "count")] == [None, None, 0.1, 7]
 
 
 def test_histograms_texts_and_figures_reach_tensorboard(tmp_path):
-    figure = Figure(figsize=(1, 1))
-    with records.Recorder(tmp_path, total=1) as recorder:
-        recorder.histograms(3, {"weights": np.array([1.0, np.nan, 2.0]), "nothing": np.array([np.nan])})
-        recorder.event(0, "a new stage")
-        recorder.figure(4, "validation", figure)
-        recorder.flush()
-    assert steps_in_tensorboard(tmp_path, "weights") == [3]
-    assert steps_in_tensorboard(tmp_path, "events") == [0]
-    assert steps_in_tensorboard(tmp_path, "validation") == [4]
-
-
-def test_an_unwritable_folder_is_an_os_error(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"):
-        records.Recorder(tmp_path / "file", total=1)
+    events = EventFile(tmp_path, 0)
+    events.histogram(3, "weights", np.array([1.0, np.nan, 2.0]))
+    events.histogram(3, "nothing", np.array([np.nan]))
+    events.text(0, "events", "a new stage")
+    events.figure(4, "validation", Figure(figsize=(1, 1)))
+    events.flush()
+    for name, step in (("weights", 3), ("events", 0), ("validation", 4)):
+        assert steps_in_tensorboard(tmp_path, name) == [step]
 
 
 def test_a_full_disk_is_an_os_error(tmp_path, monkeypatch):
     def full(*_, **__):
         raise tf.errors.ResourceExhaustedError(None, None, "events; No space left on device")
 
-    with records.Recorder(tmp_path, total=1) as recorder:
-        monkeypatch.setattr(tf.io.TFRecordWriter, "flush", full)
-        with pytest.raises(OSError, match="No space left on device"):
-            recorder.scalars(0, {"a": 1})
-
-
-def test_close_twice_and_after_an_error(tmp_path):
-    with (
-        pytest.raises(KeyError),
-        records.Recorder(tmp_path, total=1) as recorder,
-    ):
-        recorder.scalars(0, {"a": 1})
-        raise KeyError
-    recorder.close()
-    assert len(records.read_records(tmp_path / records.RECORDS)) == 1
+    monkeypatch.setattr(tf.io.TFRecordWriter, "flush", full)
+    with pytest.raises(OSError, match="event file cannot be written: events; No space left on device"):
+        EventFile(tmp_path, 0).flush()
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then(monkeypatch):

@@ -23,8 +23,8 @@ def test_a_report_does_not_wait_for_the_disk(trained, tmp_path):
     trainer, events = trained
     gate = threading.Event()
     with trainer.reporter(tmp_path) as reporter:
-        write = reporter._recorder.scalars
-        reporter._recorder.scalars = lambda *arguments: (gate.wait(60), write(*arguments))
+        write = reporter._record
+        reporter._record = lambda *arguments: (gate.wait(60), write(*arguments))
         reporter.report(events[0])  # returns, though nothing can be written
         assert not (tmp_path / "records.jsonl").read_text()
         gate.set()
@@ -103,7 +103,7 @@ def test_what_cannot_be_written_is_an_error(trained, tmp_path, noticed_by):
         raise OSError("No space left on device")
 
     with trainer.reporter(tmp_path) as reporter:
-        reporter._recorder.scalars = full
+        reporter._events.scalar = full
         reporter.report(events[0])
         with pytest.raises(OSError, match="No space left"):
             reporter.report(events[1]) if noticed_by == "report" else reporter.flush()

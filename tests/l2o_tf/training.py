@@ -83,6 +83,7 @@ class Trainer(l2o.MetaTrainer):
         return super().advance(last=self.state.epoch + 1 == self.num_epochs if last is None else last)
 
     def reporter(self, folder):
+        folder.mkdir(exist_ok=True)
         description = Description(self.description())
         return Reporter(folder, self, description, first=self.state.epoch, epochs=self.num_epochs)
 
