@@ -35,7 +35,6 @@ class TrainingResult(NamedTuple):
         epochs: meta-epochs done, those of earlier sessions included.
         diverged: how many of them diverged.
         history: one dict per validation: `epoch`, `stage`, `horizon` and `cost`.
-        stopped: why the curriculum ended, or "".
         finished: whether nothing is left to do. If not, `run` with the same arguments goes on.
         signal: the number of the signal that ended this session early, or 0.
         outcome: how it ended, in a sentence.
@@ -46,7 +45,7 @@ class TrainingResult(NamedTuple):
         >>> from pathlib import Path
         >>> import l2o_tf as l2o
         >>> student, folder = l2o.L2ODM(), Path("runs/mine")
-        >>> print(l2o.TrainingResult(student, folder, 80, 0, [], "", finished=True, signal=0, outcome="Done."))
+        >>> print(l2o.TrainingResult(student, folder, 80, 0, [], finished=True, signal=0, outcome="Done."))
         Done. 80 meta-epochs, 0 of them diverged.
         Weights: runs/mine/weights.npz
     """
@@ -56,7 +55,6 @@ class TrainingResult(NamedTuple):
     epochs: int
     diverged: int
     history: list[dict[str, Any]]
-    stopped: str
     finished: bool
     signal: int
     outcome: str
@@ -174,7 +172,7 @@ class MetaTrainer(Trainer):
         self._pause()
         state, finished = self.state, self._is_finished(epochs)
         signal = received[0] if received else 0
-        done = state.epoch, state.skips, list(state.history), state.stopped
+        done = state.epoch, state.skips, list(state.history)
         return TrainingResult(self.student, folder, *done, finished, signal, self._outcome(finished))
 
     def _is_finished(self, epochs: int) -> bool:

@@ -109,36 +109,46 @@ def open_run(
     """
     folder = folders.make_folder(folder, flag="")
     with folders.alone_in(folder, flag=""):
-        _begin_or_recognise(folder, description, data, resume)
+        if (folder / CONFIG).exists() and not resume:
+            raise ValueError(f"Received the folder {folder}, which holds a run, and not to resume it. Use another one.")
+        if (folder / CONFIG).exists():
+            _recognise(folder, description, data)
+        else:
+            _begin(folder, description, data)
         yield folder
 
 
-def _begin_or_recognise(folder: Path, description: Description, data: DataInfo | None, resume: bool) -> None:
-    """Describes the run in a new folder; in the folder of a run, checks that it is the same."""
+def _begin(folder: Path, description: Description, data: DataInfo | None) -> None:
+    """Describes the run in a new folder."""
+    left = [name for name in (CHECKPOINTS, RECORDS, saving.WEIGHTS, saving.CARD) if (folder / name).exists()]
+    if left:
+        raise ValueError(
+            f"Received the folder {folder}, which holds {', '.join(left)} but no {CONFIG}, which says of what run they "
+            "are. Put that file back, or use another folder."
+        )
     asked = {"config": description.config, "data": data._asdict() if data else None, "files": description.files}
-    path = folder / CONFIG
-    if not path.exists():
-        left = [name for name in (CHECKPOINTS, RECORDS, saving.WEIGHTS, saving.CARD) if (folder / name).exists()]
-        if left:
-            raise ValueError(
-                f"Received the folder {folder}, which holds {', '.join(left)} but no {CONFIG}, which says of what run "
-                "they are. Put that file back, or use another folder."
-            )
-        write_atomically(path, json.dumps(asked, indent=2).encode())
-        return
-    if not resume:
-        raise ValueError(f"Received the folder {folder}, which holds a run, and not to resume it. Use another folder.")
-    found = _read_config(path)
-    differences = description.differences(found["config"])
-    if found["data"] != asked["data"]:
-        differences.append(f"data: {_say(found['data'])} there, {_say(asked['data'])} now")
+    write_atomically(folder / CONFIG, json.dumps(asked, indent=2).encode())
+
+
+def _recognise(folder: Path, description: Description, data: DataInfo | None) -> None:
+    """Refuses the folder of another run."""
+    try:
+        found = read_json(folder / CONFIG)
+        config, found_data = found["config"], DataInfo(**found["data"]) if found["data"] is not None else None
+        differences = description.differences(config)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"Received {folder / CONFIG}, which is damaged or not of a run ({error}). Start the run in another folder."
+        ) from error
+    if found_data != data:
+        differences.append(f"data: {found_data or 'none'} there, {data or 'none'} now")
     if differences:
         raise ValueError(
             f"Received the folder {folder}, which holds a run of another configuration ({'; '.join(differences)}). "
             "Use the same options to continue it, or another folder for a new run."
         )
     before = found.get("files", {})
-    changed = [name for name, digest in asked["files"].items() if before.get(name) != digest]
+    changed = [name for name, digest in description.files.items() if before.get(name) != digest]
     if changed:
         logging.warning("The file of %s has changed since this run began; it may go on as another.", changed[0])
 
@@ -245,19 +255,3 @@ def stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        found = read_json(path)
-        if isinstance(found["config"], dict) and (found["data"] is None or DataInfo(**found["data"])):
-            return found
-        raise ValueError("it holds something else")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"Received {path}, which is damaged or not of a run ({error}). Start the run in another folder."
-        ) from error
-
-
-def _say(data: dict[str, Any] | None) -> str:
-    return str(DataInfo(**data)) if data else "none"

@@ -65,8 +65,8 @@ class Imitation(Technique):
 
     Example:
         >>> import l2o_tf as l2o
-        >>> [teacher.name for teacher in l2o.Imitation(("adam", "sgd:0.1"), ratio=0.5).optimizers()]
-        ['adam', 'sgd:0.1']
+        >>> l2o.Imitation(("adam", "sgd:0.1"), ratio=0.5).share(stage=0)
+        0.5
     """
 
     teachers: tuple[str | Optimizer, ...] = ("adam",)
@@ -76,7 +76,7 @@ class Imitation(Technique):
 
     def __post_init__(self):
         super().__post_init__()
-        names = [teacher.name for teacher in self.optimizers()]
+        names = [teacher.name for teacher in optimizers(self.teachers)]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"Received teachers {names}, expected some, each with a name of its own.")
         named("distance", self.distance, DISTANCES)
@@ -84,17 +84,13 @@ class Imitation(Technique):
         if self.choice not in ("random", "cycle"):
             raise ValueError(f"Received choice={self.choice!r}, expected 'random' or 'cycle'.")
 
-    def optimizers(self) -> list[Optimizer]:
-        """The teachers, as optimizers."""
-        return optimizers(self.teachers)
-
     def choose(self, rng: np.random.Generator, count_so_far: int) -> int:
         count = len(self.teachers)
         return count_so_far % count if self.choice == "cycle" else int(rng.integers(count))
 
     def lessons(self, setting: Setting) -> list[Lesson]:
         setting = setting._replace(meta_gradient=setting.meta_gradient.for_played_steps())
-        return [self._lesson(setting, teacher) for teacher in self.optimizers()]
+        return [self._lesson(setting, teacher) for teacher in optimizers(self.teachers)]
 
     def _lesson(self, setting: Setting, teacher: Optimizer) -> Lesson:
         calls = batch.num_calls(setting.meta_batch_size, setting.student)
