@@ -16,7 +16,6 @@ def validation_figure(
     meta_epoch: int,
     stage: int | None = None,
     data: str | None = None,
-    guess: float | None = None,
 ) -> Figure:
     """The truncation bias made visible.
 
@@ -30,7 +29,6 @@ def validation_figure(
         meta_epoch: meta-epochs done so far.
         stage: stage of the curriculum, or None.
         data: which data was used (`str(DataInfo)`), or None.
-        guess: loss of a guesser, or None.
 
     Raises:
         ValueError: if `losses` has not the shape `[runs, steps]` or the training horizon is outside of it.
@@ -48,7 +46,7 @@ def validation_figure(
         figure = style.new_figure(7.4, 4.4)
         ax = figure.subplots()
         _draw_runs(ax, losses, window)
-        labels = [] if guess is None else [style.guess_line(ax, guess)]
+        labels = []
         ax.set(xlim=(0, horizon), ylabel="ln loss")
         if horizon_train < horizon:
             labels.append(_mark(ax, horizon_train, horizon, at_train, "training", style.PALETTE[1]))

@@ -1,12 +1,4 @@
-"""Meta-training in a folder, which gets all that is needed to look at a run, to continue it, and to use it.
-
-A `MetaTrainer` is made of objects. It is advanced by one meta-epoch at a time and tells what happened, or it runs as a
-whole::
-
-    trainer = MetaTrainer(student, problem, curriculum=100)
-    event = trainer.advance()
-    result = trainer.run("runs/mine", epochs=500)
-"""
+"""Meta-training in a folder, which gets all that is needed to look at a run, to continue it, and to use it."""
 
 import os
 import time
@@ -68,7 +60,7 @@ class TrainingResult(NamedTuple):
 
 
 class MetaTrainer(Trainer):
-    """Trains a student, by default as the paper does.
+    """Trains a student, by default as the paper does: `advance` by one meta-epoch, `run` as a whole, in a folder.
 
     Args:
         student: the optimizer to be trained. It is trained in place, from the weights that it has.
@@ -179,10 +171,7 @@ class MetaTrainer(Trainer):
         return bool(self.state.stopped) or self.state.epoch >= epochs
 
     def _export(self, folder: Path, description: Description) -> None:
-        """Writes the best weights so far, and the card that says what they are.
-
-        Until a validation has a finite cost, these are the weights of the start, and the card says `"untrained"`.
-        """
+        """Writes the best weights so far, and the card; without any validation of finite cost these are untrained."""
         state, data = self.state, self.problems[0].data
         card = {
             "optimizer": self.student.kind,

@@ -32,14 +32,8 @@ class Reporter(contextlib.AbstractContextManager):
     """Writes down the events of a trainer, in a thread while the next meta-epoch runs; a context manager.
 
     An error of writing is raised by the next `report` or `flush`. After a validation, and at the end, the whole run is
-    drawn in `training.png`; if that fails, a warning says so, once.
-
-    Args:
-        folder: folder of the run.
-        arguments: what the trainer was made of.
-        description: what the run was started with.
-        first: first meta-epoch of this session.
-        epochs: meta-epochs of the whole run, at most.
+    drawn in `training.png`; if that fails, a warning says so, once. `first` is the first meta-epoch of this session,
+    `epochs` the number of the whole run, at most.
     """
 
     def __init__(self, folder: Path, arguments: Arguments, description: Description, *, first: int, epochs: int):
@@ -101,11 +95,7 @@ class Reporter(contextlib.AbstractContextManager):
         self._events.figure(epoch, f"validation/stage_{validation.stage}", figure)
 
     def _draw_run(self) -> None:
-        """Draws the losses so far in `training.png`, and sets the earliest time of the next picture.
-
-        That is after twenty times as long as this one took; so pictures take at most a twentieth of the time. The last
-        one, at the end, does not wait.
-        """
+        """Draws the losses so far. The next picture waits for twenty times as long as this one took."""
         began = time.monotonic()
         records = read_records(self._records)
         if not any(name in record for record in records for name in LOSSES):

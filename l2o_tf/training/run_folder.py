@@ -70,7 +70,7 @@ class Description:
         self.files = digests(files)
 
     def chosen(self) -> dict[str, Any]:
-        """The values that are not the defaults, for a table."""
+        """The values that are not the defaults."""
         return {
             name: value if isinstance(value, bool | int | float | str) else json.dumps(value)
             for name, value in _flat(self.config).items()
@@ -154,11 +154,7 @@ def _recognise(folder: Path, description: Description, data: DataInfo | None) ->
 
 
 class Checkpoints:
-    """The checkpoints of a trainer; restores it from the newest one that can be read, if there is any.
-
-    Args:
-        folder: folder of the run.
-        contents: what a checkpoint holds, as `MetaTrainer.checkpointables` names it.
+    """The checkpoints of what `MetaTrainer.checkpointables` names; restores the newest one that can be read, if any.
 
     Raises:
         ValueError: if there are checkpoints and none of them can be read, or none though the run has written weights.

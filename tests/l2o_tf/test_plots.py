@@ -110,7 +110,7 @@ def test_validation_figure_compares_both_horizons():
     values = losses(20, 200)
     values[3, 150:] = np.nan
     figure = plots.validation_figure(
-        values, horizon_train=100, meta_epoch=1_200, stage=1, data="mnist/train (55,000 examples)", guess=np.log(10)
+        values, horizon_train=100, meta_epoch=1_200, stage=1, data="mnist/train (55,000 examples)"
     )
     draw(figure)
     for wanted in (
