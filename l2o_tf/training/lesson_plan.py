@@ -54,7 +54,7 @@ class LessonPlan:
                     lesson,
                     self._arguments.student.trainable_variables,
                     self.meta_optimizers[lesson.name],
-                    self._arguments.windows.static_length,
+                    None if self._arguments.windows.steps else self._arguments.windows.length,
                     self._after_update,
                 )
                 for lesson in itertools.chain(*(self._made.pop(member, None) or self.make(member)))

@@ -10,6 +10,7 @@ from absl import logging
 from l2o_tf import saving
 from l2o_tf.common import xla_cache
 from l2o_tf.optimizers.base import Optimizer
+from l2o_tf.saving.weights import describe
 from l2o_tf.training import curriculum as cl
 from l2o_tf.training import run_folder
 from l2o_tf.training.reporting import Reporter
@@ -174,8 +175,7 @@ class MetaTrainer(Trainer):
         """Writes the best weights so far, and the card; without any validation of finite cost these are untrained."""
         state, data = self.state, self.problems[0].data
         card = {
-            "optimizer": self.student.kind,
-            "architecture": self.student.architecture,
+            **describe(self.student),
             "config": description.config,
             "data": data._asdict() if data else None,
             "meta_epochs": state.epoch,
@@ -185,7 +185,6 @@ class MetaTrainer(Trainer):
             "untrained": not self.beats_its_start and not cl.has_result(state.curriculum),
             "wall_seconds": round(state.wall_seconds, 1),
             "validation": state.history,
-            "provenance": saving.provenance(),
         }
         saving.save_weights(folder, self.best_weights(), card)
 

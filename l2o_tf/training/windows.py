@@ -82,11 +82,6 @@ class Windows:
             if not (value is None or hasattr(value, "draw")):
                 raise ValueError(f"Received {name}={value!r}, expected a LongTail or None.")
 
-    @property
-    def static_length(self) -> int | None:
-        """T if all windows of a training run have T steps; else None."""
-        return None if self.steps else self.length
-
     def draw(self, rng: np.random.Generator, horizon: int) -> np.ndarray:
         """`[W]`, int32: the steps of each window of one training run; `horizon`: those of a run of ordinary length."""
         count = int(self.count.draw(rng, 1)[0]) if self.count else horizon // self.length
