@@ -79,7 +79,8 @@ def start_of(problem: Problem) -> str:
     seed = make_seed(0)
     params, constants = problem.init(seed)
     batch = tf.nest.map_structure(lambda tensor: tensor[0], problem.sample(seed, 1))
-    return f"{', '.join(str(list(value.shape)) for value in params.values())}, first loss {float(problem.loss(params, constants, batch)):.3g}"
+    shapes = ", ".join(str(list(value.shape)) for value in params.values())
+    return f"{shapes}, first loss {float(problem.loss(params, constants, batch)):.3g}"
 
 
 def _run(problem: Problem, seed: tf.Tensor) -> tuple[Any, Any, tf.Tensor]:

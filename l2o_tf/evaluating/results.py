@@ -346,7 +346,9 @@ def check_fit(
     for names, identity in asked.items():
         for role, name in zip(_ROLES, names, strict=True):
             same = (result.identity[role] for result in found if getattr(result, role) == name)
-            if differing := next(filter(None, (contradictions(there, known(there, identity[role])) for there in same)), ""):
+            if differing := next(
+                filter(None, (contradictions(there, known(there, identity[role])) for there in same)), ""
+            ):
                 raise ValueError(
                     f"Received folder {folder}, which holds results of another {role} called {name} ({differing}). "
                     f"Use {_ELSEWHERE}."

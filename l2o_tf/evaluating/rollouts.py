@@ -219,8 +219,8 @@ def check_options(
     """Refuses options of `run` that are of another type or out of their range.
 
     Raises:
-        ValueError: if a number is not positive, or too large; if `full_period` is no multiple of `window`; if `side_by_side` does
-            not divide `num_runs`.
+        ValueError: if a number is not positive, or too large; if `full_period` is no multiple of `window`; if
+            `side_by_side` does not divide `num_runs`.
     """
     numbers = {"num_runs": num_runs, "num_steps": num_steps, "window": window, "side_by_side": side_by_side}
     for name, value in (numbers | ({"full_period": full_period} if full_period != 0 else {})).items():

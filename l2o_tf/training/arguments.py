@@ -2,6 +2,7 @@
 
 import dataclasses
 import numbers
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from l2o_tf.unrolling import unroll
 from l2o_tf.unrolling.meta_gradients import FirstOrder, MetaGradient
 from problems import contract
 from problems.base import Problem, make_seed, require_positive
+from problems.common.user_errors import describe
 
 TRAINING, VALIDATION, CHOICE, INSPECTION, OPTIMIZEE, LENGTHS = range(6)
 """Purposes of the seeds that are derived from the one of a training."""
@@ -50,14 +52,12 @@ class Arguments:
         given = self.problems if self.validation_problems is None else self.validation_problems
         self.problems = _problems("problems", self.problems)
         self.validation_problems = _problems("validation_problems", given)
-        techniques = (self.lessons,) if isinstance(self.lessons, Technique) else tuple(self.lessons)
-        if not techniques or not all(isinstance(technique, Technique) for technique in techniques):
-            raise ValueError(f"Received lessons={self.lessons!r}, expected techniques of l2o_tf.training.lessons.")
-        self.lessons = techniques
+        self.lessons = _techniques(self.lessons)
         self.curriculum = single_stage(self.curriculum) if isinstance(self.curriculum, int) else self.curriculum
         self.windows = Windows(self.windows) if isinstance(self.windows, int) else self.windows
-        self.meta_optimizer = self.meta_optimizer or keras.optimizers.Adam(1e-3, epsilon=1e-8)
-        self.schedule = (self.schedule,) if callable(self.schedule) else tuple(self.schedule)
+        if self.meta_optimizer is None:
+            self.meta_optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-8)
+        self.schedule = _schedules(self.schedule)
         self._check_types()
         self.root_seed = make_seed(self.seed)
         self._check()
@@ -72,6 +72,8 @@ class Arguments:
             ("meta_optimizer", keras.optimizers.Optimizer, "an optimizer of Keras"),
             ("validation", Validation, "a Validation"),
             ("average", RunningAverage | None, "a RunningAverage or None"),
+            ("jit_compile", bool, "True or False"),
+            ("beats_its_start", bool, "True or False"),
         ):
             value = getattr(self, name)
             if not isinstance(value, kind):
@@ -89,6 +91,8 @@ class Arguments:
                 "Received windows of random length with jit_compile=True: XLA would compile each length anew. Pass "
                 "jit_compile=False."
             )
+        for schedule in self.schedule:
+            factor(schedule, 0, 0)
         if self.learning_rate is None and self.schedule:
             raise ValueError("Received schedule with a meta_optimizer that has a schedule of Keras. Drop one of them.")
         total = [sum(t.share(stage) for t in self.lessons[1:]) for stage in range(self.curriculum.num_stages)]
@@ -122,6 +126,35 @@ def _problems(name: str, value: Any) -> Sequence[Problem]:
     return found
 
 
+def _techniques(lessons: Any) -> tuple[Technique, ...]:
+    found = [lessons] if isinstance(lessons, Technique) else lessons
+    if not isinstance(found, list | tuple) or not found or not all(isinstance(each, Technique) for each in found):
+        raise ValueError(f"Received lessons={lessons!r}, expected techniques of l2o_tf.training.lessons.")
+    return tuple(found)
+
+
+def _schedules(schedule: Any) -> tuple[Schedule, ...]:
+    found = schedule if isinstance(schedule, list | tuple) else [schedule]
+    if not all(callable(each) and not isinstance(each, type) for each in found):
+        raise ValueError(f"Received schedule={schedule!r}, expected a function (epoch, stage) -> factor, or several.")
+    return tuple(found)
+
+
+def factor(schedule: Schedule, epoch: int, stage: int) -> float:
+    """What a schedule says, a number.
+
+    Raises:
+        ValueError: if it raises an error, or returns something else.
+    """
+    try:
+        return float(schedule(epoch, stage))
+    except Exception as error:  # the user's code
+        raise ValueError(
+            f"Received schedule={schedule!r}, expected a number for epoch {epoch} and stage {stage}; it raised "
+            f"{describe(error)}."
+        ) from error
+
+
 def check_lengths(curriculum: Curriculum, windows: Windows, validation: Validation) -> None:
     """Refuses horizons that do not fit the windows or the validation."""
     for horizon in (*curriculum.num_steps_train, *curriculum.num_steps_validation):
@@ -149,7 +182,8 @@ def _described(value: Any) -> Any:
         config = {name: _described(v) for name, v in value.get_config().items() if name != "name"}
         return {"type": type(value).__name__, **config}
     if isinstance(value, Problem):
-        return {"name": value.name, "data": str(value.data) if value.data else None}
+        name = re.sub(r"_\d+$", "", value.name)  # Keras numbers the models of a process
+        return {"name": name, "data": str(value.data) if value.data else None, "start": contract.start_of(value)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: _described(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}

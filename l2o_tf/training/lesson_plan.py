@@ -1,13 +1,14 @@
 """The lessons of a meta-training: which is next, and the compiled meta-epochs that run them."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf.training.arguments import CHOICE, Arguments
-from l2o_tf.training.lessons.lesson import Lesson, Setting
+from l2o_tf.common.quoting import short
+from l2o_tf.training.arguments import CHOICE, Arguments, factor
+from l2o_tf.training.lessons.lesson import Lesson, Setting, Technique
 from l2o_tf.training.meta_epoch import MetaEpoch, compile_meta_epoch
 from l2o_tf.training.meta_optimizers import assign_all
 from l2o_tf.training.state import TrainingState
@@ -44,7 +45,7 @@ class LessonPlan:
         """The lessons of one problem, by technique."""
         a = self._arguments
         setting = Setting(a.problems[member], a.student, a.meta_gradient, a.meta_batch_size, a.jit_compile)
-        return [technique.lessons(setting) for technique in a.lessons]
+        return [_lessons_of(technique, setting) for technique in a.lessons]
 
     def meta_epochs(self, member: int) -> dict[str, MetaEpoch]:
         """The meta-epochs of one problem by lesson; each is compiled when it is first run."""
@@ -76,8 +77,8 @@ class LessonPlan:
         rate = self._rate
         if rate is None:
             return
-        for factor in self._arguments.schedule:
-            rate *= factor(epoch, stage)
+        for schedule in self._arguments.schedule:
+            rate *= factor(schedule, epoch, stage)
         for optimizer in self.meta_optimizers.values():
             optimizer.learning_rate.assign(rate)
 
@@ -85,6 +86,14 @@ class LessonPlan:
         """Lets the meta-optimizers forget."""
         for name, optimizer in self.meta_optimizers.items():
             assign_all(optimizer.variables, self._fresh_slots[name])
+
+
+def _lessons_of(technique: Technique, setting: Setting) -> list[Lesson]:
+    made = technique.lessons(setting)
+    found = [made] if isinstance(made, Lesson) or not isinstance(made, Iterable) else list(made)
+    if not all(isinstance(lesson, Lesson) and isinstance(lesson.name, str) for lesson in found):
+        raise ValueError(f"Received {type(technique).__name__} with lessons {short(found)}, expected named Lessons.")
+    return found
 
 
 def _kept(lessons: list[list[Lesson]]) -> list[tf.Variable]:

@@ -1,5 +1,6 @@
 """Meta-training in a folder, which gets all that is needed to look at a run, to continue it, and to use it."""
 
+import numbers
 import os
 import time
 from pathlib import Path
@@ -134,8 +135,12 @@ class MetaTrainer(Trainer):
             (2, 'All meta-epochs are done.')
         """
         require_positive("epochs", epochs)
-        if not 0 <= checkpoint_seconds <= 1e9:
-            raise ValueError(f"Received checkpoint_seconds={checkpoint_seconds}, expected a number from 0 to 1e9.")
+        if not isinstance(checkpoint_seconds, numbers.Real) or not 0 <= checkpoint_seconds <= 1e9:
+            raise ValueError(f"Received checkpoint_seconds={checkpoint_seconds!r}, expected a number from 0 to 1e9.")
+        if not isinstance(resume, bool):
+            raise ValueError(f"Received resume={resume!r}, expected True or False.")
+        if not isinstance(description, Description | None):
+            raise ValueError(f"Received description={description!r}, expected a Description or None.")
         description = description or Description(self.description(), files=[self.student.kind])
         self._go_on()
         with run_folder.open_run(folder, description, self.problems[0].data, resume=resume) as folder:

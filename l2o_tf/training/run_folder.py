@@ -16,7 +16,6 @@ the run goes on from the checkpoint before, which leads to the same weights.
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import sys

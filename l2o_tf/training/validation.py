@@ -7,6 +7,7 @@ problems: their losses do not compare, so the cost is the mean progress `mean_r 
 
 import dataclasses
 import functools
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -78,8 +79,8 @@ class Validation:
             )
         if self.num_runs * longest > rollouts.MOST_LOSSES:
             raise ValueError(
-                f"Received {self.num_runs} validation runs of {longest} steps, expected at most {rollouts.MOST_LOSSES:,} "
-                "losses in a validation. Take fewer runs, or shorter ones."
+                f"Received {self.num_runs} validation runs of {longest} steps, expected at most "
+                f"{rollouts.MOST_LOSSES:,} losses in a validation. Take fewer runs, or shorter ones."
             )
 
 
@@ -101,4 +102,8 @@ class Validator:
             found.append(runs.advance(runs.start(own, steps), own, tf.constant(0), steps)[1].numpy())
         losses = np.concatenate(found)  # [R, W, T+1]
         curves = rollouts.recorded_losses(losses)
-        return float(self._validation.cost(losses[:, 0, 0], curves, num_problems)), curves
+        cost = self._validation.cost(losses[:, 0, 0], curves, num_problems)
+        if not isinstance(cost, numbers.Real | np.ndarray | tf.Tensor) or np.ndim(cost):
+            kind = type(self._validation).__name__
+            raise ValueError(f"Received a {kind} whose cost returned {cost!r}, expected a number.")
+        return float(cost), curves

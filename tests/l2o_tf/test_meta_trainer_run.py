@@ -130,7 +130,7 @@ class TestRefused:
             ({"lessons": training.imitation("adam", ratio=0.4)}, "lessons: .* there, .* now"),
             ({"problem": training.sometimes_nan(0.0)._replace(name="other")}, "problems: .*quadratic.*other"),
             (
-                {"problem": make_problem("quadratic", batch_size=3, num_dims=2, stddev=1.0)},
+                {"problem": l2o.make_problem("quadratic", batch_size=3, num_dims=2, stddev=1.0)},
                 "problems: .*first loss .* there, .*first loss .* now",
             ),
             ({"learner": training.student(layers=[3])}, r"student.layers: \[2\] there, \[3\] now"),

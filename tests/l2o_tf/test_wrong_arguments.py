@@ -76,7 +76,10 @@ def of_keras(loss="mse", **options):
         ),
         (evaluated(optimizer="Adam"), "Received a str as optimizer, expected what"),
         (evaluated(seed=0), "Received seed=0, expected one of shape [2]; problems.base.make_seed(0) is one"),
-        (evaluated(num_steps=10**9), "Received num_runs=2 and num_steps=1000000000, expected at most 1,000,000,000 losses"),
+        (
+            evaluated(num_steps=10**9),
+            "Received num_runs=2 and num_steps=1000000000, expected at most 1,000,000,000 losses",
+        ),
         (evaluated(full_period=None), "Received full_period=None, expected a positive integer"),
         (evaluated(full_period=-100), "Received full_period=-100, expected a positive integer"),
         *(
