@@ -71,7 +71,7 @@ class GuardState(NamedTuple):
     """
 
     phase: tf.Tensor
-    adam: analytic.AdamState
+    adam: tuple
     start: Params
     begin: Params
     best_begin: Params

@@ -1,8 +1,7 @@
 """Optimizers that nobody had to train: the baselines of every comparison and the teachers of imitation.
 
-Each is a pair of pure functions behind `Analytic`; a factory binds the hyper-parameters. All work per coordinate, so
-a dict of tensors and the same coordinates as one vector give the same updates. They compute in the dtype of the
-parameters, keep their step counter as a tensor, and so run inside `tf.function`, `tf.while_loop` and XLA alike.
+Each is a pair of pure functions behind `Analytic`; a factory binds the hyper-parameters, and raises ValueError where
+one is out of range. All work per coordinate, in the dtype of the parameters.
 
 The equations are those of `keras.optimizers` (Keras 3). The defaults are those of the teachers, so that "adam" is the
 same rule as teacher and as baseline: learning rate 0.01 for each (paper, appendix A1.3), and otherwise the defaults of
@@ -20,8 +19,7 @@ operations are element-wise.
 """
 
 import numbers
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
@@ -30,54 +28,20 @@ from l2o_tf.optimizers.base import Analytic, Params
 from problems.base import require_name, require_not_negative
 
 
-class VelocityState(NamedTuple):
-    """State of momentum and nag: `velocity`, shaped as the parameters."""
-
-    velocity: Params
-
-
-class AdamState(NamedTuple):
-    """State of adam: `step` (int64 scalar, updates done), first and second moments, shaped as the parameters."""
-
-    step: tf.Tensor
-    m: Params
-    v: Params
-
-
-class RMSPropState(NamedTuple):
-    """State of rmsprop: running mean of squared gradients, and velocity, shaped as the parameters."""
-
-    mean_square: Params
-    velocity: Params
-
-
-class AdagradState(NamedTuple):
-    """State of adagrad: sum of squared gradients, shaped as the parameters."""
-
-    accumulator: Params
-
-
 def sgd(learning_rate: float = 0.01) -> Analytic:
     """Stochastic gradient descent.
 
         Δ = -η g
 
     Args:
-        learning_rate: η, positive. Default 0.01, that of the paper's teacher.
-
-    Raises:
-        ValueError: if the learning rate is not positive.
+        learning_rate: η, positive.
     """
-    _check_positive("learning_rate", learning_rate)
-
-    def init(params):
-        del params
-        return ()
+    _check(learning_rate)
 
     def update(grads, state, params):
         return _map(lambda _, g: -learning_rate * g, params, grads), state
 
-    return Analytic("sgd", init, update)
+    return Analytic("sgd", lambda params: (), update)
 
 
 def momentum(learning_rate: float = 0.01, momentum: float = 0.9) -> Analytic:
@@ -87,20 +51,16 @@ def momentum(learning_rate: float = 0.01, momentum: float = 0.9) -> Analytic:
         Δ = w
 
     Args:
-        learning_rate: η, positive. Default 0.01.
-        momentum: μ in [0, 1). Default 0.9.
-
-    Raises:
-        ValueError: if a hyper-parameter is out of range.
+        learning_rate: η, positive.
+        momentum: μ in [0, 1).
     """
-    _check_positive("learning_rate", learning_rate)
-    _check_decay("momentum", momentum)
+    _check(learning_rate, {"momentum": momentum})
 
-    def update(grads, state, params):
-        velocity = _velocity(grads, state.velocity, params, learning_rate, momentum)
-        return velocity, VelocityState(velocity)
+    def update(grads, velocity, params):
+        velocity = _velocity(grads, velocity, params, learning_rate, momentum)
+        return velocity, velocity
 
-    return Analytic("momentum", lambda params: VelocityState(_full(params, 0.0)), update)
+    return Analytic("momentum", _full, update)
 
 
 def nag(learning_rate: float = 0.01, momentum: float = 0.9) -> Analytic:
@@ -112,20 +72,16 @@ def nag(learning_rate: float = 0.01, momentum: float = 0.9) -> Analytic:
     A teacher of the original program, there too with η = 0.01 and μ = 0.9.
 
     Args:
-        learning_rate: η, positive. Default 0.01.
-        momentum: μ in [0, 1). Default 0.9.
-
-    Raises:
-        ValueError: if a hyper-parameter is out of range.
+        learning_rate: η, positive.
+        momentum: μ in [0, 1).
     """
-    _check_positive("learning_rate", learning_rate)
-    _check_decay("momentum", momentum)
+    _check(learning_rate, {"momentum": momentum})
 
-    def update(grads, state, params):
-        velocity = _velocity(grads, state.velocity, params, learning_rate, momentum)
-        return _velocity(grads, velocity, params, learning_rate, momentum), VelocityState(velocity)
+    def update(grads, velocity, params):
+        velocity = _velocity(grads, velocity, params, learning_rate, momentum)
+        return _velocity(grads, velocity, params, learning_rate, momentum), velocity
 
-    return Analytic("nag", lambda params: VelocityState(_full(params, 0.0)), update)
+    return Analytic("nag", _full, update)
 
 
 def adam(learning_rate: float = 0.01, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8) -> Analytic:
@@ -134,36 +90,30 @@ def adam(learning_rate: float = 0.01, beta_1: float = 0.9, beta_2: float = 0.999
         m <- m + (1 - β1) (g - m),    v <- v + (1 - β2) (g² - v),    m_0 = v_0 = 0
         Δ = -η √(1 - β2^t) / (1 - β1^t) · m / (√v + ε)
 
-    The most used teacher, and the original program's only default one.
+    The most used teacher, and the original program's only default one. Its state is `(t, m, v)`.
 
     Args:
-        learning_rate: η, positive. Default 0.01, that of the paper's teacher.
-        beta_1: β1 in [0, 1). Default 0.9.
-        beta_2: β2 in [0, 1). Default 0.999.
-        epsilon: ε, not negative. Default 1e-8, as in the original program (Keras: 1e-7).
-
-    Raises:
-        ValueError: if a hyper-parameter is out of range.
+        learning_rate: η, positive.
+        beta_1, beta_2: β1 and β2 in [0, 1).
+        epsilon: ε, not negative.
     """
-    _check_positive("learning_rate", learning_rate)
-    _check_decay("beta_1", beta_1)
-    _check_decay("beta_2", beta_2)
-    require_not_negative("epsilon", epsilon)
+    _check(learning_rate, {"beta_1": beta_1, "beta_2": beta_2}, {"epsilon": epsilon})
 
     def init(params):
-        return AdamState(tf.zeros([], tf.int64), _full(params, 0.0), _full(params, 0.0))
+        return tf.zeros([], tf.int64), _full(params), _full(params)
 
     def update(grads, state, params):
-        step = state.step + 1
-        m = _map(lambda _, m, g: m + (1.0 - beta_1) * (g - m), params, state.m, grads)
-        v = _map(lambda _, v, g: v + (1.0 - beta_2) * (tf.square(g) - v), params, state.v, grads)
+        step, m, v = state
+        step = step + 1
+        m = _map(lambda _, m, g: m + (1.0 - beta_1) * (g - m), params, m, grads)
+        v = _map(lambda _, v, g: v + (1.0 - beta_2) * (tf.square(g) - v), params, v, grads)
 
         def delta(theta, m, v):
             t = tf.cast(step, theta.dtype)
             size = learning_rate * tf.sqrt(1.0 - _power(beta_2, t)) / (1.0 - _power(beta_1, t))
             return -size * _quotient(m, tf.sqrt(v) + epsilon)
 
-        return _map(delta, params, m, v), AdamState(step, m, v)
+        return _map(delta, params, m, v), (step, m, v)
 
     return Analytic("adam", init, update)
 
@@ -181,35 +131,25 @@ def rmsprop(
         w <- μ w - η g / √(s + ε),    w_0 = 0
         Δ = w
 
-    A teacher of the original program, there too with η = 0.01 and ρ = 0.9.
+    A teacher of the original program, there too with η = 0.01 and ρ = 0.9. Its state is `(s, w)`.
 
     Args:
-        learning_rate: η, positive. Default 0.01.
-        rho: ρ in [0, 1). Default 0.9, in TensorFlow 1 as in Keras.
-        momentum: μ in [0, 1). Default 0.
-        epsilon: ε, not negative. Default 1e-10, that of TensorFlow 1 (Keras: 1e-7).
-        initial_mean_square: s_0, not negative. Default 1, that of TensorFlow 1, which makes the first steps short
-            where gradients are small; Keras starts from 0.
-
-    Raises:
-        ValueError: if a hyper-parameter is out of range.
+        learning_rate: η, positive.
+        rho, momentum: ρ and μ in [0, 1).
+        epsilon: ε, not negative.
+        initial_mean_square: s_0, not negative. The default makes the first steps short where gradients are small.
     """
-    _check_positive("learning_rate", learning_rate)
-    _check_decay("rho", rho)
-    _check_decay("momentum", momentum)
-    require_not_negative("epsilon", epsilon)
-    require_not_negative("initial_mean_square", initial_mean_square)
-
-    def init(params):
-        return RMSPropState(_full(params, initial_mean_square), _full(params, 0.0))
+    not_negative = {"epsilon": epsilon, "initial_mean_square": initial_mean_square}
+    _check(learning_rate, {"rho": rho, "momentum": momentum}, not_negative)
 
     def update(grads, state, params):
-        s = _map(lambda _, s, g: rho * s + (1.0 - rho) * tf.square(g), params, state.mean_square, grads)
+        s, velocity = state
+        s = _map(lambda _, s, g: rho * s + (1.0 - rho) * tf.square(g), params, s, grads)
         scaled = _map(lambda _, s, g: _quotient(g, tf.sqrt(s + epsilon)), params, s, grads)
-        velocity = _velocity(scaled, state.velocity, params, learning_rate, momentum)
-        return velocity, RMSPropState(s, velocity)
+        velocity = _velocity(scaled, velocity, params, learning_rate, momentum)
+        return velocity, (s, velocity)
 
-    return Analytic("rmsprop", init, update)
+    return Analytic("rmsprop", lambda params: (_full(params, initial_mean_square), _full(params)), update)
 
 
 def adagrad(learning_rate: float = 0.01, initial_accumulator: float = 0.1, epsilon: float = 0.0) -> Analytic:
@@ -219,32 +159,21 @@ def adagrad(learning_rate: float = 0.01, initial_accumulator: float = 0.1, epsil
         Δ = -η g / √(a + ε)
 
     Args:
-        learning_rate: η, positive. Default 0.01, that of the paper's teacher.
-        initial_accumulator: a_0, not negative. Default 0.1, in TensorFlow 1 as in Keras.
-        epsilon: ε, not negative. Default 0, as in TensorFlow 1 (Keras: 1e-7).
-
-    Raises:
-        ValueError: if a hyper-parameter is out of range.
+        learning_rate: η, positive.
+        initial_accumulator: a_0, not negative.
+        epsilon: ε, not negative.
     """
-    _check_positive("learning_rate", learning_rate)
-    require_not_negative("initial_accumulator", initial_accumulator)
-    require_not_negative("epsilon", epsilon)
+    _check(learning_rate, {}, {"initial_accumulator": initial_accumulator, "epsilon": epsilon})
 
-    def update(grads, state, params):
-        a = _map(lambda _, a, g: a + tf.square(g), params, state.accumulator, grads)
-        updates = _map(lambda _, a, g: -learning_rate * _quotient(g, tf.sqrt(a + epsilon)), params, a, grads)
-        return updates, AdagradState(a)
+    def update(grads, a, params):
+        a = _map(lambda _, a, g: a + tf.square(g), params, a, grads)
+        return _map(lambda _, a, g: -learning_rate * _quotient(g, tf.sqrt(a + epsilon)), params, a, grads), a
 
-    return Analytic("adagrad", lambda params: AdagradState(_full(params, initial_accumulator)), update)
+    return Analytic("adagrad", lambda params: _full(params, initial_accumulator), update)
 
 
 ANALYTIC: dict[str, Callable[..., Analytic]] = {
-    "sgd": sgd,
-    "momentum": momentum,
-    "nag": nag,
-    "adam": adam,
-    "rmsprop": rmsprop,
-    "adagrad": adagrad,
+    factory.__name__: factory for factory in (sgd, momentum, nag, adam, rmsprop, adagrad)
 }
 """Every analytic optimizer by name; each factory takes its hyper-parameters by keyword."""
 
@@ -278,7 +207,7 @@ def _map(function: Callable[..., tf.Tensor], params: Params, *others: Params) ->
     return {name: function(param, *(other[name] for other in others)) for name, param in params.items()}
 
 
-def _full(params: Params, value: float) -> Params:
+def _full(params: Params, value: float = 0.0) -> Params:
     """Tensors filled with `value`, shaped as the parameters."""
     return _map(lambda param: tf.zeros_like(param) + value, params)
 
@@ -297,11 +226,12 @@ def _quotient(numerator: tf.Tensor, denominator: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(numerator, denominator)
 
 
-def _check_positive(name: str, value: float) -> None:
-    if not isinstance(value, numbers.Real) or not 0.0 < value < float("inf"):
-        raise ValueError(f"Received {name}={value!r}, expected a positive number.")
-
-
-def _check_decay(name: str, value: float) -> None:
-    if not isinstance(value, numbers.Real) or not 0.0 <= value < 1.0:
-        raise ValueError(f"Received {name}={value!r}, expected a number in [0, 1).")
+def _check(learning_rate: float, decays: Mapping | None = None, not_negative: Mapping | None = None) -> None:
+    """Raises ValueError for a hyper-parameter, by name, that is out of range."""
+    if not isinstance(learning_rate, numbers.Real) or not 0.0 < learning_rate < float("inf"):
+        raise ValueError(f"Received learning_rate={learning_rate!r}, expected a positive number.")
+    for name, value in (decays or {}).items():
+        if not isinstance(value, numbers.Real) or not 0.0 <= value < 1.0:
+            raise ValueError(f"Received {name}={value!r}, expected a number in [0, 1).")
+    for name, value in (not_negative or {}).items():
+        require_not_negative(name, value)
