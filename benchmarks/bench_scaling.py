@@ -51,9 +51,9 @@ def ways(problem_name: str, optimizer: str, count: int) -> dict[str, Callable[[]
     def lesson(student, optimizees):
         return OwnTrajectory().lesson(Setting(problem, student, FirstOrder()), optimizees)
 
-    found = {"calls": meta_epoch(lambda student: in_turn(lesson(student, batch.One(problem)), count))}
+    found = {"calls": meta_epoch(lambda student: in_turn(lesson(student, batch.Optimizees(problem)), count))}
     if make_optimizer(optimizer).coordinatewise:
-        found["one step"] = meta_epoch(lambda student: lesson(student, batch.together(problem, count, student)))
+        found["one step"] = meta_epoch(lambda student: lesson(student, batch.Optimizees(problem, count, student)))
     return found
 
 

@@ -97,7 +97,7 @@ def export(
     In `arrays.npz`, `in_0`, `in_1`, ... are the program's arguments in their order, `out_0`, ... its results, and
     `theta [K, N]` the parameters of each optimizee as one vector.
     """
-    optimizees = batch.together(problem, meta_batch_size, optimizer)
+    optimizees = batch.Optimizees(problem, meta_batch_size, optimizer)
     optimizer = optimizees.in_blocks_if_large(optimizer)
     seeds = optimizees.seeds(SEED)
     params, batches = optimizees.problem.init(seeds)[0], optimizees.problem.sample(seeds, num_steps + 1)

@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from l2o_tf.common import devices
 from l2o_tf.optimizers.base import Optimizer
-from l2o_tf.unrolling import batch, unroll
+from l2o_tf.unrolling import unroll
 from l2o_tf.unrolling.batch import Optimizees
 from problems import contract
 from problems.base import Problem, Seed, fold, make_seed, require_positive
@@ -77,7 +77,7 @@ def rollouts(
     Raises:
         ValueError: if the optimizer cannot run several optimizees side by side.
     """
-    group = batch.together(problem, side_by_side, optimizer)
+    group = Optimizees(problem, side_by_side, optimizer)
     problem, optimizer = group.problem, group.in_blocks_if_large(optimizer)
     advance_run = _windows(group, optimizer, window, jit_compile)
 
@@ -248,7 +248,7 @@ def check(problem: Problem, optimizer: Optimizer, *, full_period: int = 0, side_
         kind = type(optimizer).__name__
         raise ValueError(f"Received a {kind} as optimizer, expected what l2o_tf.optimizers.make_optimizer makes.")
     contract.check(problem)
-    batch.together(problem, side_by_side, optimizer)
+    Optimizees(problem, side_by_side, optimizer)
     if full_period and problem.measure is None:
         reason = f"0: {problem.name} does not say how to measure loss and accuracy on all its data"
         raise ValueError(f"Received full_period={full_period}, expected {reason}.")

@@ -27,10 +27,10 @@ COORDINATEWISE: dict[str, type[keras.layers.Layer]] = {"L2O-DM": DMCell, "RNNpro
 HIERARCHICAL: dict[str, type[keras.layers.Layer]] = {"L2O-Scale": ScaleCell}
 """Architectures that know which coordinates form a tensor; `HierarchicalOptimizer` runs their cells."""
 
-_ASSIGNMENTS = "{'assignments': [[pattern, kind, architecture], ...]}"
-
 CELLS: dict[str, type[keras.layers.Layer]] = COORDINATEWISE | HIERARCHICAL
 """All architectures of learned optimizers."""
+
+_ASSIGNMENTS = "{'assignments': [[pattern, kind, architecture], ...]}"
 
 __all__ = [
     "ANALYTIC",
@@ -92,10 +92,9 @@ def _made(kind: str, architecture: dict[str, Any]) -> Optimizer:
         if set(architecture) != {"assignments"}:
             raise ValueError(f"Received optimizer 'assigned' with {architecture}, expected {_ASSIGNMENTS}.")
         return Assigned([(pattern, _assignee(*entry)) for pattern, *entry in architecture["assignments"]])
-    if kind in COORDINATEWISE:
-        return CoordinatewiseOptimizer(_cell(COORDINATEWISE[kind], architecture), kind)
-    if kind in HIERARCHICAL:
-        return HierarchicalOptimizer(_cell(HIERARCHICAL[kind], architecture), kind)
+    if kind in CELLS:
+        run = CoordinatewiseOptimizer if kind in COORDINATEWISE else HierarchicalOptimizer
+        return run(_cell(CELLS[kind], architecture), kind)
     if is_file(kind):
         return from_file.make(kind, architecture)
     if kind in ANALYTIC:
@@ -106,15 +105,15 @@ def _made(kind: str, architecture: dict[str, Any]) -> Optimizer:
     raise ValueError(f"Received optimizer {kind!r}, expected one of {known}.{names.hint(kind, known)}")
 
 
+def _assignee(kind: str, architecture: Mapping[str, Any] | None = None) -> Optimizer:
+    """An optimizer of some of the parameters: any, or none."""
+    return FROZEN if kind == FROZEN.kind else make_optimizer(kind, architecture)
+
+
 def L2ODM(seed: int = 0, **architecture: Any) -> Optimizer:
     """L2O-DM (Andrychowicz et al., 2016) with random weights: an LSTM that sees the gradient of each coordinate.
 
-    Args:
-        seed: of the weights. Default 0.
-        **architecture: arguments of `l2o_tf.optimizers.lstm.dm.DMCell`; their defaults are the original program's.
-
-    Raises:
-        ValueError: for an argument that the cell does not have, or a value that it refuses.
+    The arguments are those of `l2o_tf.optimizers.lstm.dm.DMCell`; `seed` is that of the weights.
 
     Example:
         >>> import l2o_tf as l2o
@@ -127,13 +126,7 @@ def L2ODM(seed: int = 0, **architecture: Any) -> Optimizer:
 def RNNprop(seed: int = 0, **architecture: Any) -> Optimizer:
     """RNNprop (Lv et al., 2017) with random weights: an LSTM that sees what Adam sees of each coordinate.
 
-    Args:
-        seed: of the weights. Default 0.
-        **architecture: arguments of `l2o_tf.optimizers.lstm.rnnprop.RNNpropCell`; their defaults are those of the
-            released program.
-
-    Raises:
-        ValueError: for an argument that the cell does not have, or a value that it refuses.
+    The arguments are those of `l2o_tf.optimizers.lstm.rnnprop.RNNpropCell`; `seed` is that of the weights.
 
     Example:
         >>> import l2o_tf as l2o
@@ -146,13 +139,7 @@ def RNNprop(seed: int = 0, **architecture: Any) -> Optimizer:
 def L2OScale(seed: int = 0, **architecture: Any) -> Optimizer:
     """L2O-Scale (Wichrowska et al., 2017) with random weights: recurrent units per coordinate, per tensor, and for all.
 
-    Args:
-        seed: of the weights. Default 0.
-        **architecture: arguments of `l2o_tf.optimizers.scale.cell.ScaleCell`; their defaults are those of the original
-            program of Chen et al. (2020).
-
-    Raises:
-        ValueError: for an argument that the cell does not have, or a value that it refuses.
+    The arguments are those of `l2o_tf.optimizers.scale.cell.ScaleCell`; `seed` is that of the weights.
 
     Example:
         >>> import l2o_tf as l2o
@@ -175,11 +162,7 @@ class Outline(NamedTuple):
 
 
 def outline(kind: str, architecture: Mapping[str, Any] | None = None) -> Outline:
-    """Describes what `make_optimizer` would make.
-
-    Raises:
-        ValueError, TypeError: as `make_optimizer`.
-    """
+    """Describes what `make_optimizer` would make; raises as it does, or TypeError."""
     architecture = dict(architecture or {})
     if kind in CELLS:
         cell = _cell(CELLS[kind], architecture)
@@ -188,11 +171,6 @@ def outline(kind: str, architecture: Mapping[str, Any] | None = None) -> Outline
         return Outline(architecture, {})
     parts = [outline(*entry).shapes for _, *entry in architecture["assignments"]]
     return Outline(architecture, {f"{i}/{name}": shape for i, part in enumerate(parts) for name, shape in part.items()})
-
-
-def _assignee(kind: str, architecture: Mapping[str, Any] | None = None) -> Optimizer:
-    """An optimizer of some of the parameters: any, or none."""
-    return FROZEN if kind == FROZEN.kind else make_optimizer(kind, architecture)
 
 
 def _cell(cell: type[keras.layers.Layer], architecture: dict[str, Any]) -> keras.layers.Layer:

@@ -172,24 +172,10 @@ class Optimizer(abc.ABC):
 
     @abc.abstractmethod
     def update(self, step: Step, state: State) -> tuple[Params, State]:
-        """One step.
-
-        Args:
-            step: gradients, parameters and what else the rule may look at.
-            state: what `initial_state` or the last `update` returned.
-
-        Returns:
-            `(Δθ_t, state)` with `θ_{t+1} = θ_t + Δθ_t`, in the order of the parameters.
-        """
+        """One step: `(Δθ_t, state)` with `θ_{t+1} = θ_t + Δθ_t`, in the order of the parameters."""
 
     def at(self, phi: Sequence[tf.Tensor]) -> "Optimizer":
-        """The same rule with other meta-parameters; no variable is assigned.
-
-        Gradients flow to `phi`::
-
-            with tf.GradientTape() as tape:
-                tape.watch(phi)
-                updates, state = optimizer.at(phi).update(step, state)
+        """The same rule with other meta-parameters, to which gradients flow; no variable is assigned.
 
         Args:
             phi: values for `trainable_variables`, in their order.
@@ -223,15 +209,7 @@ class Optimizer(abc.ABC):
 
 
 class WithParameters(Optimizer):
-    """What `Optimizer.at` returns: a rule that reads the given tensors where it has variables.
-
-    Args:
-        optimizer: any whose variables are Keras's.
-        phi: values for its `trainable_variables`, in their order.
-
-    Raises:
-        ValueError: if their number or a shape is wrong.
-    """
+    """What `Optimizer.at` returns: a rule that reads the given tensors where it has variables."""
 
     def __init__(self, optimizer: Optimizer, phi: Sequence[tf.Tensor]):
         self.name, self.kind, self.architecture = optimizer.name, optimizer.kind, optimizer.architecture
@@ -285,8 +263,7 @@ class Analytic(Optimizer):
     ):
         self.name = self.kind = name
         self.architecture = {}
-        self._init = init
-        self._update = update
+        self._init, self._update = init, update
 
     def initial_state(self, params: Params, seed: Seed) -> State:
         del seed
@@ -296,7 +273,46 @@ class Analytic(Optimizer):
         return self._update(step.grads, state, step.params)
 
 
-class CoordinatewiseOptimizer(Optimizer):
+class _CellOptimizer(Optimizer):
+    """Runs a Keras cell on all coordinates of the optimizee."""
+
+    def __init__(self, cell: keras.layers.Layer, kind: str | None):
+        self.cell, self.architecture = cell, cell.get_config()
+        self.name = self.kind = kind or type(cell).__name__
+        if not cell.built:
+            cell.build((None, 1))
+
+    def _options(self, params: Params) -> dict[str, Any]:
+        """What the cell is told besides gradients and states."""
+        del params
+        return {}
+
+    def update(self, step: Step, state: State) -> tuple[Params, State]:
+        outputs, after = self.cell(nest.flatten(step.grads)[:, None], state, **self._options(step.params))
+        state = tf.nest.pack_sequence_as(state, tf.nest.flatten(after))  # which may have tuples for lists
+        return nest.unflatten(outputs[:, 0], like=step.params), state
+
+    def _update_columns(self, step: Step, state: State) -> tuple[Params, State]:
+        outputs, state = self.cell.columns(nest.flatten(step.grads)[None, :], state, **self._options(step.params))
+        return nest.unflatten(outputs[0], like=step.params), state
+
+    def loop(self) -> Loop:
+        if not hasattr(self.cell, "columns"):
+            return super().loop()
+        return Loop(nest.transposed, self._update_columns, nest.transposed)
+
+    def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
+        return self.cell.diagnose(nest.flatten(grads)[:, None], state) if hasattr(self.cell, "diagnose") else {}
+
+    @property
+    def named_variables(self) -> dict[str, keras.Variable]:
+        """The cell's `named_weights`; without such, its trainable weights in their order: `0/kernel`, `1/bias`, ..."""
+        if hasattr(self.cell, "named_weights"):
+            return dict(self.cell.named_weights)
+        return {f"{index}/{weight.name}": weight for index, weight in enumerate(self.cell.trainable_weights)}
+
+
+class CoordinatewiseOptimizer(_CellOptimizer):
     """Runs a Keras RNN cell on every coordinate of the optimizee.
 
     Args:
@@ -315,50 +331,24 @@ class CoordinatewiseOptimizer(Optimizer):
         if kind is None:
             is_double = getattr(cell, "compute_dtype", None) == "float64"
             contract.check(cell, type(cell).__name__, "float64" if is_double else "float32")
-        self.cell = cell
-        self.name = self.kind = kind or type(cell).__name__
-        self.architecture = cell.get_config()
-        if not cell.built:
-            cell.build((None, 1))
+        super().__init__(cell, kind)
 
     def initial_state(self, params: Params, seed: Seed) -> State:
         del seed
         return self.cell.get_initial_state(batch_size=nest.size(params))
 
-    def update(self, step: Step, state: State) -> tuple[Params, State]:
-        outputs, after = self.cell(nest.flatten(step.grads)[:, None], state)
-        state = tf.nest.pack_sequence_as(state, tf.nest.flatten(after))  # which may have tuples for lists
-        return nest.unflatten(outputs[:, 0], like=step.params), state
-
-    def _update_columns(self, step: Step, state: State) -> tuple[Params, State]:
-        outputs, state = self.cell.columns(nest.flatten(step.grads)[None, :], state)
-        return nest.unflatten(outputs[0], like=step.params), state
-
     def loop(self) -> Loop:
-        if hasattr(self.cell, "columns"):
-            blocks = Blocks(functools.partial(_cut, axis=1), self._update_columns, cached=2**10)
-            return Loop(nest.transposed, self._update_columns, nest.transposed, blocks)
-        return super().loop()._replace(blocks=Blocks(functools.partial(_cut, axis=0), self.update))
-
-    def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
-        return self.cell.diagnose(nest.flatten(grads)[:, None], state) if hasattr(self.cell, "diagnose") else {}
-
-    @property
-    def named_variables(self) -> dict[str, keras.Variable]:
-        """The cell's `named_weights`; without such, its trainable weights in their order: `0/kernel`, `1/bias`, ..."""
-        if hasattr(self.cell, "named_weights"):
-            return dict(self.cell.named_weights)
-        return {f"{index}/{weight.name}": weight for index, weight in enumerate(self.cell.trainable_weights)}
+        loop, has_columns = super().loop(), hasattr(self.cell, "columns")
+        cut = functools.partial(_cut, axis=1 if has_columns else 0)
+        return loop._replace(blocks=Blocks(cut, loop.update, cached=2**10 if has_columns else None))
 
 
-class HierarchicalOptimizer(Optimizer):
+class HierarchicalOptimizer(_CellOptimizer):
     """Runs a Keras cell on all coordinates of the optimizee, and tells it which of them form a tensor.
 
     Args:
-        cell: a layer whose `get_initial_state(sizes=..., seed=...)` makes a state, and that returns updates `[N, 1]`
-            and a state when called as `cell(gradients [N, 1], state, sizes=...)`; `sizes` are the static numbers of
-            coordinates of the tensors, `(n_1, ..., n_K)`. It may have `columns(gradients [1, N], state, sizes=...)`,
-            with matrices transposed, which loops then use.
+        cell: as that of `CoordinatewiseOptimizer`, but its `get_initial_state`, `call` and `columns` also take
+            `sizes=(n_1, ..., n_K)`, the static numbers of coordinates of the tensors, and `get_initial_state` a `seed`.
         kind: name of the architecture; default: the cell's class.
 
     Raises:
@@ -367,36 +357,13 @@ class HierarchicalOptimizer(Optimizer):
 
     def __init__(self, cell: keras.layers.Layer, kind: str | None = None):
         contract.require_cell(cell, kind or type(cell).__name__)
-        self.cell = cell
-        self.name = self.kind = kind or type(cell).__name__
-        self.architecture = cell.get_config()
-        if not cell.built:
-            cell.build((None, 1))
+        super().__init__(cell, kind)
 
     def initial_state(self, params: Params, seed: Seed) -> State:
-        return self.cell.get_initial_state(sizes=nest.sizes(params), seed=seed)
+        return self.cell.get_initial_state(seed=seed, **self._options(params))
 
-    def update(self, step: Step, state: State) -> tuple[Params, State]:
-        outputs, state = self.cell(nest.flatten(step.grads)[:, None], state, sizes=nest.sizes(step.params))
-        return nest.unflatten(outputs[:, 0], like=step.params), state
-
-    def _update_columns(self, step: Step, state: State) -> tuple[Params, State]:
-        outputs, state = self.cell.columns(nest.flatten(step.grads)[None, :], state, sizes=nest.sizes(step.params))
-        return nest.unflatten(outputs[0], like=step.params), state
-
-    def loop(self) -> Loop:
-        return (
-            Loop(nest.transposed, self._update_columns, nest.transposed)
-            if hasattr(self.cell, "columns")
-            else super().loop()
-        )
-
-    def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
-        return self.cell.diagnose(nest.flatten(grads)[:, None], state)
-
-    @property
-    def named_variables(self) -> dict[str, keras.Variable]:
-        return dict(self.cell.named_weights)
+    def _options(self, params: Params) -> dict[str, Any]:
+        return {"sizes": nest.sizes(params)}
 
 
 def _cut(state: State, first, size: int, *, axis: int) -> State:

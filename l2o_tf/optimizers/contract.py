@@ -1,14 +1,14 @@
 """Checks an RNN cell once, when an optimizer is made of it: can the cell be a learned optimizer?
 
-The rows of a cell's batch are the coordinates of a model. The update of a coordinate depends on its own gradients only.
-So the cell takes two steps on four coordinates, and two steps on three. Two coordinates of both runs have the same
-gradients, but in another order; they must get the same updates and states. A copy of the cell with other weights is
-tried, too.
+The update of a coordinate, a row of the cell's batch, depends on its own gradients only. So the cell takes two steps on
+four coordinates, and two steps on three. Two coordinates of both runs have the same gradients, in another order; they
+must get the same updates and states. A copy of the cell with other weights is tried, too.
 """
 
 import contextlib
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -30,28 +30,17 @@ def check(cell: Any, name: str, dtype: str = "float32") -> None:
     Args:
         cell: see `CoordinatewiseOptimizer`.
         name: what errors call it.
-        dtype: of gradients and updates; default float32.
+        dtype: of gradients and updates.
 
     Raises:
-        ValueError: if a step raises an error, in a graph or outside; if it does not return updates `[N, 1]` and states
-            as they were, with a row for each coordinate; if it mixes rows, or draws; if `get_config` does not make the
-            cell again.
+        ValueError: if the cell breaks the contract.
     """
     require_cell(cell, name)
     with of_the_user(name, "of which a step"):
         if not cell.built:
             cell.build((None, 1))
-        plays = [_play(cell, name, gradients, dtype) for gradients in (_FIRST, _FIRST, _SECOND)]
-    with of_the_user(name, "of which a step, traced into a graph,"):
-        step = tf.function(lambda inputs, states: _step(cell, name, inputs, states), autograph=False)
-        step.get_concrete_function(tf.ones([4, 1], dtype), cell.get_initial_state(batch_size=4))
-    if not same(plays[0], plays[1]):
-        raise broken(
-            name,
-            "which gives another result when a step is repeated, expected a pure function: one that draws nothing, and "
-            "assigns nothing to variables",
-        )
-    _require_rows(name, plays[0], plays[2])
+        played = pure(lambda: _play(cell, name, _FIRST, dtype), name)
+        _require_rows(name, played, _play(cell, name, _SECOND, dtype))
     again = _made_again(cell, name, dtype)
     for index, weight in enumerate(again.trainable_weights):  # one that is 0 at first may hide that rows are mixed
         noise = tf.random.stateless_normal(weight.shape, [0, index], stddev=0.1)
@@ -62,7 +51,11 @@ def check(cell: Any, name: str, dtype: str = "float32") -> None:
 
 
 def _require_rows(name: str, first: Any, second: Any) -> None:
-    if not same(_rows(first, _SHARED[0]), _rows(second, _SHARED[1])):
+    shared = (
+        tf.nest.map_structure(functools.partial(tf.gather, indices=rows), play)
+        for play, rows in zip((first, second), _SHARED, strict=True)
+    )
+    if not same(*shared):
         raise broken(
             name,
             "which mixes rows: the update or state of a coordinate depends on the other coordinates, or on its place, "
@@ -93,6 +86,22 @@ def of_the_user(name: str, what: str) -> Iterator[None]:
         raise broken(name, f"{what} raised {describe(error)}") from error
 
 
+def pure(play: Callable[[], Any], name: str) -> Any:
+    """What `play` returns; refuses one that raises an error, in a graph or outside, or returns something else again."""
+    with of_the_user(name, "of which a step"):
+        found = play()
+        again = play()
+    with of_the_user(name, "of which a step, traced into a graph,"):
+        tf.function(play, autograph=False).get_concrete_function()
+    if not same(found, again):
+        raise broken(
+            name,
+            "which gives another result when a step is repeated, expected a pure function: one that draws nothing, and "
+            "assigns nothing to variables",
+        )
+    return found
+
+
 def _play(cell: keras.layers.Layer, name: str, gradients: tuple, dtype: str) -> tuple[list[tf.Tensor], Any]:
     """The updates of some steps, and the states after them."""
     states, updates = cell.get_initial_state(batch_size=len(gradients[0])), []
@@ -116,10 +125,6 @@ def _step(cell: keras.layers.Layer, name: str, inputs: tf.Tensor, states: Any) -
         of = f"expected tensors with a row for each of {inputs.shape[0]} coordinates"
         raise broken(name, f"whose `get_initial_state` returns {described(states)}, {of}")
     return tf.nest.pack_sequence_as(wanted, tf.nest.flatten(returned))
-
-
-def _rows(play: Any, indices: list[int]) -> Any:
-    return tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), play)
 
 
 def _made_again(cell: keras.layers.Layer, name: str, dtype: str) -> keras.layers.Layer:

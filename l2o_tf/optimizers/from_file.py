@@ -26,12 +26,7 @@ _WHAT = "path/to/file.py:Class"
 
 
 def own_class(name: str) -> type[keras.layers.Layer] | type[Optimizer]:
-    """The class called `path/to/file.py:Class`.
-
-    Raises:
-        ValueError: if there is no such file or class, the file cannot be run, or the class is neither a cell nor a
-            rule.
-    """
+    """The class called `path/to/file.py:Class`; ValueError if there is none, or it is neither a cell nor a rule."""
     module = from_file.module(name, what=f"optimizer {name!r}", expected=_WHAT)
     found = getattr(module, name.partition(".py:")[2], None)
     if not _is_own(found):
@@ -48,11 +43,7 @@ def own_class(name: str) -> type[keras.layers.Layer] | type[Optimizer]:
 
 
 def initial_architecture(name: str, seed: int, given: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-    """Arguments of a new optimizer: those that are given, and the seed, if it takes one.
-
-    Raises:
-        ValueError: as `own_class`, or if the constructor needs further arguments.
-    """
+    """Arguments of a new optimizer: those given, and the seed, if it takes one; ValueError if one is missing."""
     parameters = inspect.signature(own_class(name)).parameters
     optional = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     needed = [each.name for each in parameters.values() if each.default is each.empty and each.kind not in optional]
@@ -67,12 +58,7 @@ def initial_architecture(name: str, seed: int, given: Mapping[str, Any] = Mappin
 
 
 def make(name: str, architecture: Mapping[str, Any]) -> Optimizer:
-    """The optimizer, tried once.
-
-    Raises:
-        ValueError: as `own_class`; if the constructor refuses the arguments; if a cell breaks `contract.check`, or a
-            rule does not do what `Optimizer` says.
-    """
+    """The optimizer, tried once; ValueError if its class or constructor refuse, or it breaks its contract."""
     kind = own_class(name)
     is_rule = issubclass(kind, Optimizer)
     try:
@@ -97,12 +83,7 @@ _GRADS = ({"a": [[0.1, -2.0], [1e-3, 30.0]], "b": [0.2, -1.0, 0.0]}, {"a": [[3.0
 
 def _check_rule(rule: Optimizer, name: str) -> None:
     """Refuses a rule whose updates have other names or shapes, that is not pure, or cannot be made again."""
-    with contract.of_the_user(name, "of which a step"):
-        plays = [_play(rule, name, _PARAMS, _GRADS) for _ in range(2)]
-    with contract.of_the_user(name, "of which a step, traced into a graph,"):
-        tf.function(lambda: _play(rule, name, _PARAMS, _GRADS), autograph=False).get_concrete_function()
-    if not contract.same(*plays):
-        raise contract.broken(name, "which gives another result when a step is repeated, expected a pure function")
+    played = contract.pure(lambda: _play(rule, name, _PARAMS, _GRADS), name)
     with contract.of_the_user(name, "whose `architecture` does not make it again: it"):
         again = type(rule)(**json.loads(json.dumps(rule.architecture)))
     weights, others = ({key: tuple(v.shape) for key, v in each.named_variables.items()} for each in (rule, again))
@@ -111,9 +92,9 @@ def _check_rule(rule: Optimizer, name: str) -> None:
     for key, variable in again.named_variables.items():
         variable.assign(rule.named_variables[key])
     with contract.of_the_user(name, "of which a step, made again,"):
-        if not contract.same(plays[0], _play(again, name, _PARAMS, _GRADS)):
+        if not contract.same(played, _play(again, name, _PARAMS, _GRADS)):
             raise contract.broken(name, "which gives other updates when it is made again from its `architecture`")
-        if rule.coordinatewise and not _is_coordinatewise(rule, name, plays[0][0]):
+        if rule.coordinatewise and not _is_coordinatewise(rule, name, played[0]):
             raise contract.broken(name, "which is said to be coordinatewise and depends on the other coordinates")
 
 

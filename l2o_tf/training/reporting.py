@@ -187,7 +187,7 @@ def describe(name: str) -> str:
 
 def inspector(problem: Problem, student: Optimizer, num_steps: int) -> Callable[[Seed], dict[str, tf.Tensor]]:
     """Compiles `seed -> {name: values}`: what the student does in the first `num_steps` steps of a run."""
-    student = batch.One(problem).in_blocks_if_large(student)
+    student = batch.Optimizees(problem).in_blocks_if_large(student)
 
     @tf.function(autograph=False)
     def inspect(seed):

@@ -1,14 +1,10 @@
 """K optimizees of one meta-batch, or K runs of an evaluation: the one place that knows how they are taken.
 
-* One optimizee: `One(problem)`.
-* K side by side: `SideBySide(problem, K)`. Every tensor gets a leading axis of K, and a step is a step of all of them.
+* Side by side: `Optimizees(problem, K)`. Every tensor gets a leading axis of K, and a step is a step of all of them.
   It needs optimizers that treat coordinates one by one. A GPU wants it.
-* K in turn: `in_turn(function, K)`. A window is K calls, which the cores share. It is for any optimizer.
-
-`One` and `SideBySide` have the same methods, so that nobody else asks how many there are.
+* In turn: `in_turn(function, K)`. A window is K calls, which the cores share. It is for any optimizer.
 """
 
-import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -21,36 +17,53 @@ from problems.base import Problem, Seed, fold, make_seed, shapes_of
 from problems.transforms.side_by_side import each, fold_each, side_by_side, split
 
 
-class Optimizees(abc.ABC):
-    """Optimizees that take their steps together.
+class Optimizees:
+    """K optimizees that take their steps together. A single one is as it is, without an axis of its own.
+
+    Args:
+        problem: of one of them.
+        count: K; default 1.
+        *optimizers: what is to run on them.
 
     Attributes:
         problem: whose functions take what `seeds` returns, and give losses of `shape`.
-        shape: of a loss: `()`, or `(K,)`.
+        shape: of a loss: `()` of one, else `(K,)`.
+
+    Raises:
+        ValueError: if one of the optimizers cannot run several side by side.
     """
 
-    problem: Problem
-    shape: tuple[int, ...]
+    def __init__(self, problem: Problem, count: int = 1, *optimizers: Optimizer):
+        unable = [optimizer.name for optimizer in optimizers if not optimizer.coordinatewise]
+        if count > 1 and unable:
+            raise ValueError(
+                f"Received {count} optimizees side by side with {unable[0]}, which does not treat coordinates one by "
+                "one. Let it take them one after the other."
+            )
+        self.problem, self.shape = (side_by_side(problem, count), (count,)) if count > 1 else (problem, ())
 
-    @abc.abstractmethod
     def seeds(self, seed: Seed) -> tf.Tensor:
         """Seeds of the optimizees, derived from one of their group."""
+        return split(seed, *self.shape) if self.shape else seed
 
-    @abc.abstractmethod
     def fold(self, seeds: tf.Tensor, *values) -> tf.Tensor:
         """`problems.base.fold` of each seed."""
+        return (fold_each if self.shape else fold)(seeds, *values)
 
-    @abc.abstractmethod
     def apart(self, function: Callable) -> Callable:
         """The function of one optimizee as a function of all: tensors `[*shape, ...]` in and out."""
+        return each(function) if self.shape else function
 
-    @abc.abstractmethod
     def mean(self, function: Callable, *arguments: tf.Tensor) -> tf.Tensor:
         """The mean over the optimizees of the function of `[T, *shape]` or `shape` tensors: a scalar."""
+        if not self.shape:
+            return function(*arguments)
+        leading = [tf.transpose(x) for x in arguments]  # `[T, K] -> [K, T]`
+        return tf.reduce_mean(each(function)(*leading))
 
-    @abc.abstractmethod
     def mean_losses(self, losses: tf.Tensor) -> tf.Tensor:
         """`[T, *shape] -> [T]`."""
+        return tf.reduce_mean(losses, axis=1) if self.shape else losses
 
     def grouped(self, seeds: tf.Tensor) -> tf.Tensor:
         """Seeds of R runs `[R, 2]` as those of R/K groups, `[R/K, *shape, 2]`."""
@@ -68,77 +81,6 @@ class Optimizees(abc.ABC):
     def in_blocks_if_large(self, optimizer: Optimizer) -> Optimizer:
         """`optimizers.blocks.in_blocks_if_large` for these optimizees."""
         return in_blocks_if_large(optimizer, shapes_of(self.problem, self.seeds(make_seed(0))))
-
-
-class One(Optimizees):
-    """One optimizee.
-
-    Args:
-        problem: any.
-    """
-
-    shape = ()
-
-    def __init__(self, problem: Problem):
-        self.problem = problem
-
-    def seeds(self, seed: Seed) -> tf.Tensor:
-        return seed
-
-    def fold(self, seeds: tf.Tensor, *values) -> tf.Tensor:
-        return fold(seeds, *values)
-
-    def apart(self, function: Callable) -> Callable:
-        return function
-
-    def mean(self, function: Callable, *arguments: tf.Tensor) -> tf.Tensor:
-        return function(*arguments)
-
-    def mean_losses(self, losses: tf.Tensor) -> tf.Tensor:
-        return losses
-
-
-class SideBySide(Optimizees):
-    """K optimizees in one step.
-
-    Args:
-        problem: of one of them.
-        count: K.
-        *optimizers: what is to run on them.
-
-    Raises:
-        ValueError: if one of the optimizers cannot run several side by side.
-    """
-
-    def __init__(self, problem: Problem, count: int, *optimizers: Optimizer):
-        unable = [optimizer.name for optimizer in optimizers if not optimizer.coordinatewise]
-        if unable:
-            raise ValueError(
-                f"Received {count} optimizees side by side with {unable[0]}, which does not treat coordinates one by "
-                "one. Let it take them one after the other."
-            )
-        self.problem, self.shape = side_by_side(problem, count), (count,)
-
-    def seeds(self, seed: Seed) -> tf.Tensor:
-        return split(seed, *self.shape)
-
-    def fold(self, seeds: tf.Tensor, *values) -> tf.Tensor:
-        return fold_each(seeds, *values)
-
-    def apart(self, function: Callable) -> Callable:
-        return each(function)
-
-    def mean(self, function: Callable, *arguments: tf.Tensor) -> tf.Tensor:
-        leading = [tf.transpose(x) for x in arguments]  # `[T, K] -> [K, T]`
-        return tf.reduce_mean(each(function)(*leading))
-
-    def mean_losses(self, losses: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_mean(losses, axis=1)
-
-
-def together(problem: Problem, count: int, *optimizers: Optimizer) -> Optimizees:
-    """`count` optimizees that take their steps together; see `SideBySide`."""
-    return One(problem) if count == 1 else SideBySide(problem, count, *optimizers)
 
 
 def num_calls(count: int, *optimizers: Optimizer) -> int:

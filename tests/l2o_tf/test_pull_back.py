@@ -144,7 +144,7 @@ class TestARuleThatLooksAtEverything:
     @pytest.fixture(params=[1, 3], ids=["one optimizee", "three side by side"])
     def window(self, request):
         """The second window of a run."""
-        optimizees = batch.together(tiny.perceptron(4, tf.float64), request.param, Decaying())
+        optimizees = batch.Optimizees(tiny.perceptron(4, tf.float64), request.param, Decaying())
         seeds = optimizees.seeds(make_seed(1))
         params, constants = optimizees.problem.init(seeds)
         state = unroll.initial_state(Decaying(), params, make_seed(1), self.HORIZON)

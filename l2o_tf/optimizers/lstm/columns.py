@@ -1,8 +1,7 @@
 """`rows.py` again for loops that have to be fast: a coordinate is a column, and the gradient is written out.
 
-The functions and their weights are those of `rows.py`, whose equations they compute with every matrix
-transposed: `x [F, N]`, `h, c [H, N]`. Then the four gates are four contiguous blocks of rows, which XLA reads and
-writes in one pass each. `tests/l2o_tf/optimizers/test_columns.py` holds the two against each other.
+The weights are those of `rows.py`; every other matrix is transposed. Then the four gates are four contiguous blocks of
+rows, which XLA reads and writes in one pass each. `tests/l2o_tf/optimizers/test_columns.py` compares the two.
 
 Two things save more passes over `[4H, N]`. All nonlinearities are one `tanh`, since `σ(a) = 1/2 + 1/2 tanh(a/2)`::
 
@@ -34,17 +33,7 @@ def _per_gate(values, like):
 
 @tf.custom_gradient
 def step(inputs, h, c, w_gates, b_gates):
-    """One step of an LSTM, as `lstm.step`.
-
-    Args:
-        inputs: `[F, N]`.
-        h, c: `[H, N]`.
-        w_gates: `[F + H, 4H]`, rows of the inputs first.
-        b_gates: `[4H]`.
-
-    Returns:
-        `(h', c')`, `[H, N]` each.
-    """
+    """`rows.step` of columns: inputs `[F, N]`, `h, c, h', c' [H, N]`."""
     half = _per_gate([0.5, 1.0, 0.5, 0.5], b_gates)
     both = tf.concat([inputs, h], axis=0)
     bias = b_gates[:, None] + _per_gate([0.0, 0.0, 1.0, 0.0], b_gates)

@@ -12,14 +12,15 @@ Every coordinate of the optimizee is one row of a batch that shares the network;
 from collections.abc import Sequence
 
 import keras
-import tensorflow as tf
 
 from l2o_tf.optimizers import preprocess as preprocessing
-from l2o_tf.optimizers.lstm import columns, rows
+from l2o_tf.optimizers.cell import constant
+from l2o_tf.optimizers.lstm import rows
+from l2o_tf.optimizers.lstm.cell import LSTMCell
 
 
 @keras.saving.register_keras_serializable("l2o_tf")
-class DMCell(keras.layers.Layer):
+class DMCell(LSTMCell):
     """The L2O-DM update rule as a Keras RNN cell; usable unchanged in `keras.layers.RNN`.
 
     Call arguments:
@@ -56,6 +57,7 @@ class DMCell(keras.layers.Layer):
         seed: int | None = None,
         **kwargs,
     ):
+        arguments = locals()
         super().__init__(**kwargs)
         if preprocess not in preprocessing.PREPROCESS:
             raise ValueError(f"Received preprocess={preprocess!r}, expected one of {list(preprocessing.PREPROCESS)}.")
@@ -63,29 +65,16 @@ class DMCell(keras.layers.Layer):
             raise ValueError(f"Received initializer={initializer!r}, expected 'default' or 'zeros'.")
         rows.check_numbers(k=k, scale=scale)
         rows.check_layers(layers)
-        self.layers = tuple(layers)
-        self.preprocess = preprocess
-        self.k = k
-        self.scale = scale
-        self.initializer = initializer
-        self.seed = seed
+        self.keep(arguments)
         self.state_size = [units for units in self.layers for _ in ("h", "c")]
-        self.output_size = 1
-        self.named_weights = {}
 
     def table(self):
-        """What weights it has: name -> `lstm.Weight`."""
         features = preprocessing.FEATURES[self.preprocess]
         weights = rows.stack_weights(features, self.layers)
         weights |= rows.linear_weights("linear", (features, *self.layers)[-1], 1)
         if self.initializer == "zeros":
-            weights = {name: weight._replace(stddev=0.0) for name, weight in weights.items()}
+            weights = {name: constant(weight.shape) for name, weight in weights.items()}
         return weights
-
-    def build(self, input_shape):
-        del input_shape
-        self.named_weights = rows.add_weights(self, self.table(), self.seed)
-        self.built = True
 
     def _preprocess(self, gradients, axis):
         function = preprocessing.PREPROCESS[self.preprocess]
@@ -96,30 +85,9 @@ class DMCell(keras.layers.Layer):
         outputs, states = layout.stack(self._preprocess(inputs, layout.AXIS), states, weights)
         return self.scale * layout.linear(outputs, weights["linear/w"], weights["linear/b"]), states
 
-    def get_initial_state(self, batch_size=None):
-        return [tf.zeros([batch_size, units], self.compute_dtype) for units in self.state_size]
-
-    def call(self, inputs, states):
-        return self._step(rows, inputs, states)
-
-    def columns(self, inputs, states):
-        """`call` with everything transposed: `([1, N], [[H, N], ...]) -> ([1, N], [[H, N], ...])`."""
-        return self._step(columns, inputs, states)
-
     def last_layer(self, update):
         """`h2 W + b` of an update, a number."""
         return update / self.scale
 
     def diagnose(self, inputs, states):
         return rows.activations(self._preprocess(inputs, rows.AXIS), states, self.named_weights)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "layers": self.layers,
-            "preprocess": self.preprocess,
-            "k": self.k,
-            "scale": self.scale,
-            "initializer": self.initializer,
-            "seed": self.seed,
-        }

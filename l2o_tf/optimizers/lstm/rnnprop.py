@@ -31,21 +31,12 @@ import keras
 import tensorflow as tf
 
 from l2o_tf.optimizers import preprocess
-from l2o_tf.optimizers.lstm import columns, rows
+from l2o_tf.optimizers.lstm import rows
+from l2o_tf.optimizers.lstm.cell import LSTMCell
 
 
 def moments(g, m, v, t, beta_1: float, beta_2: float):
-    """Takes a gradient into the moments; all are `[N, 1]`.
-
-    Args:
-        g: the gradient.
-        m, v: exponential means of g and g² so far, from 0.
-        t: steps before this one, as a floating-point number.
-        beta_1, beta_2: decay of m and v.
-
-    Returns:
-        `(m, v, t)` after this step.
-    """
+    """`(m, v, t)` after this step, from those before it and the gradient; all are `[N, 1]`."""
     return beta_1 * m + (1.0 - beta_1) * g, beta_2 * v + (1.0 - beta_2) * tf.square(g), t + 1.0
 
 
@@ -63,7 +54,7 @@ def _root(x):
 
 
 @keras.saving.register_keras_serializable("l2o_tf")
-class RNNpropCell(keras.layers.Layer):
+class RNNpropCell(LSTMCell):
     """The RNNprop update rule as a Keras RNN cell; usable unchanged in `keras.layers.RNN`.
 
     Call arguments:
@@ -83,7 +74,7 @@ class RNNpropCell(keras.layers.Layer):
         scale: output scale, the bound of an update; default 0.01.
         projection_stddev: standard deviation of the initial `input_projection/w` and `linear/w` before they are cut at
             two of them; default (None): `1/√fan_in`, as in Sonnet 1. Their biases are zero, and the gates are those of
-            `lstm.stack_weights`.
+            `rows.stack_weights`.
         seed: seed of the initialisation; default None, random.
 
     Raises:
@@ -104,6 +95,7 @@ class RNNpropCell(keras.layers.Layer):
         seed: int | None = None,
         **kwargs,
     ):
+        arguments = locals()
         super().__init__(**kwargs)
         rows.check_layers(layers)
         for name, decay in {"beta_1": beta_1, "beta_2": beta_2}.items():
@@ -114,33 +106,14 @@ class RNNpropCell(keras.layers.Layer):
             rows.check_numbers(projection_stddev=projection_stddev)
         if feature_order not in ("mg", "gm"):
             raise ValueError(f"Received feature_order={feature_order!r}, expected 'mg' or 'gm'.")
-        self.layers = tuple(layers)
-        self.projection = projection
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.feature_order = feature_order
-        self.scale = scale
-        self.projection_stddev = projection_stddev
-        self.seed = seed
+        self.keep(arguments)
         self.state_size = [1, 1, 1, *(units for units in self.layers for _ in ("h", "c"))]
-        self.output_size = 1
-        self.named_weights = {}
 
     def table(self):
-        """What weights it has: name -> `lstm.Weight`."""
         weights = rows.linear_weights("input_projection", 2, self.projection, self.projection_stddev)
         weights |= rows.stack_weights(self.projection, self.layers)
         width = (self.projection, *self.layers)[-1]
         return weights | rows.linear_weights("linear", width, 1, self.projection_stddev)
-
-    def build(self, input_shape):
-        del input_shape
-        self.named_weights = rows.add_weights(self, self.table(), self.seed)
-        self.built = True
-
-    def get_initial_state(self, batch_size=None):
-        return [tf.zeros([batch_size, units], self.compute_dtype) for units in self.state_size]
 
     def _features(self, layout, inputs, memory):
         """The projection (20 features) of the normalised gradient, and m, v, t after this step."""
@@ -157,13 +130,6 @@ class RNNpropCell(keras.layers.Layer):
         linear = layout.linear(outputs, self.named_weights["linear/w"], self.named_weights["linear/b"])
         return self.scale * tf.tanh(linear), [*memory, *states]
 
-    def call(self, inputs, states):
-        return self._step(rows, inputs, states)
-
-    def columns(self, inputs, states):
-        """`call` with everything transposed: `([1, N], [[H, N], ...]) -> ([1, N], [[H, N], ...])`."""
-        return self._step(columns, inputs, states)
-
     def last_layer(self, update):
         """`h2 W + b` of an update, a number."""
         return math.atanh(update / self.scale)
@@ -171,17 +137,3 @@ class RNNpropCell(keras.layers.Layer):
     def diagnose(self, inputs, states):
         features, _ = self._features(rows, inputs, states[:3])
         return rows.activations(features, states[3:], self.named_weights)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "layers": self.layers,
-            "projection": self.projection,
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-            "feature_order": self.feature_order,
-            "scale": self.scale,
-            "projection_stddev": self.projection_stddev,
-            "seed": self.seed,
-        }

@@ -1,47 +1,27 @@
 """The network that coordinate-wise optimizers share: a stack of LSTM layers, and how its weights begin.
 
 Every coordinate of the optimizee is one row of a batch; rows never interact. An architecture makes features of the
-gradient, hands them to `stack`, and makes an update of what comes out. Functions here are pure, apart from
-`add_weights`, which gives a Keras layer its variables. `columns.py` has the same functions for loops
-that have to be fast.
+gradient, hands them to `stack`, and makes an update of what comes out. Functions here are pure. `columns.py` has the
+same functions for loops that have to be fast.
 """
 
 import numbers
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
 from l2o_tf.common.quoting import short
+from l2o_tf.optimizers.cell import Weight, constant
 
 AXIS = 1
 """The axis of features and units; the other one is that of coordinates."""
 
 
-class Weight(NamedTuple):
-    """A tensor of weights before training: normal, cut at two standard deviations.
-
-    Attributes:
-        shape: of the tensor.
-        stddev: standard deviation before the cut; 0: all zeros.
-    """
-
-    shape: tuple[int, ...]
-    stddev: float
-
-
-MOST_LAYERS = 100
-
-
 def check_layers(layers: Sequence[int]) -> None:
-    """Refuses hidden sizes that are not positive, and more than a hundred.
-
-    Raises:
-        ValueError: if there is one, or there are so many.
-    """
-    if len(layers) > MOST_LAYERS:
-        raise ValueError(f"Received {len(layers):,} layers, expected at most {MOST_LAYERS}.")
+    """Raises ValueError for hidden sizes that are not positive, and for more than a hundred."""
+    if len(layers) > 100:
+        raise ValueError(f"Received {len(layers):,} layers, expected at most 100.")
     if any(units < 1 for units in layers):
         raise ValueError(f"Received layers={layers!r}, expected positive hidden sizes.")
 
@@ -51,11 +31,7 @@ MOST = 1e6
 
 
 def check_numbers(**values: float) -> None:
-    """Refuses what is no positive number, or a huge one, by name.
-
-    Raises:
-        ValueError: if there is one.
-    """
+    """Raises ValueError for what is no positive number, or a huge one, by name."""
     for name, value in values.items():
         if not isinstance(value, numbers.Real) or not 0.0 < value <= MOST:
             raise ValueError(f"Received {name}={short(value)}, expected a positive number, at most {MOST:,.0f}.")
@@ -69,32 +45,21 @@ def stack_weights(features: int, layers: Sequence[int]) -> dict[str, Weight]:
     weights = {}
     for index, units in enumerate(layers, start=1):
         rows = features + units
-        weights[f"lstm_{index}/w_gates"] = Weight((rows, 4 * units), rows**-0.5)
-        weights[f"lstm_{index}/b_gates"] = Weight((4 * units,), rows**-0.5)
+        weights[f"lstm_{index}/w_gates"] = _normal((rows, 4 * units), rows**-0.5)
+        weights[f"lstm_{index}/b_gates"] = _normal((4 * units,), rows**-0.5)
         features = units
     return weights
 
 
 def linear_weights(name: str, inputs: int, outputs: int, stddev: float | None = None) -> dict[str, Weight]:
     """Weights of `x W + b`: `name/w` of `stddev` (default: `1/√inputs`, as in Sonnet 1), and `name/b` of zeros."""
-    return {
-        f"{name}/w": Weight((inputs, outputs), inputs**-0.5 if stddev is None else stddev),
-        f"{name}/b": Weight((outputs,), 0.0),
-    }
+    stddev = inputs**-0.5 if stddev is None else stddev
+    return {f"{name}/w": _normal((inputs, outputs), stddev), f"{name}/b": constant((outputs,))}
 
 
-def add_weights(
-    layer: keras.layers.Layer, weights: Mapping[str, Weight], seed: int | None
-) -> dict[str, keras.Variable]:
-    """Gives `layer` these weights; with a seed, each tensor has one of its own."""
-    variables = {}
-    for index, (name, (shape, stddev)) in enumerate(weights.items()):
-        initializer = keras.initializers.Zeros()
-        if stddev:
-            own = None if seed is None else 1000 * seed + index
-            initializer = keras.initializers.TruncatedNormal(stddev=stddev, seed=own)
-        variables[name] = layer.add_weight(name=name.replace("/", "_"), shape=shape, initializer=initializer)
-    return variables
+def _normal(shape: tuple[int, ...], stddev: float) -> Weight:
+    """Normal, cut at two standard deviations; `stddev` is that before the cut."""
+    return Weight(shape, lambda seed: keras.initializers.TruncatedNormal(stddev=stddev, seed=seed))
 
 
 def gates(inputs, h, w_gates, b_gates):

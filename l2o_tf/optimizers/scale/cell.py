@@ -3,7 +3,7 @@ generalize*, as the original program of Chen et al. (2020) configures it.
 
 Three levels of recurrent units: one per coordinate (state h), one per tensor of the optimizee (c), one for all (z). A
 level biases the gates of those below and sees the mean of the one just below.
-In one step, with ' for what is new (`scale_step` follows these lines, `scale_equations` has the pieces)::
+In one step, with ' for what is new (`step.py` follows these lines, `equations.py` has the pieces)::
 
     a'  = (1 - δ) g + δ a,        δ = d_i, d_i^1/2, d_i^1/4, d_i^1/8     # averages over four time scales
     m'  = (1 - d_s) (a'² + 1e-12) + d_s m                                # their sizes
@@ -27,26 +27,26 @@ The initial vectors h_0, c_0, z_0 are learned. Truncated backpropagation takes a
 so the cell looks the vectors up itself, at the step whose number is 0: only a window that begins a run moves them.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
 from l2o_tf.common import nest
+from l2o_tf.optimizers.cell import Cell
 from l2o_tf.optimizers.scale import step, weights
 from problems.base import Seed, make_seed
 
 
 @keras.saving.register_keras_serializable("l2o_tf")
-class ScaleCell(keras.layers.Layer):
+class ScaleCell(Cell):
     """The L2O-Scale update rule as a Keras cell; see the module's docstring.
 
     Gradients are clipped to ±1e18, and NaN counts as 0: one bad gradient does not spoil the other coordinates.
 
     Call arguments:
         inputs: `[N, 1]`, the gradient of every coordinate.
-        states: a `scale_step.ScaleState`, from `get_initial_state`.
+        states: a `step.ScaleState`, from `get_initial_state`.
         sizes: `(n_1, ..., n_K)`, coordinates of each tensor; default: one tensor.
 
     Returns:
@@ -102,43 +102,14 @@ class ScaleCell(keras.layers.Layer):
         seed: int | None = None,
         **kwargs,
     ):
+        arguments = locals()
         super().__init__(**kwargs)
-        self.options = weights.ScaleOptions(
-            levels=tuple(levels),
-            time_scales=time_scales,
-            initial_learning_rates=tuple(initial_learning_rates),
-            max_log_learning_rate=max_log_learning_rate,
-            dynamic_learning_rates=dynamic_learning_rates,
-            learn_input_decay=learn_input_decay,
-            learn_scale_decay=learn_scale_decay,
-            learn_initial_vectors=learn_initial_vectors,
-            scale_decay_per_time_scale=scale_decay_per_time_scale,
-            gradient_products=gradient_products,
-            log_mean_squares=log_mean_squares,
-            relative_learning_rate=relative_learning_rate,
-            extreme_learning_rate=extreme_learning_rate,
-            learning_rate_shortcut=learning_rate_shortcut,
-            gradient_shortcut=gradient_shortcut,
-            global_input=global_input,
-            zero_learning_rate_weights=zero_learning_rate_weights,
-        )
-        self.seed = seed
-        self.state_size = [*self.options.levels, *(3 - len(levels)) * [0], 1, 1, 1, time_scales, time_scales, 1]
-        self.output_size = 1
-        self.named_weights = {}
+        self.keep(arguments)
+        weights.check(self)
+        self.state_size = [*self.levels, *(3 - len(levels)) * [0], 1, 1, 1, time_scales, time_scales, 1]
 
     def table(self):
-        """What weights it has: name -> `scale_weights.Weight`."""
-        return weights.table(self.options)
-
-    def build(self, input_shape):
-        del input_shape
-        for index, (name, weight) in enumerate(self.table().items()):
-            initializer = weight.initializer(None if self.seed is None else 1000 * self.seed + index)
-            self.named_weights[name] = self.add_weight(
-                name=name.replace("/", "_"), shape=weight.shape, initializer=initializer
-            )
-        self.built = True
+        return weights.table(self)
 
     def get_initial_state(self, batch_size=None, sizes: Sequence[int] | None = None, seed: Seed | None = None):
         """The state before the first step.
@@ -149,7 +120,7 @@ class ScaleCell(keras.layers.Layer):
             seed: int32 `[2]`, of the first learning rates; default that of number 0.
         """
         sizes, seed = sizes or (batch_size,), make_seed(0) if seed is None else seed
-        return step.initial_state(self.named_weights, self.options, sizes, seed, self.compute_dtype)
+        return step.initial_state(self, sizes, seed, self.compute_dtype)
 
     def call(self, inputs, states, sizes=None):
         outputs, states = self.columns(tf.transpose(inputs), nest.transposed(states), sizes)
@@ -158,19 +129,16 @@ class ScaleCell(keras.layers.Layer):
     def columns(self, inputs, states, sizes=None):
         """`call` with everything transposed: `([1, N], states) -> ([1, N], states)`."""
         sizes = sizes or (inputs.shape[1] or tf.shape(inputs)[1],)
-        return step.step(self.named_weights, self.options, inputs, step.ScaleState(*states), sizes)
+        return step.step(self, inputs, step.ScaleState(*states), sizes)
 
     def diagnose(self, inputs, states):
         """Log learning rates, decays in (0, 1), units in (-1, 1): what sits at either end of these learns nothing."""
         del inputs
         state = step.ScaleState(*states)
-        units = zip(("coordinate", "tensor", "problem"), state[: len(self.options.levels)], strict=False)
+        units = zip(("coordinate", "tensor", "problem"), state[: len(self.levels)], strict=False)
         return {
             "rates/log_learning_rate": state.log_learning_rate,
             "decays/input": state.input_decay,
             "decays/scale": state.scale_decay,
             **{f"units/{level}": values for level, values in units},
         }
-
-    def get_config(self):
-        return {**super().get_config(), **dataclasses.asdict(self.options), "seed": self.seed}

@@ -95,7 +95,7 @@ class Imitation(Technique):
     def _lesson(self, setting: Setting, teacher: Optimizer) -> Lesson:
         calls = batch.num_calls(setting.meta_batch_size, setting.student)
         size, k = setting.meta_batch_size // calls, self.teacher_steps
-        optimizees = batch.together(setting.problem, size, setting.student, teacher)
+        optimizees = batch.Optimizees(setting.problem, size, setting.student, teacher)
         problem, student = optimizees.problem, optimizees.in_blocks_if_large(setting.student)
         xla, distance = unroll.xla_part(problem, setting.jit_compile), named("distance", self.distance, DISTANCES)
 

@@ -67,7 +67,7 @@ class OwnTrajectory(Technique):
 
     def lessons(self, setting: Setting) -> list[Lesson]:
         calls = batch.num_calls(setting.meta_batch_size, setting.student)
-        optimizees = batch.together(setting.problem, setting.meta_batch_size // calls, setting.student)
+        optimizees = batch.Optimizees(setting.problem, setting.meta_batch_size // calls, setting.student)
         return [in_turn(self.lesson(setting, optimizees), calls)]
 
     def lesson(self, setting: Setting, optimizees: Optimizees) -> Lesson:

@@ -21,7 +21,7 @@ def small_is_large(monkeypatch):
 @pytest.mark.parametrize("kind", ["L2O-DM", "RNNprop"])
 def test_who_works_in_blocks(kind, small_is_large):
     student = make_optimizer(kind, {"layers": (2,)})
-    found = batch.One(tiny.perceptron()).in_blocks_if_large(student)
+    found = batch.Optimizees(tiny.perceptron()).in_blocks_if_large(student)
     assert isinstance(found, blocks.Blocked)
     assert found.named_variables.keys() == student.named_variables.keys() != set()
     assert (found.name, found.kind, found.architecture) == (student.name, student.kind, student.architecture)
@@ -30,12 +30,12 @@ def test_who_works_in_blocks(kind, small_is_large):
 @pytest.mark.parametrize("kind", ["L2O-Scale", "adam"])
 def test_who_does_not(kind, small_is_large):
     optimizer = make_optimizer(kind)
-    assert batch.One(tiny.perceptron()).in_blocks_if_large(optimizer) is optimizer
+    assert batch.Optimizees(tiny.perceptron()).in_blocks_if_large(optimizer) is optimizer
 
 
 def test_small_optimizees_are_not_cut():
     student = make_optimizer("L2O-DM")
-    assert batch.One(tiny.perceptron()).in_blocks_if_large(student) is student
+    assert batch.Optimizees(tiny.perceptron()).in_blocks_if_large(student) is student
 
 
 class TestEverythingElseIsTheSame:

@@ -106,7 +106,7 @@ def test_both_ways_are_one_lesson(monkeypatch):
 
 def test_a_student_that_cannot_is_refused():
     with pytest.raises(ValueError, match="2 optimizees side by side with L2O-Scale, which does not treat"):
-        batch.together(tiny.perceptron(4), 2, make_optimizer("adam"), make_optimizer("L2O-Scale"))
+        batch.Optimizees(tiny.perceptron(4), 2, make_optimizer("adam"), make_optimizer("L2O-Scale"))
 
 
 @pytest.mark.parametrize("optimizer", [adam(0.05), tiny.random_student(1, (3,))[0]], ids=["adam", "L2O-DM"])
