@@ -4,6 +4,7 @@ A new architecture, rule or problem is checked by these as soon as it is registe
 raises an AssertionError that says what was expected.
 """
 
+import json
 from collections.abc import Callable
 
 import keras
@@ -28,6 +29,7 @@ def check_cell(make: Callable[..., keras.layers.Layer]) -> None:
     _check_rows_are_apart(cell)
     _check_in_keras_rnn(cell)
     _check_configuration(cell)
+    _check_seeds(make)
 
 
 def _play(cell, gradients, steps=4):
@@ -70,8 +72,9 @@ def _check_in_keras_rnn(cell):
 
 
 def _check_configuration(cell):
-    """Keras can save it and make it anew; meta-parameters keep their names."""
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(cell))
+    """Keras can save it and make it anew, through JSON; meta-parameters keep their names."""
+    text = json.dumps(keras.saving.serialize_keras_object(cell))
+    again = keras.saving.deserialize_keras_object(json.loads(text))
     assert again.get_config() == cell.get_config()
     if not again.built:
         again.build((None, 1))
@@ -81,6 +84,24 @@ def _check_configuration(cell):
     for name, variable in again.named_weights.items():
         variable.assign(cell.named_weights[name])
     np.testing.assert_array_equal(_play(again, GRADIENTS)[0], _play(cell, GRADIENTS)[0])
+
+
+def _check_seeds(make):
+    """The same seed, the same weights; another seed, others; each weight has numbers of its own."""
+
+    def drawn(seed):
+        cell = make(seed=seed)
+        cell.build((None, 1))
+        values = {name: weight.numpy().ravel() for name, weight in cell.named_weights.items()}
+        return {name: value for name, value in values.items() if np.ptp(value)}
+
+    first, same, other, none, nor_here = map(drawn, (1, 1, 2, None, None))
+    for name in first:
+        np.testing.assert_array_equal(first[name], same[name])
+        assert not np.array_equal(first[name], other[name])
+        assert not np.array_equal(none[name], nor_here[name])
+    beginnings = [np.sign(value[:10]).tolist() for value in first.values() if value.size > 10]
+    assert len(beginnings) == len(np.unique(beginnings, axis=0)), "two weights got the same numbers"
 
 
 def check_hierarchical_cell(make: Callable[..., keras.layers.Layer]) -> None:
@@ -104,9 +125,8 @@ def check_hierarchical_cell(make: Callable[..., keras.layers.Layer]) -> None:
     assert np.ptp(merged / first) > 1e-3, "the sizes of the tensors make no difference"
     for name, value in cell.diagnose(inputs, after).items():
         assert np.isfinite(value).all(), f"{name} is not finite"
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(cell))
-    assert again.get_config() == cell.get_config()
-    assert len(cell.named_weights) == len(cell.trainable_variables)
+    _check_configuration(cell)
+    _check_seeds(make)
 
 
 def check_optimizer(optimizer: Optimizer, problem: Problem, steps: int = 6) -> None:

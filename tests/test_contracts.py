@@ -24,7 +24,10 @@ from l2o_tf.optimizers import (
     Optimizer,
     make_optimizer,
 )
+from l2o_tf.optimizers.base import CellOptimizer
 from l2o_tf.optimizers.blocks import Blocked
+from l2o_tf.optimizers.cell import Cell
+from l2o_tf.optimizers.lstm.cell import LSTMCell
 from l2o_tf.saving.loading import load
 from l2o_tf.training.lessons.self_improving import Mixture
 from problems import PROBLEMS, Problem, make_problem
@@ -123,14 +126,14 @@ class TestNothingIsMissing:
 
     def test_cells(self):
         found = {value for value in members(l2o_tf, inspect.isclass) if issubclass(value, keras.layers.Layer)}
-        assert found == set(CELLS.values())
+        assert found == {Cell, LSTMCell, *CELLS.values()}
 
     def test_rules(self):
         assert factories(l2o_tf, Analytic) == set(ANALYTIC.values())
 
     def test_classes_of_optimizers(self):
         found = {value for value in members(l2o_tf, inspect.isclass) if issubclass(value, Optimizer)}
-        plain = {Optimizer, CoordinatewiseOptimizer, HierarchicalOptimizer, Analytic}
+        plain = {Optimizer, CellOptimizer, CoordinatewiseOptimizer, HierarchicalOptimizer, Analytic}
         assert found == plain | {type(make()) for make in COMPOSED.values()}
 
     def test_problems(self):

@@ -1,9 +1,8 @@
 """Evaluates every optimizer on every problem, one pair after the other.
 
-`evaluate` is for users; evaluate.py takes the same steps. With a folder, a file has the runs of a pair that are done
-(`l2o_tf.evaluating.results`). As many runs take place at the same time as there are cores; short ones follow each other
-until each core has done `LEAST_STEPS`. Then the file is written, if `SECONDS` have passed since the last time. A killed
-evaluation loses what came after that.
+As many runs take place at the same time as there are cores; short ones follow each other until each core has done
+`LEAST_STEPS`. Then they are written to a file of the pair (`l2o_tf.evaluating.results`), if `SECONDS` have passed since
+the last time. A killed evaluation loses what came after that.
 """
 
 import contextlib
@@ -54,7 +53,7 @@ class Pair(NamedTuple):
     @property
     def names(self) -> tuple[str, str]:
         """Of the problem and of the optimizer."""
-        return self.problem.name, _name(self.optimizer)
+        return self.problem.name, self.optimizer.name
 
     @property
     def identity(self) -> Identity:
@@ -78,11 +77,6 @@ class Pair(NamedTuple):
                 "files": {name: files[name] for name in own if name in files},
             },
         }
-
-
-def _name(optimizer: Optimizer) -> str:
-    """Its name; that of its class if it has none."""
-    return getattr(optimizer, "name", type(optimizer).__name__)
 
 
 def _digest(weights: Mapping[str, Any]) -> str | None:
@@ -145,9 +139,12 @@ def evaluate(
     settings = {"num_runs": num_runs, "num_steps": num_steps, "record": record, "full_period": full_period}
     rollouts.check_options(side_by_side=side_by_side, **settings)
     settings = {"seed": int(make_seed(seed)[0])} | {k: x if k == "record" else int(x) for k, x in settings.items()}
-    folder = None if folder is None else folders.as_path(folder)
-    pairs = all_pairs(with_cards(optimizers, allow_code=allow_code), _made(problems))
-    return evaluate_pairs(pairs, folder, side_by_side=side_by_side, **settings)
+    found, problems = with_cards(optimizers, allow_code=allow_code), _listed("problems", problems, Problem)
+    made = [make_problem(each, mode="test") if isinstance(each, str) else each for each in problems]
+    pairs = all_pairs(found, made)
+    return evaluate_pairs(
+        pairs, None if folder is None else folders.as_path(folder), side_by_side=side_by_side, **settings
+    )
 
 
 def with_cards(
@@ -161,29 +158,23 @@ def with_cards(
     Until a validation of a run finds better weights, its folder has those that it began with. Then the optimizer is
     named `NAME (before training)`, and a warning says why.
 
-    Args:
-        optimizers: as in `evaluate`.
-        learning_rate: of rules whose name has none.
-        allow_code: as in `evaluate`.
-
-    Raises:
-        ValueError: as `evaluate` does.
+    The arguments and errors are those of `evaluate`; `learning_rate` is that of rules whose name has none.
     """
     given = _listed("optimizers", optimizers, Optimizer)
     found = [_with_card(each, learning_rate, allow_code) for each in given]
-    names = [_name(optimizer) for optimizer, _ in found]
+    names = [optimizer.name for optimizer, _ in found]
     for each, (optimizer, _), name in zip(given, found, names, strict=True):
         if isinstance(each, str) and names.count(name) > 1:  # files of the original program are called alike
             optimizer.name = each
-    _require_different("optimizers", [_name(optimizer) for optimizer, _ in found])
+    _require_different("optimizers", [optimizer.name for optimizer, _ in found])
     return found
 
 
 def _with_card(given: Optimizer | str, learning_rate: float | None, allow_code: bool) -> tuple[Optimizer, Card]:
     if isinstance(given, Optimizer):
-        kind, architecture = getattr(given, "kind", type(given).__name__), getattr(given, "architecture", {})
-        text = json.dumps({"optimizer": kind, "architecture": architecture}, default=str)
-        return given, json.loads(text, object_hook=_without_name)
+        text = json.dumps({"optimizer": given.kind, "architecture": given.architecture}, default=str)
+        # Keras numbers the names of its layers, so two that are alike have different ones.
+        return given, json.loads(text, object_hook=lambda found: {k: v for k, v in found.items() if k != "name"})
     optimizer, card = load_optimizer(given, learning_rate, allow_code=allow_code)
     kept = kept_validation(card) if "validation" in card else {"epoch": None}
     if not kept or kept["epoch"] == 0:
@@ -194,16 +185,6 @@ def _with_card(given: Optimizer | str, learning_rate: float | None, allow_code: 
         )
         optimizer.name += " (before training)"
     return optimizer, card
-
-
-def _without_name(found: dict[str, Any]) -> dict[str, Any]:
-    """Keras numbers the names of its layers, so two that are alike have different ones."""
-    return {key: value for key, value in found.items() if key != "name"}
-
-
-def _made(problems: Problem | str | Sequence[Problem | str]) -> list[Problem]:
-    given = _listed("problems", problems, Problem)
-    return [make_problem(each, mode="test") if isinstance(each, str) else each for each in given]
 
 
 def _listed(what: str, given: Any, kind: type) -> list:
@@ -224,26 +205,13 @@ def _require_different(what: str, names: Sequence[str]) -> None:
 
 
 def all_pairs(optimizers: Sequence[tuple[Optimizer, Card]], problems: Sequence[Problem]) -> list[Pair]:
-    """Every problem with every optimizer, problem by problem.
-
-    Raises:
-        ValueError: if two problems have the same name.
-    """
+    """Every problem with every optimizer, problem by problem. ValueError if two problems have the same name."""
     _require_different("problems", [problem.name for problem in problems])
     return [Pair(problem, *optimizer) for problem in problems for optimizer in optimizers]
 
 
 def evaluate_pairs(pairs: Sequence[Pair], folder: Path | None = None, *, side_by_side: int = 1, **settings) -> Results:
-    """`evaluate` for pairs of optimizers and problems.
-
-    Args:
-        pairs: what to evaluate; no two have the same names.
-        folder, side_by_side: as in `evaluate`.
-        **settings: the other options of `evaluate`; they are kept with the results.
-
-    Raises:
-        ValueError: as `evaluate` does.
-    """
+    """`evaluate` for pairs, no two of the same names. The settings are kept with the results."""
     there = (results.find(folder) if folder else None) or Results(settings, [])
     results.check_fit(folder, there, settings, {pair.names: pair.identity for pair in pairs})
     complete = {result.names for result in there.complete}
@@ -261,17 +229,10 @@ def evaluate_pairs(pairs: Sequence[Pair], folder: Path | None = None, *, side_by
 def run_each(
     pairs: Sequence[Pair], folder: Path | None = None, *, side_by_side: int = 1, **settings
 ) -> Iterator[PairResult]:
-    """The result of each pair, when it is done; a progress bar for each.
+    """The result of each pair, when it is done; a progress bar for each. The options are those of `evaluate`.
 
-    Args:
-        pairs: what to evaluate.
-        folder: keeps each pair in a file, and continues what is there. The caller removes the files
-            (`results.remove_pair`). Default: nothing is kept.
-        side_by_side: as in `evaluate`.
-        **settings: the other options of `evaluate`.
-
-    Raises:
-        ValueError: if one of the pairs cannot be evaluated; it is raised by the call, before the first evaluation.
+    A folder keeps each pair in a file, and continues what is there; the caller removes the files
+    (`results.remove_pair`). A pair that cannot be evaluated is refused by the call, before the first evaluation.
     """
     options = {name: value for name, value in settings.items() if name != "seed"} | {"side_by_side": side_by_side}
     for problem, optimizer, _ in pairs:

@@ -25,10 +25,8 @@ example::
             plt.plot(np.log(losses).mean(axis=0), label=result["optimizer"])
 
 While a pair of an optimizer and a problem runs, its file `<problem>--<optimizer>.pair.npz` has the runs so far, in the
-same form: `[r, S]`, r up to R. It is written when as many runs are done as there are cores, and at most once a minute.
-So a killed evaluation loses the runs that it was at and perhaps a minute; the next command continues from there. When
-all pairs of a command are done, they become entries of `curves.npz`, and their files are removed. Files are replaced
-atomically. A command that does not fit the results in the folder is refused.
+same form: `[r, S]`, r up to R. When all pairs of a command are done, they become entries of `curves.npz`, and their
+files are removed. Files are replaced atomically. A command that does not fit the results in the folder is refused.
 
 reproduce.py writes each result, without its curves, to a JSON file of its own (`read_file`).
 """
@@ -212,8 +210,7 @@ class Results:
 def write(folder: Path, results: Results) -> None:
     """Writes what is complete to `curves.npz` and `summary.json`, and removes the files of these pairs.
 
-    Raises:
-        OSError: if the folder cannot be written or the disk is full; each file is then as it was.
+    After an OSError each file is as it was.
     """
     complete = dataclasses.replace(results, all=results.complete)
     write_atomically(folder / CURVES, _packed(complete))
@@ -223,20 +220,12 @@ def write(folder: Path, results: Results) -> None:
 
 
 def write_pair(folder: Path, settings: Mapping[str, Any], result: PairResult) -> None:
-    """Writes the file of one pair.
-
-    Raises:
-        OSError: as `write`.
-    """
+    """Writes the file of one pair."""
     write_atomically(folder / file_name(*result.names, PAIR), _packed(Results(settings, [result])))
 
 
 def read_pair(folder: Path, names: tuple[str, str], settings: Mapping[str, Any]) -> PairResult | None:
-    """What the file of a pair has; None if there is none, or one of other settings.
-
-    Raises:
-        ValueError: if the file is damaged.
-    """
+    """What the file of a pair has; None if there is none, or one of other settings. ValueError if it is damaged."""
     path = folder / file_name(*names, PAIR)
     found = _read(path) if path.exists() else Results({}, [])
     return found.all[0] if found.all and not contradictions(found.settings, settings) else None
@@ -261,11 +250,7 @@ def _about(results: Results) -> str:
 
 
 def find(folder: Path) -> Results | None:
-    """All results in a folder; None where there are none yet.
-
-    Raises:
-        ValueError: if one of the files is damaged or not of an evaluation.
-    """
+    """`Results.read`; None where there are none yet."""
     pairs = sorted(folder.glob(f"*{PAIR}"), key=lambda path: path.stat().st_mtime_ns)
     parts = {path: _read(path) for path in (folder / CURVES, *pairs) if path.exists()}
     if not parts:
@@ -324,19 +309,10 @@ def _foreign(path: Path, why: str) -> ValueError:
 def check_fit(
     folder: Path | None, found: Results, settings: Mapping[str, Any], asked: Mapping[tuple[str, str], Identity]
 ) -> set[tuple[str, str]]:
-    """Checks that a new evaluation fits the results of a folder.
+    """Refuses a new evaluation that does not fit what was found in a folder.
 
-    Args:
-        folder: the folder, for errors.
-        found: its content.
-        settings: of the new evaluation; must equal those of `found`.
-        asked: (problem, optimizer) by name -> their identity.
-
-    Returns:
-        (problem, optimizer), by name, of all results in the folder.
-
-    Raises:
-        ValueError: if settings differ, or a problem or an optimizer has the name of another one in the folder.
+    That is, if settings differ, or a problem or an optimizer, whose identities are `asked` by their names, has the name
+    of another one in the folder. Returns the names of all results in the folder.
     """
     if differing := contradictions(found.settings, settings):
         raise ValueError(
@@ -367,11 +343,7 @@ def contradictions(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """One result without its curves, as reproduce.py writes it.
-
-    Raises:
-        ValueError: if the file is damaged or something else.
-    """
+    """One result without its curves, as reproduce.py writes it. ValueError if the file is damaged or something else."""
     try:
         found = read_json(path)
         names = isinstance(found["problem"], str) and isinstance(found["optimizer"], str) and "data" in found

@@ -47,13 +47,11 @@ class Rollouts(NamedTuple):
             The two numbers are int32 scalars: one compiled program serves all values.
         measure: `carry -> {"loss": [R], "accuracy": [R]}` over the whole data set, or None. An accuracy that the
             problem does not have is NaN.
-        window: T.
     """
 
     start: Callable[..., Any]
     advance: Callable[[Any, tf.Tensor, tf.Tensor, tf.Tensor], tuple[Any, tf.Tensor]]
     measure: Callable[[Any], dict[str, tf.Tensor]] | None
-    window: int
 
 
 def run_seeds(seed: Seed, num_runs: int) -> tf.Tensor:
@@ -119,7 +117,7 @@ def rollouts(
         found = _each_run(measure_run, carry, {"loss": scalar, "accuracy": scalar})
         return {name: tf.reshape(values, [-1]) for name, values in found.items()}
 
-    return Rollouts(start, advance, measure if problem.measure else None, window)
+    return Rollouts(start, advance, measure if problem.measure else None)
 
 
 def _windows(group: Optimizees, optimizer: Optimizer, window: int, jit_compile: bool):
@@ -177,19 +175,8 @@ def at_once(side_by_side: int = 1) -> int:
 
 
 def recorded_losses(losses: np.ndarray, record: str = "after") -> np.ndarray:
-    """`[R, W, T+1] -> [R, W T]`: one curve per run, see the module's docstring.
-
-    Raises:
-        ValueError: if `record` is neither `"after"` nor `"before"`.
-    """
-    require_record(record)
+    """`[R, W, T+1] -> [R, W T]`: one curve per run, see the module's docstring."""
     return losses[:, :, slice(1, None) if record == "after" else slice(-1)].reshape(len(losses), -1)
-
-
-def require_record(record: str) -> None:
-    """Raises ValueError unless `record` is `"after"` or `"before"`."""
-    if record not in ("after", "before"):
-        raise ValueError(f"Received record={record!r}, expected 'after' or 'before'.")
 
 
 class Runs(NamedTuple):
@@ -209,23 +196,19 @@ class Runs(NamedTuple):
 
 def check_options(
     *,
-    num_runs: int = 10,
-    num_steps: int = 10_000,
+    num_runs: int,
+    num_steps: int,
     record: str = "after",
     full_period: int = 0,
     window: int = 100,
     side_by_side: int = 1,
 ) -> None:
-    """Refuses options of `run` that are of another type or out of their range.
-
-    Raises:
-        ValueError: if a number is not positive, or too large; if `full_period` is no multiple of `window`; if
-            `side_by_side` does not divide `num_runs`.
-    """
+    """Raises ValueError for options of `run` that are of another type or out of their range."""
     numbers = {"num_runs": num_runs, "num_steps": num_steps, "window": window, "side_by_side": side_by_side}
     for name, value in (numbers | ({"full_period": full_period} if full_period != 0 else {})).items():
         require_positive(name, value)
-    require_record(record)
+    if record not in ("after", "before"):
+        raise ValueError(f"Received record={record!r}, expected 'after' or 'before'.")
     if num_runs * num_steps > MOST_LOSSES:
         raise ValueError(
             f"Received num_runs={num_runs} and num_steps={num_steps}, expected at most {MOST_LOSSES:,} losses together."
@@ -237,12 +220,7 @@ def check_options(
 
 
 def check(problem: Problem, optimizer: Optimizer, *, full_period: int = 0, side_by_side: int = 1, **options) -> None:
-    """Refuses what `run` cannot do, before anything is compiled. The options are those of `run`.
-
-    Raises:
-        ValueError: as `check_options` does; if the problem breaks its contract, or cannot be measured on all its data;
-            if the optimizer does not fit the problem's parameters, or cannot run several optimizees side by side.
-    """
+    """Raises ValueError for what `run` cannot do, before anything is compiled. The options are those of `run`."""
     check_options(full_period=full_period, side_by_side=side_by_side, **options)
     if not isinstance(optimizer, Optimizer):
         kind = type(optimizer).__name__
@@ -284,13 +262,13 @@ def run(
         record: `"after"` (default, as the original program) or `"before"`.
         full_period: measure loss and accuracy over the whole data set every so many steps, a multiple of `window`; 0
             (default): never.
-        window: steps per window. Default 100.
-        side_by_side: runs that take their steps together, see `rollouts`; divides `num_runs`. Default 1.
+        window, side_by_side: as in `rollouts`; `side_by_side` divides `num_runs`.
         first_run: index of the first of these runs. Default 0. A run depends on its index, and on no other run.
         on_progress: called as `(steps done, mean loss)` several times a run.
 
     Raises:
-        ValueError: as `check` does; if the seed has another shape.
+        ValueError: if the options do not fit each other; if the problem breaks its contract, or cannot be measured on
+            all its data; if the optimizer does not fit the problem, or cannot run several optimizees side by side.
     """
     if np.shape(seed) != (2,):
         raise ValueError(f"Received seed={seed!r}, expected one of shape [2]; problems.base.make_seed(0) is one.")

@@ -194,7 +194,6 @@ class Optimizer(abc.ABC):
 
     def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
         """Inner quantities worth a histogram, e.g. gate activations; none by default."""
-        del grads, state
         return {}
 
     @property
@@ -266,14 +265,13 @@ class Analytic(Optimizer):
         self._init, self._update = init, update
 
     def initial_state(self, params: Params, seed: Seed) -> State:
-        del seed
         return self._init(params)
 
     def update(self, step: Step, state: State) -> tuple[Params, State]:
         return self._update(step.grads, state, step.params)
 
 
-class _CellOptimizer(Optimizer):
+class CellOptimizer(Optimizer):
     """Runs a Keras cell on all coordinates of the optimizee."""
 
     def __init__(self, cell: keras.layers.Layer, kind: str | None):
@@ -284,7 +282,6 @@ class _CellOptimizer(Optimizer):
 
     def _options(self, params: Params) -> dict[str, Any]:
         """What the cell is told besides gradients and states."""
-        del params
         return {}
 
     def update(self, step: Step, state: State) -> tuple[Params, State]:
@@ -312,7 +309,7 @@ class _CellOptimizer(Optimizer):
         return {f"{index}/{weight.name}": weight for index, weight in enumerate(self.cell.trainable_weights)}
 
 
-class CoordinatewiseOptimizer(_CellOptimizer):
+class CoordinatewiseOptimizer(CellOptimizer):
     """Runs a Keras RNN cell on every coordinate of the optimizee.
 
     Args:
@@ -334,7 +331,6 @@ class CoordinatewiseOptimizer(_CellOptimizer):
         super().__init__(cell, kind)
 
     def initial_state(self, params: Params, seed: Seed) -> State:
-        del seed
         return self.cell.get_initial_state(batch_size=nest.size(params))
 
     def loop(self) -> Loop:
@@ -343,7 +339,7 @@ class CoordinatewiseOptimizer(_CellOptimizer):
         return loop._replace(blocks=Blocks(cut, loop.update, cached=2**10 if has_columns else None))
 
 
-class HierarchicalOptimizer(_CellOptimizer):
+class HierarchicalOptimizer(CellOptimizer):
     """Runs a Keras cell on all coordinates of the optimizee, and tells it which of them form a tensor.
 
     Args:

@@ -66,7 +66,6 @@ class Blocked(Optimizer):
         return Loop(lambda state: state, self.update, lambda state: state, blocks)
 
     def _cut(self, state: State, first, size: int) -> State:
-        del size
         return tf.nest.map_structure(lambda x: x[-(-first // self._size)], state)
 
     def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:

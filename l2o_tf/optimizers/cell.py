@@ -39,7 +39,6 @@ class Cell(keras.layers.Layer):
 
     def build(self, input_shape):
         """Makes the weights; with a seed, each has one of its own."""
-        del input_shape
         for index, (name, weight) in enumerate(self.table().items()):
             initializer = weight.initializer(None if self.seed is None else 1000 * self.seed + index)
             self.named_weights[name] = self.add_weight(

@@ -18,19 +18,16 @@ Objective = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 def total(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
     """`Σ_{t=0}^{T} f(θ_t)`: all weights `ω_t = 1`, as in Andrychowicz et al. (2016) and both programs."""
-    del first
     return tf.reduce_sum(losses)
 
 
 def mean(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
     """`1/(T+1) Σ_{t=0}^{T} f(θ_t)`."""
-    del first
     return tf.reduce_mean(losses)
 
 
 def final(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
     """`f(θ_T)`: only the end counts."""
-    del first
     return losses[-1]
 
 
@@ -39,7 +36,6 @@ def penultimate(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
 
     Source: Lv, Jiang and Li (2017), whose program takes the loss of its 20th evaluation, before the 20th update.
     """
-    del first
     return losses[-2]
 
 
@@ -49,7 +45,6 @@ def log_mean(losses: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
     Windows at the end of a run, where losses are small, count as much as those at its beginning. Within a window, a
     loss counts by its size, so a single large loss counts much.
     """
-    del first
     return tf.math.log(tf.reduce_mean(losses) + 1e-6)
 
 

@@ -95,16 +95,7 @@ def test_teachers_and_baselines_run_in_the_same_loop():
         theta = theta + rule(g)
     np.testing.assert_allclose(trajectory.losses, [*losses, f(theta, STEPS)[0]], rtol=1e-4)
     np.testing.assert_allclose(tiny.flat(after.params), theta, rtol=1e-4, atol=1e-4)
-    assert after.optimizer.step == STEPS
-
-
-def test_recorded_updates_add_up_to_the_parameters():
-    optimizer, _ = tiny.random_student(2)
-    loss_fn, state, batches, _ = begin(tiny.perceptron(4), optimizer)
-    after, trajectory = compiled(loss_fn, optimizer, record=True)(state, batches)
-    assert trajectory.grads.shape == trajectory.updates.shape == (STEPS, tiny.SIZE)
-    moved = tiny.flat(state.params) + np.sum(trajectory.updates, axis=0)
-    np.testing.assert_allclose(tiny.flat(after.params), moved, rtol=0, atol=1e-6)
+    assert after.index == after.optimizer[0] == STEPS
 
 
 def test_nothing_is_recorded_unless_asked_for():
@@ -182,14 +173,6 @@ def test_a_judge_of_its_own_changes_the_losses_and_nothing_else():
     np.testing.assert_allclose(trajectory.losses, [24.0, 12.0, 6.0])
     np.testing.assert_allclose(trajectory.grads[:, 0], [16.0, 8.0])
     assert state.params["x"] == 2.0
-
-
-def test_xla_agrees_with_the_graph():
-    optimizer, _ = tiny.random_student(6, spread=2.0)
-    loss_fn, state, batches, _ = begin(tiny.perceptron(4), optimizer)
-    plain, xla = (compiled(loss_fn, optimizer, jit_compile=jit)(state, batches) for jit in (False, True))
-    np.testing.assert_allclose(xla[1].losses, plain[1].losses, rtol=1e-5)
-    assert_same_state(xla[0], plain[0], rtol=1e-5, atol=1e-5)
 
 
 def test_replayed_gradients_come_out_wherever_the_student_is():

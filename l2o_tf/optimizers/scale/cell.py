@@ -133,7 +133,6 @@ class ScaleCell(Cell):
 
     def diagnose(self, inputs, states):
         """Log learning rates, decays in (0, 1), units in (-1, 1): what sits at either end of these learns nothing."""
-        del inputs
         state = step.ScaleState(*states)
         units = zip(("coordinate", "tensor", "problem"), state[: len(self.levels)], strict=False)
         return {

@@ -207,12 +207,7 @@ def _replayed(loop: Loop, like: Params, block: Kept) -> Kept:
 
 
 def _backward(update, phi, like, kept: Kept, weights: Weights, cut=lambda state: state) -> list[tf.Tensor]:
-    """The recursion of λ, σ and dφ in the docstring of `first_order.py`, from the last step to the first.
-
-    Args:
-        update, phi, like, kept, weights: as in `pull_back`.
-        cut: what `update` is to see of a state that was kept.
-    """
+    """The recursion of λ, σ and dφ in `first_order.py`; `cut` is what `update` is to see of a state that was kept."""
     num_steps = _length(kept.grads)
     slopes = kept.grads if kept.slopes is None else kept.slopes
 

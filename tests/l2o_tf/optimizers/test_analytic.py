@@ -62,10 +62,10 @@ def problem(dtype=np.float64):
     return tuple({name: value.astype(dtype) for name, value in nest.items()} for nest in (params, grads))
 
 
-def run(optimizer, params, grads, jit_compile=False):
+def run(optimizer, params, grads):
     """All iterates `[STEPS, ...]`, from one compiled loop."""
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function
     def loop(params, grads):
         state = optimizer.initial_state(params, SEED)
         arrays = {name: tf.TensorArray(value.dtype, STEPS, element_shape=value.shape) for name, value in params.items()}
@@ -116,12 +116,6 @@ def test_defaults_are_those_of_the_teachers(name):
 class TestEveryOptimizer:
     """What holds for all that is registered, with the default hyper-parameters."""
 
-    def test_xla_agrees(self, name):
-        params, grads = problem(np.float32)
-        plain, compiled = (run(ANALYTIC[name](), params, grads, jit) for jit in (False, True))
-        for key in params:
-            np.testing.assert_allclose(compiled[key], plain[key], rtol=2e-5, atol=2e-6)
-
     def test_one_vector_gives_the_same_updates(self, name):
         params, grads = problem()
         tensors = run(ANALYTIC[name](), params, grads)
@@ -145,12 +139,6 @@ class TestEveryOptimizer:
         tf.nest.assert_same_structure(state, new_state)
         for old, new in zip(tf.nest.flatten(state), tf.nest.flatten(new_state), strict=True):
             assert (old.shape, old.dtype) == (new.shape, new.dtype)
-
-    def test_descends(self, name):
-        params = {"x": tf.constant([1.0, -2.0])}
-        optimizer = ANALYTIC[name]()
-        updates, _ = optimizer.update(Step(params, params), optimizer.initial_state(params, SEED))
-        assert np.all(np.sign(updates["x"]) == [-1, 1])
 
     def test_zero_gradient_gives_zero_update(self, name):
         params = {"x": tf.constant([1.0])}

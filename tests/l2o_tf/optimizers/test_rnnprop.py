@@ -140,15 +140,7 @@ def test_gates_can_be_looked_at():
     assert not found
 
 
-def test_runs_in_a_keras_rnn_unchanged_and_survives_json():
-    student, _ = tiny.random_rnnprop(4, layers=(4, 3), projection=5)
-    inputs = gradients(6)
-    deltas, state = run(student.cell, inputs)
-    layer = keras.layers.RNN(student.cell, return_sequences=True, return_state=True)
-    outputs, *final = layer(tf.constant(inputs.T[:, :, None]))
-    np.testing.assert_allclose(outputs[:, :, 0], deltas.T, rtol=0, atol=1e-7)
-    for ours, theirs in zip(final, state, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+def test_every_argument_survives_json():
     changed = RNNpropCell((3,), 7, 0.5, 0.25, 1e-4, "gm", 0.1, 0.2, seed=3, name="changed")
     again = keras.saving.deserialize_keras_object(json.loads(json.dumps(keras.saving.serialize_keras_object(changed))))
     assert again.get_config() == changed.get_config()
@@ -177,12 +169,6 @@ class TestWeights:
             assert np.abs(values).max() <= 2 * stddev * (1 + 1e-6)
             np.testing.assert_allclose(values.std(), TRUNCATED_STD * stddev, rtol=3 / np.sqrt(values.size))
             assert abs(values.mean()) <= 3 * stddev / np.sqrt(values.size)
-
-    def test_seeds(self):
-        first, same, other = (CoordinatewiseOptimizer(RNNpropCell(seed=seed)).named_variables for seed in (1, 1, 2))
-        for name in first:
-            np.testing.assert_array_equal(first[name], same[name])
-            assert name in ("input_projection/b", "linear/b") or not np.array_equal(first[name], other[name])
 
     def test_a_run_begins_with_empty_moments_at_step_0(self):
         student = CoordinatewiseOptimizer(RNNpropCell(layers=(4,), dtype="float64"))

@@ -292,13 +292,6 @@ class TestWeights:
         np.testing.assert_allclose(cell.named_weights["PerTensor/GradsToDelta/Matrix"], 0.25, atol=0.25)
         assert cell.named_weights["learning_rate_weights"].numpy().any()
 
-    def test_seeds(self):
-        first, same, other = (make_optimizer("L2O-Scale", {"seed": seed}).named_variables for seed in (1, 1, 2))
-        for name in ("update_weights", "Level0_RNN/init_vector"):
-            np.testing.assert_array_equal(first[name], same[name])
-            assert not np.array_equal(first[name], other[name])
-        assert not first["learning_rate_weights"].numpy().any()
-
 
 @pytest.mark.parametrize(
     ("options", "message"),
