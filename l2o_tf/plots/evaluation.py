@@ -53,23 +53,15 @@ def evaluation_figure(panels: Sequence[Panel], *, x_scale: Literal["linear", "lo
 
     Every point is the statistic of `summary`, so that a line ends at the number of the table. A diverged run
     counts up to the step where it diverged; the label says how many did, and a line all of whose runs have diverged
-    ends in a cross. An optimizer has the same colour in every panel. Long names are shortened.
-
-    Args:
-        panels: one per problem, at least one.
-        x_scale: `"log"` shows the first steps too.
-
-    Returns:
-        The figure, as wide and as high as the labels need it.
+    ends in a cross. An optimizer has the same colour in every panel. Long names are shortened. The figure is as large
+    as the labels need it.
 
     Raises:
         ValueError: if there is no panel or no curve in one, or an array has not the shape `[runs, steps]`.
     """
     if not panels or not all(panel.curves for panel in panels):
-        raise ValueError(
-            f"Received panels with {[len(panel.curves) for panel in panels]} curves, expected at least one "
-            "panel and no empty one; evaluate at least one optimizer on every problem."
-        )
+        found = [len(panel.curves) for panel in panels]
+        raise ValueError(f"Received panels with {found} curves, expected at least one panel and no empty one.")
     names = shortened((name for panel in panels for name in panel.curves), 32)
     styles = dict(zip(names, style.line_styles(len(names)), strict=True))
     rows = -(-len(panels) // 3)

@@ -1,5 +1,6 @@
 """What all figures share: canvas, colours, axes, labels beside the ends of lines, and the atomic `save`."""
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from l2o_tf.common.writing import write_atomically
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B3A8E", "#4D4D4D")
 LINES = ("-", "--", "-.", ":")
@@ -68,35 +71,22 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, path: str | os.PathLike) -> Path:
-    """Writes a picture atomically: readers see the old file or the new one, never a half.
-
-    The folder is made where it is missing. The ending of the file says of which kind it is; without one it is a PNG.
-    A PNG depends on the figure alone, not on the time of writing.
+    """Writes a picture atomically, and makes its folder. The ending says of which kind it is; without one, a PNG.
 
     Raises:
         ValueError: if Matplotlib does not know the ending.
         OSError: if the file cannot be written; no partial file stays behind.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path, content = Path(path), io.BytesIO()
     kind = path.suffix[1:].lower() or "png"
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        figure.savefig(part, format=kind, dpi=DPI, metadata={"Software": None} if kind == "png" else None)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    figure.savefig(content, format=kind, dpi=DPI, metadata={"Software": None} if kind == "png" else None)
+    write_atomically(path, content.getvalue())
     return path
 
 
 def line_styles(count: int) -> list[tuple[str, str]]:
     """`count` distinct pairs (colour, line style)."""
     return [(PALETTE[i % len(PALETTE)], LINES[i // len(PALETTE) % len(LINES)]) for i in range(count)]
-
-
-def ink(colour: str, strength: float = 0.82) -> tuple[float, ...]:
-    """The colour, darkened so that it can be read as text on white."""
-    return tuple(strength * part for part in colors.to_rgb(colour))
 
 
 def count_axis(ax: Axes, name: str) -> None:
@@ -124,12 +114,8 @@ def guess_line(ax: Axes, guess: float) -> Label:
 def label_ends(ax: Axes, labels: Sequence[Label], axis_inches: float = 3.2) -> None:
     """Writes every label beside the end of its line, pushed apart where they would overlap.
 
-    Call it last: it reads the limits of the y axis.
-
-    Args:
-        ax: the axes.
-        labels: one per line; one whose y is NaN or outside of the frame is written at the nearest edge.
-        axis_inches: about how high the axes are.
+    One whose y is NaN or outside of the frame is written at the nearest edge. Call it last: it reads the limits of the
+    y axis, whose height is about `axis_inches`.
     """
     low, high = ax.get_ylim()
     row = LABEL_ROW / axis_inches
@@ -140,7 +126,8 @@ def label_ends(ax: Axes, labels: Sequence[Label], axis_inches: float = 3.2) -> N
             tie = {"transform": ax.transAxes, "clip_on": False, "linewidth": 0.9}
             ax.plot([1.0, 1.022], [want, place], color=label.colour, **tie)
         where = {"transform": ax.transAxes, "va": "center", "linespacing": 1.1}
-        ax.text(1.03, place, label.text, color=ink(label.colour), fontsize=LABEL_SIZE, **where)
+        darker = [0.82 * part for part in colors.to_rgb(label.colour)]  # it can be read as text on white
+        ax.text(1.03, place, label.text, color=darker, fontsize=LABEL_SIZE, **where)
 
 
 def spread(wanted: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -206,5 +206,5 @@ def test_failed_save_leaves_the_old_file(tmp_path):
 
 
 def broken(path, **_):
-    path.write_text("half")
+    path.write(b"half")
     raise OSError("No space left on device")
