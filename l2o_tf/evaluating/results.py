@@ -151,14 +151,9 @@ class Results:
         return summary.format_table(rows)
 
     def plot(self, path: str | os.PathLike | None = None, *, x_scale: Literal["linear", "log"] = "linear") -> "Figure":
-        """Draws loss against step, a panel for each problem.
+        """Draws loss against step, a panel for each problem; `x_scale="log"` shows the first steps, too.
 
-        Args:
-            path: a file to write, of a kind that Matplotlib knows by its ending. Default: none is written.
-            x_scale: `"log"` shows the first steps, too.
-
-        Returns:
-            The figure.
+        With a path, it also writes the picture, of a kind that Matplotlib knows by its ending.
 
         Raises:
             ValueError: if there are no results, or the ending of the file is unknown.

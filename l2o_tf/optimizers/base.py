@@ -104,9 +104,8 @@ class Loop(NamedTuple):
     """An optimizer as a loop holds it: the same rule, its state perhaps in another layout.
 
     Attributes:
-        enter: `state -> state`, into the loop's layout, before the first step.
+        enter, leave: `state -> state`, into the loop's layout before the first step, and back after the last.
         update: `Optimizer.update` for states in that layout.
-        leave: `state -> state`, back again, after the last step.
         blocks: the rule on some of the coordinates; None where they depend on each other.
     """
 
@@ -162,12 +161,9 @@ class Optimizer(abc.ABC):
 
     @abc.abstractmethod
     def initial_state(self, params: Params, seed: Seed) -> State:
-        """The state before the first step: a nest of tensors.
+        """The state before the first step, at `θ_0`: a nest of tensors.
 
-        Args:
-            params: `θ_0`.
-            seed: int32 `[2]`; decides what an optimizer draws for a run, e.g. L2O-Scale its first learning rates. Most
-                draw nothing.
+        The seed, int32 `[2]`, decides what an optimizer draws for a run, e.g. L2O-Scale its first learning rates.
         """
 
     @abc.abstractmethod
@@ -175,13 +171,7 @@ class Optimizer(abc.ABC):
         """One step: `(Δθ_t, state)` with `θ_{t+1} = θ_t + Δθ_t`, in the order of the parameters."""
 
     def at(self, phi: Sequence[tf.Tensor]) -> "Optimizer":
-        """The same rule with other meta-parameters, to which gradients flow; no variable is assigned.
-
-        Args:
-            phi: values for `trainable_variables`, in their order.
-
-        Returns:
-            An optimizer without variables of its own.
+        """The same rule with other values for `trainable_variables`, to which gradients flow; nothing is assigned.
 
         Raises:
             ValueError: if their number or a shape is wrong.
@@ -238,9 +228,6 @@ class WithParameters(Optimizer):
         loop = self._optimizer.loop()
         blocks = loop.blocks and loop.blocks._replace(update=self._applied(loop.blocks.update))
         return loop._replace(update=self._applied(loop.update), blocks=blocks)
-
-    def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
-        return self._applied(self._optimizer.diagnose)(grads, state)
 
 
 class Analytic(Optimizer):

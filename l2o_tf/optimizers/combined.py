@@ -11,7 +11,8 @@ that go to `FROZEN` stay where they begin: that entry has updates of zero and no
 """
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -85,14 +86,14 @@ class Assigned(Optimizer):
 
     def diagnose(self, grads, state):
         """Of each entry, under its number."""
-        parts = enumerate(zip(self.assignments, self.split(grads), state, strict=True))
-        found = {i: optimizer.diagnose(own, part) for i, ((_, optimizer), own, part) in parts}
-        return {f"{i}/{name}": value for i, values in found.items() for name, value in values.items()}
+        parts = zip(self.assignments, self.split(grads), state, strict=True)
+        return _numbered(optimizer.diagnose(own, part) for (_, optimizer), own, part in parts)
 
     @property
     def named_variables(self):
-        return {
-            f"{index}/{name}": variable
-            for index, (_, optimizer) in enumerate(self.assignments)
-            for name, variable in optimizer.named_variables.items()
-        }
+        return _numbered(optimizer.named_variables for _, optimizer in self.assignments)
+
+
+def _numbered(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """All entries of the parts, under the number of their part and their name."""
+    return {f"{index}/{name}": value for index, part in enumerate(parts) for name, value in part.items()}

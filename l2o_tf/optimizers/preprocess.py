@@ -24,9 +24,9 @@ def identity(gradients: tf.Tensor) -> tf.Tensor:
     return gradients
 
 
-def clamp(gradients: tf.Tensor, min_value: float = -1.0, max_value: float = 1.0) -> tf.Tensor:
-    """`min(max(g, min_value), max_value)`, `F = 1`."""
-    return tf.clip_by_value(gradients, min_value, max_value)
+def clamp(gradients: tf.Tensor) -> tf.Tensor:
+    """`min(max(g, -1), 1)`, `F = 1`."""
+    return tf.clip_by_value(gradients, -1.0, 1.0)
 
 
 def log_and_sign(gradients: tf.Tensor, k: float = 5.0, axis: int = -1) -> tf.Tensor:
@@ -50,10 +50,6 @@ def log_and_sign(gradients: tf.Tensor, k: float = 5.0, axis: int = -1) -> tf.Ten
     return tf.concat([tf.maximum(log / k, -1.0), clamp(gradients * math.exp(k))], axis=axis)
 
 
-PREPROCESS: dict[str, Callable[..., tf.Tensor]] = {
-    "identity": identity,
-    "Clamp": clamp,
-    "LogAndSign": log_and_sign,
-}
+PREPROCESS: dict[str, Callable[..., tf.Tensor]] = {"identity": identity, "Clamp": clamp, "LogAndSign": log_and_sign}
 
 FEATURES = {"identity": 1, "Clamp": 1, "LogAndSign": 2}

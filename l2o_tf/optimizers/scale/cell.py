@@ -112,13 +112,7 @@ class ScaleCell(Cell):
         return weights.table(self)
 
     def get_initial_state(self, batch_size=None, sizes: Sequence[int] | None = None, seed: Seed | None = None):
-        """The state before the first step.
-
-        Args:
-            batch_size: N, where all coordinates are one tensor.
-            sizes: coordinates of each tensor; default `(batch_size,)`.
-            seed: int32 `[2]`, of the first learning rates; default that of number 0.
-        """
+        """The state before the first step; the seed, `make_seed(0)` by default, is that of the learning rates."""
         sizes, seed = sizes or (batch_size,), make_seed(0) if seed is None else seed
         return step.initial_state(self, sizes, seed, self.compute_dtype)
 
