@@ -96,8 +96,4 @@ def num_calls(count: int, *optimizers: Optimizer) -> int:
 
 def in_turn(function: Callable[..., Any], count: int) -> Callable[..., Any]:
     """`(*stacked, seed) -> stacked`: `count` calls of `(*one, seed) -> one`, each with a seed of its own."""
-
-    def all_calls(*arguments):
-        return each(function)(*arguments[:-1], split(arguments[-1], count))
-
-    return all_calls
+    return lambda *arguments: each(function)(*arguments[:-1], split(arguments[-1], count))

@@ -95,7 +95,7 @@ def test_teachers_and_baselines_run_in_the_same_loop():
         theta = theta + rule(g)
     np.testing.assert_allclose(trajectory.losses, [*losses, f(theta, STEPS)[0]], rtol=1e-4)
     np.testing.assert_allclose(tiny.flat(after.params), theta, rtol=1e-4, atol=1e-4)
-    assert after.index == after.optimizer[0] == STEPS
+    assert int(after.index) == int(after.optimizer[0]) == STEPS
 
 
 def test_nothing_is_recorded_unless_asked_for():
