@@ -6,7 +6,6 @@ the last time. A killed evaluation loses what came after that.
 """
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
@@ -252,18 +251,16 @@ def _result(pair: Pair, folder: Path | None, settings: Mapping[str, Any], side_b
     with contextlib.closing(Progress(total, initial=begun * num_steps, description=description)) as bar:
         for first in range(begun, num_runs, count):
             options |= {"first_run": first, "num_runs": min(count, num_runs - first)}
-            report = functools.partial(_report, bar, first * num_steps, options["num_runs"])
+
+            def report(steps, loss, before=first * num_steps, num_runs=options["num_runs"]):
+                bar.update(before + num_runs * steps, f"loss {loss:.4g}")
+
             runs = rollouts.run(pair.problem, pair.optimizer, seed, on_progress=report, **options)
             result = _with_runs(result, runs)
             if folder and (len(result.losses) == num_runs or time.monotonic() - written >= SECONDS):
                 results.write_pair(folder, settings, result)
                 written = time.monotonic()
     return result
-
-
-def _report(bar: Progress, before: int, num_runs: int, steps: int, loss: float) -> None:
-    """Shows the steps of all runs: those of earlier ones, and `steps` of each of the present ones."""
-    bar.update(before + num_runs * steps, f"loss {loss:.4g}")
 
 
 def _begun(pair: Pair, folder: Path | None, settings: Mapping[str, Any], side_by_side: int) -> PairResult:
