@@ -170,12 +170,10 @@ def unroll(
     Returns:
         The state after these steps, and the `Trajectory`.
     """
-    kept = ("grads", "updates", "params") if record else ()
 
     def run(state, batches, num_steps):
         path, loop = OwnPath(loss_fn, judge), optimizer.loop()
-        state, losses, rows = run_steps(path, loop, state, batches, xla=xla, shape=shape, kept=kept, limit=num_steps)
-        return state, Trajectory(losses, **{name: rows[name] for name in kept})
+        return run_steps(path, loop, state, batches, record=record, xla=xla, shape=shape, limit=num_steps)[:2]
 
     return of_window(run, xla)(state, batches, num_steps)
 
@@ -186,26 +184,29 @@ def run_steps(
     state: UnrollState,
     batches: Batches,
     *,
+    record: bool,
     xla: XlaPart | None,
     shape: Sequence[int],
-    kept: Sequence[str],
+    kept: Sequence[str] = (),
     limit: tf.Tensor | None = None,
-) -> tuple[UnrollState, tf.Tensor, dict[str, Any]]:
+) -> tuple[UnrollState, Trajectory, dict[str, Any]]:
     """The loop of `unroll`.
 
     Args:
         path: which steps the rule sees.
         loop: the optimizer's loop.
-        state, batches, xla, shape: as in `unroll`.
+        state, batches, record, xla, shape: as in `unroll`.
         kept: which rows are kept, one per step: what the rule sees, `"grads"` and `"params" [T, N]` and `"loss"
             [T, *shape]`; its `"updates" [T, N]`; the gradients of the judged losses, `"slopes" [T, N]`; its `"states"`
             before each step, in the loop's layout.
         limit: `num_steps` of `unroll`.
 
     Returns:
-        `(state, losses [T+1, *shape], rows)`. Besides what was asked for, the rows have `"start"`, the optimizer's
-        state before the first step, and `"last" [N]`, the gradient of the last judged loss.
+        `(state, trajectory, rows)`. Besides what was asked for, the rows have `"start"`, the optimizer's state before
+        the first step, and `"last" [N]`, the gradient of the last judged loss.
     """
+    recorded = ("grads", "updates", "params") if record else ()
+    kept = sorted({*kept, *recorded})
     update = compiled(loop.update) if xla == "update" else loop.update
     longest = length(batches) - 1
     num_steps = longest if limit is None else limit
@@ -232,7 +233,8 @@ def run_steps(
     _, loss, slope = path.look(params, _at(batches, num_steps))
     rows = tf.nest.map_structure(lambda row: row.stack(), rows)
     after = UnrollState(params, loop.leave(memory), index + num_steps, state.horizon)
-    return after, losses.write(num_steps, loss).stack(), {**rows, "start": start, "last": nest.flatten(slope)}
+    trajectory = Trajectory(losses.write(num_steps, loss).stack(), **{name: rows[name] for name in recorded})
+    return after, trajectory, {**rows, "start": start, "last": nest.flatten(slope)}
 
 
 def of_window(function: Callable, xla: XlaPart | None) -> Callable:

@@ -50,13 +50,10 @@ class Window(NamedTuple):
             `(meta_loss, state, trajectory)`. Automatic differentiation of `meta_loss` gives `WholeRun`'s gradient.
         """
         optimizer = self.optimizer if phi is None else self.optimizer.at(phi)
-        kept = ("grads", "updates", "params") if self.record else ()
+        options = {"record": self.record, "xla": self.xla, "shape": self.shape}
 
         def run(state, batches):
-            after, losses, rows = unroll.run_steps(
-                self.path, optimizer.loop(), state, batches, xla=self.xla, shape=self.shape, kept=kept
-            )
-            trajectory = Trajectory(losses, **{name: rows[name] for name in kept})
+            after, trajectory, _ = unroll.run_steps(self.path, optimizer.loop(), state, batches, **options)
             return self.objective(trajectory), after, trajectory
 
         return unroll.of_window(run, self.xla)(self.state, self.batches)
@@ -116,7 +113,6 @@ class MetaGradient(abc.ABC):
 
     def start(self, optimizer: Optimizer, state: UnrollState) -> Any:
         """The memory at the start of a run: a nest of tensors. Default: nothing."""
-        del optimizer, state
         return ()
 
     @property

@@ -46,35 +46,23 @@ class FirstOrder(MetaGradient):
 
 
 def forward(window: Window, loop: Loop) -> tuple[tf.Tensor, UnrollState, Trajectory, Kept, Weights]:
-    """Runs a window and stores what `pull_back` needs.
-
-    Args:
-        window: the window.
-        loop: its optimizer's loop.
-
-    Returns:
-        `(meta_loss, state, trajectory, kept, weights)`.
-    """
+    """Runs a window and stores what `pull_back` needs: `(meta_loss, state, trajectory, kept, weights)`."""
     played, like = isinstance(window.path, PlayedPath), window.state.params
     num_steps = unroll.length(window.batches) - 1
     replay = replayed_size(loop, window.state.optimizer, nest.size(like), num_steps) is not None
     wanted = {
         "grads": True,
-        "updates": window.record,
         "slopes": window.path.judge,
         "loss": window.path.judge,
-        "params": played or window.record or not replay,
+        "params": played or not replay,
         "states": not replay,
     }
-    kept = [name for name, needed in wanted.items() if needed]
+    options = {"record": window.record, "xla": window.xla, "shape": window.shape}
+    options["kept"] = [name for name, needed in wanted.items() if needed]
 
     def run(state, batches):
-        after, losses, rows = unroll.run_steps(
-            window.path, loop, state, batches, xla=window.xla, shape=window.shape, kept=kept
-        )
-        recorded = {name: rows[name] for name in ("grads", "updates", "params")} if window.record else {}
-        trajectory = Trajectory(losses, **recorded)
-        judged = [losses, trajectory.updates] if window.record else [losses]
+        after, trajectory, rows = unroll.run_steps(window.path, loop, state, batches, **options)
+        judged = [trajectory.losses, trajectory.updates] if window.record else [trajectory.losses]
         with tf.GradientTape() as tape:
             tape.watch(judged)
             meta_loss = window.objective(trajectory)
@@ -82,7 +70,7 @@ def forward(window: Window, loop: Loop) -> tuple[tf.Tensor, UnrollState, Traject
         of_losses = nest.per_coordinate(found[0], like) if window.shape else found[0][:, None]
         of_losses = tf.zeros_like(of_losses[:, :1]) if played else of_losses  # recorded losses are constants
         weights = Weights(of_losses, found[1] if window.record else None)
-        rows = {"loss": losses[:-1], "slopes": None, "params": None, "states": None, **rows}
+        rows = {"loss": trajectory.losses[:-1], "slopes": None, "params": None, "states": None, **rows}
         rows.pop("updates", None)
         theta, horizon = None if played else nest.flatten(state.params), tf.convert_to_tensor(state.horizon)
         known = Kept(**rows, theta=theta, index=tf.convert_to_tensor(state.index), horizon=horizon)
