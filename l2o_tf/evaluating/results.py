@@ -16,13 +16,8 @@ Of R runs of S steps, `curves.npz` has::
                                                            optimizer the names, data, card, statistics and program
 
 The entries "full_..." are there with `--full_period` only. Losses are those of the problem, without a logarithm; they
-are not finite where a run has diverged. Row r has the same start and the same minibatches for every optimizer. For
-example::
-
-    with np.load("results/curves.npz") as file:
-        for result in json.loads(str(file["about"]))["results"]:
-            losses = file[f"{result['problem']}/{result['optimizer']}"]
-            plt.plot(np.log(losses).mean(axis=0), label=result["optimizer"])
+are not finite where a run has diverged. Row r has the same start and the same minibatches for every optimizer.
+docs/faq.md reads the file with NumPy alone.
 
 While a pair of an optimizer and a problem runs, its file `<problem>--<optimizer>.pair.npz` has the runs so far, in the
 same form: `[r, S]`, r up to R. When all pairs of a command are done, they become entries of `curves.npz`, and their

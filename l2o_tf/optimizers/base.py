@@ -1,7 +1,4 @@
-"""What every optimizer is: `initial_state(params, seed)` and `update(step, state)`.
-
-Student, teacher and baseline share this one interface, which is why there is one unroll, one trainer and one
-evaluator::
+"""What every optimizer is: student, teacher and baseline share one interface::
 
     state = optimizer.initial_state(params, seed)
     updates, state = optimizer.update(Step(grads, params), state)
