@@ -18,11 +18,10 @@ from problems.base import Params, Problem
 from problems.data.datasets import DataOptions, load
 from problems.data.sampling import shuffled_queue
 from problems.images.layers import INITIAL_STDDEV, Start, batch_norm, convolution, dense, flat, max_pool, starts
-from problems.images.perceptrons import NUM_CLASSES, Network, classification
+from problems.images.perceptrons import NUM_CLASSES, classification
 
 VGG_BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _NAS_CHANNELS = 16
-_NAS_UNITS = {"stem": 3, "edge_01": _NAS_CHANNELS, "edge_02": _NAS_CHANNELS, "edge_13": _NAS_CHANNELS}
 
 
 def lenet(batch_size: int = 128, mode: str = "train", data_options: DataOptions | None = None) -> Problem:
@@ -42,24 +41,12 @@ def lenet(batch_size: int = 128, mode: str = "train", data_options: DataOptions 
         DataError: if the data cannot be had.
     """
 
-    def normalize(params: Params, layer: str, hidden: tf.Tensor) -> tf.Tensor:
-        return batch_norm(hidden, params[f"{layer}/beta"])
-
-    tensors: dict[str, Start] = {}
-    for layer, shape in _LENET.items():
-        tensors |= {f"{layer}/w": Start(shape), f"{layer}/b": Start(shape[-1:])}
-        offset = [*[1] * (len(shape) - 1), shape[-1]]
-        tensors |= {f"{layer}/beta": Start(offset, stddev=0.0)} if layer != "fc_2" else {}
-    return _on_cifar("lenet", tensors, _lenet(normalize), mode, data_options, batch_size)
+    return _lenet("lenet", True, mode, data_options, batch_size)
 
 
 def lenet_paper(batch_size: int = 128, mode: str = "train", data_options: DataOptions | None = None) -> Problem:
     """LeNet without batch norm on CIFAR-10, as the paper names it (62,006 coordinates); arguments as in `lenet`."""
-    tensors: dict[str, Start] = {}
-    for layer, shape in _LENET.items():
-        tensors |= {f"{layer}/w": Start(shape), f"{layer}/b": Start(shape[-1:])}
-    network = _lenet(lambda params, layer, hidden: hidden)
-    return _on_cifar("lenet_paper", tensors, network, mode, data_options, batch_size)
+    return _lenet("lenet_paper", False, mode, data_options, batch_size)
 
 
 def nas(batch_size: int = 128, mode: str = "train", data_options: DataOptions | None = None) -> Problem:
@@ -72,23 +59,20 @@ def nas(batch_size: int = 128, mode: str = "train", data_options: DataOptions | 
     then the mean over all positions, a dense layer and ReLU on the logits. Arguments as in `lenet`.
     """
 
-    def unit(params: Params, layer: str, hidden: tf.Tensor) -> tf.Tensor:
+    def unit(params, layer, hidden):
         return tf.nn.relu(batch_norm(convolution(params, layer, hidden)))
 
-    network = _nas(unit, tf.nn.relu)
-    return _on_cifar("nas", _nas_tensors(bias_stddev=0.0), network, mode, data_options, batch_size)
+    return _nas("nas", unit, tf.nn.relu, 0.0, mode, data_options, batch_size)
 
 
 def nas_paper(batch_size: int = 128, mode: str = "train", data_options: DataOptions | None = None) -> Problem:
     """NAS-CIFAR with the edges of NAS-Bench-201, `BN(conv3x3(ReLU(x)) + b)`, and linear logits; else as `nas`."""
 
-    def unit(params: Params, layer: str, hidden: tf.Tensor) -> tf.Tensor:
+    def unit(params, layer, hidden):
         rectified = hidden if layer == "stem" else tf.nn.relu(hidden)
         return batch_norm(convolution(params, layer, rectified))
 
-    network = _nas(unit, tf.identity)
-    tensors = _nas_tensors(bias_stddev=INITIAL_STDDEV)
-    return _on_cifar("nas_paper", tensors, network, mode, data_options, batch_size)
+    return _nas("nas_paper", unit, tf.identity, INITIAL_STDDEV, mode, data_options, batch_size)
 
 
 def vgg16(
@@ -117,7 +101,7 @@ def vgg16(
         tensors |= {f"conv_{i}/w": Start([3, 3, inputs, outputs]), f"conv_{i}/b": Start([outputs], stddev=0.0)}
     tensors |= {"fc/w": Start([filters[-1], NUM_CLASSES]), "fc/b": Start([NUM_CLASSES], stddev=0.0, mean=1.0)}
 
-    def network(params: Params, hidden: tf.Tensor) -> tf.Tensor:
+    def network(params, hidden):
         layer = itertools.count()
         for block in blocks:
             for _ in block:
@@ -157,16 +141,15 @@ def cifar_multi(
         )
     tensors: dict[str, Start] = {}
     for i, (inputs, outputs) in enumerate(itertools.pairwise((3, *conv_channels))):
-        tensors |= {f"conv_{i}/w": Start([5, 5, inputs, outputs])}
+        tensors[f"conv_{i}/w"] = Start([5, 5, inputs, outputs])
         tensors |= {f"fc_conv_{i}/b": Start([outputs]), f"fc_conv_{i}/beta": Start([outputs], stddev=0.0)}
     side = 32 >> len(conv_channels)
-    for i, (inputs, outputs) in enumerate(
-        itertools.pairwise((side**2 * conv_channels[-1], *linear_layers, NUM_CLASSES))
-    ):
+    sizes = (side**2 * conv_channels[-1], *linear_layers, NUM_CLASSES)
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         tensors |= {f"fc_{i}/w": Start([inputs, outputs]), f"fc_{i}/b": Start([outputs])}
         tensors |= {f"fc_{i}/beta": Start([outputs], stddev=0.0)} if i < len(linear_layers) else {}
 
-    def network(params: Params, hidden: tf.Tensor) -> tf.Tensor:
+    def network(params, hidden):
         for i in range(len(conv_channels)):
             hidden = convolution(params, f"conv_{i}", hidden) + params[f"fc_conv_{i}/b"]
             hidden = max_pool(tf.nn.relu(batch_norm(hidden, params[f"fc_conv_{i}/beta"])))
@@ -178,57 +161,56 @@ def cifar_multi(
     return _on_cifar("cifar_multi", tensors, network, mode, data_options, batch_size)
 
 
-_LENET = {
-    "conv_0": [5, 5, 3, 6],
-    "conv_1": [5, 5, 6, 16],
-    "fc_0": [400, 120],
-    "fc_1": [120, 84],
-    "fc_2": [84, NUM_CLASSES],
-}
+def _lenet(name: str, normalized: bool, mode: str, data_options: DataOptions | None, batch_size: int) -> Problem:
+    """LeNet; where it is normalised, each layer but the last has batch norm with an offset."""
+    shapes = {"conv_0": [5, 5, 3, 6], "conv_1": [5, 5, 6, 16], "fc_0": [400, 120], "fc_1": [120, 84]}
+    tensors: dict[str, Start] = {}
+    for layer, shape in (shapes | {"fc_2": [84, NUM_CLASSES]}).items():
+        tensors |= {f"{layer}/w": Start(shape), f"{layer}/b": Start(shape[-1:])}
+        if normalized and layer in shapes:
+            tensors[f"{layer}/beta"] = Start([*[1] * (len(shape) - 1), shape[-1]], stddev=0.0)
 
-Layer = Callable[[Params, str, tf.Tensor], tf.Tensor]
+    def activate(params, layer, hidden):
+        return tf.sigmoid(batch_norm(hidden, params[f"{layer}/beta"]) if normalized else hidden)
 
-
-def _lenet(normalize: Layer) -> Network:
-    def network(params: Params, hidden: tf.Tensor) -> tf.Tensor:
+    def network(params, hidden):
         for layer in ("conv_0", "conv_1"):
-            hidden = convolution(params, layer, hidden, padding="VALID")
-            hidden = max_pool(tf.sigmoid(normalize(params, layer, hidden)))
+            hidden = max_pool(activate(params, layer, convolution(params, layer, hidden, padding="VALID")))
         hidden = flat(hidden)
         for layer in ("fc_0", "fc_1"):
-            hidden = tf.sigmoid(normalize(params, layer, dense(params, layer, hidden)))
+            hidden = activate(params, layer, dense(params, layer, hidden))
         return dense(params, "fc_2", hidden)
 
-    return network
+    return _on_cifar(name, tensors, network, mode, data_options, batch_size)
 
 
-def _nas(unit: Layer, head: Callable[[tf.Tensor], tf.Tensor]) -> Network:
-    def network(params: Params, images: tf.Tensor) -> tf.Tensor:
+def _nas(
+    name: str,
+    unit: Callable[[Params, str, tf.Tensor], tf.Tensor],
+    head: Callable[[tf.Tensor], tf.Tensor],
+    bias_stddev: float,
+    mode: str,
+    data_options: DataOptions | None,
+    batch_size: int,
+) -> Problem:
+    tensors: dict[str, Start] = {}
+    for layer in ("stem", "edge_02", "edge_01", "edge_13"):  # in the order in which the program creates them
+        shape = [3, 3, 3 if layer == "stem" else _NAS_CHANNELS, _NAS_CHANNELS]
+        tensors |= {f"{layer}/w": Start(shape), f"{layer}/b": Start([_NAS_CHANNELS], bias_stddev)}
+    tensors |= {"fc/w": Start([_NAS_CHANNELS, NUM_CLASSES]), "fc/b": Start([NUM_CLASSES], bias_stddev)}
+
+    def network(params, images):
         n0 = unit(params, "stem", images)
         n1 = unit(params, "edge_01", n0)
         n2 = tf.nn.avg_pool2d(n1, 3, 1, "SAME") + unit(params, "edge_02", n0)
         n3 = n2 + unit(params, "edge_13", n1) + n0
         return head(dense(params, "fc", tf.reduce_mean(n3, axis=(1, 2))))
 
-    return network
-
-
-def _nas_tensors(bias_stddev: float) -> dict[str, Start]:
-    tensors: dict[str, Start] = {}
-    for layer in ("stem", "edge_02", "edge_01", "edge_13"):  # in the order in which the program creates them
-        shape = [3, 3, _NAS_UNITS[layer], _NAS_CHANNELS]
-        tensors |= {f"{layer}/w": Start(shape), f"{layer}/b": Start([_NAS_CHANNELS], bias_stddev)}
-    fc = {"fc/w": Start([_NAS_CHANNELS, NUM_CLASSES]), "fc/b": Start([NUM_CLASSES], bias_stddev)}
-    return tensors | fc
+    return _on_cifar(name, tensors, network, mode, data_options, batch_size)
 
 
 def _on_cifar(
-    name: str,
-    tensors: Mapping[str, Start],
-    network: Network,
-    mode: str,
-    data_options: DataOptions | None,
-    batch_size: int,
+    name: str, tensors: Mapping, network: Callable, mode: str, data_options: DataOptions | None, batch_size: int
 ) -> Problem:
     dataset = load("cifar10", mode, data_options)
     return classification(name, dataset, starts(tensors), network, batch_size, shuffled_queue, convolves=True)

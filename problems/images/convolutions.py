@@ -7,7 +7,7 @@ Conv-MNIST and Conv-CIFAR of the paper are here three times. `mnist_conv` and `c
 L2O-DM and RNNprop really does: batch normalisation between bias and ReLU, ReLU on the logits too, biases that start
 from 0. `mnist_conv_paper` and `cifar_conv_paper` are what the paper describes, which mentions none of these.
 `scale_mnist_conv` is what the program of L2O-Scale does: batch normalisation left in inference mode with its initial
-moments, untrained, which is the factor 1/√1.001.
+moments, untrained, which is the factor 1/√1.001. Arguments of all are those of `mnist_conv`.
 
 Sources: the programs of *Training Stronger Baselines for Learning to Optimize* and section 5 of that paper; for
 `scale_mnist_conv_orig` Wichrowska et al., *Learned Optimizers that Scale and Generalize*, 2017
@@ -20,19 +20,14 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from problems.base import Params, Problem
+from problems.base import Problem
 from problems.data.datasets import DataOptions, Dataset, load
 from problems.data.sampling import Sample, shuffled_queue, with_replacement
 from problems.images.layers import INITIAL_STDDEV, Start, batch_norm, convolution, dense, flat, max_pool, starts
 from problems.images.perceptrons import NUM_CLASSES, classification
 
 
-def unchanged(hidden: tf.Tensor) -> tf.Tensor:
-    """No normalisation."""
-    return hidden
-
-
-def fixed_norm(hidden: tf.Tensor) -> tf.Tensor:
+def _fixed_norm(hidden: tf.Tensor) -> tf.Tensor:
     """Batch normalisation with the moments 0 and 1 that it begins with: `x / √(1 + 1e-3)`."""
     return hidden / math.sqrt(1.001)
 
@@ -44,7 +39,7 @@ class Architecture(NamedTuple):
         kernels: width and filters of each block.
         padding: `"VALID"` or `"SAME"`.
         stride: of the convolutions.
-        bias: 1 or 0 bias tensors per block.
+        bias: whether blocks have one.
         bias_stddev: standard deviation of all biases at the start.
         normalize: what comes between convolution and ReLU.
         pool: width of the maximum pool after each block; 1 is none.
@@ -54,20 +49,20 @@ class Architecture(NamedTuple):
     kernels: tuple[tuple[int, int], ...]
     padding: str
     stride: int = 1
-    bias: int = 0
+    bias: bool = False
     bias_stddev: float = INITIAL_STDDEV
-    normalize: Callable[[tf.Tensor], tf.Tensor] = unchanged
+    normalize: Callable[[tf.Tensor], tf.Tensor] = tf.identity
     pool: int = 1
-    head: Callable[[tf.Tensor], tf.Tensor] = unchanged
+    head: Callable[[tf.Tensor], tf.Tensor] = tf.identity
 
 
-PAPER = Architecture(((3, 16), (5, 32)), "VALID", bias=1, pool=2)
+PAPER = Architecture(((3, 16), (5, 32)), "VALID", bias=True, pool=2)
 """Of `mnist_conv_paper`, and with stride 2 of `cifar_conv_paper`."""
 
 PROGRAM = PAPER._replace(normalize=batch_norm, head=tf.nn.relu, bias_stddev=0.0)
 """Of `mnist_conv`, and with stride 2 of `cifar_conv`."""
 
-SCALE = PAPER._replace(normalize=fixed_norm, head=tf.nn.relu)
+SCALE = PAPER._replace(normalize=_fixed_norm, head=tf.nn.relu)
 """Of `scale_mnist_conv`; with stride 2 that of L2O-Scale's program for CIFAR-10, which no registered problem has."""
 
 UPSTREAM = Architecture(((3, 8), (5, 8)), "SAME")
@@ -100,30 +95,27 @@ def mnist_conv_paper(batch_size: int = 128, mode: str = "train", data_options: D
 def cifar_conv(batch_size: int = 128, mode: str = "train", data_options: DataOptions | None = None) -> Problem:
     """Conv-CIFAR as the program has it: `mnist_conv` with stride 2 on CIFAR-10 (13,610 coordinates).
 
-    Arguments as in `mnist_conv`; minibatches come from a shuffled queue (`problems.data.sampling.shuffled_queue`).
+    Minibatches come from a shuffled queue (`problems.data.sampling.shuffled_queue`).
     """
-    strided = PROGRAM._replace(stride=2)
-    return convolutional("cifar_conv", strided, load("cifar10", mode, data_options), batch_size, shuffled_queue)
+    dataset = load("cifar10", mode, data_options)
+    return convolutional("cifar_conv", PROGRAM._replace(stride=2), dataset, batch_size, shuffled_queue)
 
 
 def cifar_conv_paper(batch_size: int = 128, mode: str = "train", data_options: DataOptions | None = None) -> Problem:
     """Conv-CIFAR as the paper describes it: `mnist_conv_paper` with stride 2 on CIFAR-10, sampled as `mnist_conv`."""
-    strided = PAPER._replace(stride=2)
-    return convolutional("cifar_conv_paper", strided, load("cifar10", mode, data_options), batch_size)
+    dataset = load("cifar10", mode, data_options)
+    return convolutional("cifar_conv_paper", PAPER._replace(stride=2), dataset, batch_size)
 
 
 def scale_mnist_conv(batch_size: int = 128, mode: str = "train", data_options: DataOptions | None = None) -> Problem:
-    """Conv-MNIST as L2O-Scale's program has it, without a working batch norm (18,122 coordinates).
-
-    Arguments as in `mnist_conv`.
-    """
+    """Conv-MNIST as L2O-Scale's program has it, without a working batch norm (18,122 coordinates)."""
     return convolutional("scale_mnist_conv", SCALE, load("mnist", mode, data_options), batch_size)
 
 
 def scale_mnist_conv_orig(
     batch_size: int = 64, mode: str = "train", data_options: DataOptions | None = None
 ) -> Problem:
-    """Two convolutions without biases and pools on MNIST (64,402 coordinates); arguments as in `mnist_conv`."""
+    """Two convolutions without biases and pools on MNIST (64,402 coordinates)."""
     return convolutional("scale_mnist_conv_orig", UPSTREAM, load("mnist", mode, data_options), batch_size)
 
 
@@ -134,17 +126,9 @@ def convolutional(
     batch_size: int,
     sampling: Callable[[int, int], Sample] = with_replacement,
 ) -> Problem:
-    """An architecture on a data set; weights start from N(0, 0.01²).
+    """An architecture on a data set; weights start from N(0, 0.01²), arguments are as in `classification`."""
 
-    Args:
-        name: of the problem.
-        architecture: what the network is made of.
-        dataset: images `[n, height, width, channels]` in 0..255 and labels.
-        batch_size: examples per minibatch.
-        sampling: how they are drawn.
-    """
-
-    def network(params: Params, hidden: tf.Tensor) -> tf.Tensor:
+    def network(params, hidden):
         for i in range(len(architecture.kernels)):
             hidden = convolution(params, f"conv_{i}", hidden, architecture.stride, architecture.padding)
             hidden = tf.nn.relu(architecture.normalize(hidden))
@@ -161,9 +145,10 @@ def _tensors(architecture: Architecture, image: list[int]) -> dict[str, Start]:
     tensors: dict[str, Start] = {}
     for i, (kernel, filters) in enumerate(architecture.kernels):
         tensors[f"conv_{i}/w"] = Start([kernel, kernel, channels, filters])
-        tensors |= {f"conv_{i}/b": Start([filters], architecture.bias_stddev)} if architecture.bias else {}
+        if architecture.bias:
+            tensors[f"conv_{i}/b"] = Start([filters], architecture.bias_stddev)
         lost = kernel - 1 if architecture.padding == "VALID" else 0
         height, width = (-(-(side - lost) // architecture.stride) // architecture.pool for side in (height, width))
         channels = filters
-    linear = {"linear/w": Start([height * width * channels, NUM_CLASSES])}
-    return tensors | linear | {"linear/b": Start([NUM_CLASSES], architecture.bias_stddev)}
+    tensors["linear/w"] = Start([height * width * channels, NUM_CLASSES])
+    return tensors | {"linear/b": Start([NUM_CLASSES], architecture.bias_stddev)}

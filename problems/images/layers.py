@@ -5,6 +5,7 @@ have them. Batch normalisation always uses the moments of its minibatch, as the 
 and in evaluation.
 """
 
+import itertools
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -13,12 +14,14 @@ import tensorflow as tf
 
 from problems.base import Params, Seed, fold
 
+Network = Callable[[Params, tf.Tensor], tf.Tensor]
+"""`(params, rows or images [B, ...]) -> logits [B, classes]`."""
+
 INITIAL_STDDEV = 0.01
 """Standard deviation of weights and biases at the start (paper, section 5)."""
 
 BATCH_NORM_EPSILON = 1e-3
 """Added to the variance (Sonnet's and `tf.layers`' default)."""
-
 
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "sigmoid": tf.sigmoid,
@@ -38,9 +41,9 @@ class Start(NamedTuple):
 
 
 def starts(tensors: Mapping[str, Start]) -> Callable[[Seed], Params]:
-    """`init` of a problem whose tensors are independent: `seed -> params`."""
+    """`seed -> params` of tensors that are independent."""
 
-    def init(seed: Seed) -> Params:
+    def init(seed):
         return {
             key: mean + stddev * tf.random.stateless_normal(shape, fold(seed, k))
             for k, (key, (shape, stddev, mean)) in enumerate(tensors.items())
@@ -102,10 +105,31 @@ def flat(images: tf.Tensor) -> tf.Tensor:
     return tf.reshape(images, tf.concat([tf.shape(images)[:-3], [images.shape[-3:].num_elements()]], axis=0))
 
 
-def require_hidden(layers: Sequence[int], activation: str) -> None:
-    """Raises ValueError unless `layers` are numbers of hidden units and `activation` is one of `ACTIVATIONS`."""
+def perceptron(
+    inputs: int, layers: Sequence[int], outputs: int, activation: str
+) -> tuple[dict[str, list[int]], Network]:
+    """Shapes and network of dense layers with the activation between them: `layer_0/w, layer_0/b, layer_1/w, ...`.
+
+    Args:
+        inputs, outputs: of the network.
+        layers: hidden units of each hidden layer.
+        activation: a name in `ACTIVATIONS`.
+
+    Raises:
+        ValueError: on an unknown activation or sizes that are not positive.
+    """
     if activation not in ACTIVATIONS:
         raise ValueError(f"Received activation={activation!r}, expected one of {', '.join(ACTIVATIONS)}.")
     whole = isinstance(layers, Sequence) and all(isinstance(units, numbers.Integral) for units in layers)
     if not whole or min(layers, default=1) < 1:
         raise ValueError(f"Received layers={layers!r}, expected a sequence of positive numbers of units.")
+    shapes: dict[str, list[int]] = {}
+    for i, (before, after) in enumerate(itertools.pairwise((inputs, *layers, outputs))):
+        shapes |= {f"layer_{i}/w": [before, after], f"layer_{i}/b": [after]}
+
+    def network(params, hidden):
+        for i in range(len(layers)):
+            hidden = ACTIVATIONS[activation](dense(params, f"layer_{i}", hidden))
+        return dense(params, f"layer_{len(layers)}", hidden)
+
+    return shapes, network

@@ -9,28 +9,14 @@ Names, keyword arguments and defaults are those of DeepMind's learning-to-learn 
 of *Training Stronger Baselines for Learning to Optimize*; `data_options` is ours.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from problems.base import (
-    Batch,
-    Constants,
-    Measured,
-    Params,
-    Problem,
-    for_many,
-    mean_of_rows,
-    measured_by,
-    require_positive,
-)
+from problems.base import Params, Problem, Seed, for_many, mean_of_rows, measured_by, require_positive
 from problems.data.datasets import DataOptions, Dataset, load
 from problems.data.sampling import Sample, with_replacement
-from problems.images.layers import ACTIVATIONS, Start, dense, flat, require_hidden, starts
-
-Network = Callable[[Params, tf.Tensor], tf.Tensor]
-"""`(params, images [B, height, width, channels] in [0, 1]) -> logits [B, classes]`."""
+from problems.images.layers import Network, Start, flat, perceptron, starts
 
 NUM_CLASSES = 10
 
@@ -87,7 +73,7 @@ def digits(
 def classification(
     name: str,
     dataset: Dataset,
-    init: Callable,
+    init: Callable[[Seed], Params],
     network: Network,
     batch_size: int = 128,
     sampling: Callable[[int, int], Sample] = with_replacement,
@@ -96,10 +82,10 @@ def classification(
     """Any classifier on any data set as a `Problem`.
 
     Args:
-        name: name of the problem.
+        name: of the problem.
         dataset: uint8 images and int32 labels on the device.
         init: `seed -> params`.
-        network: see `Network`; computes in the floating-point type of the parameters.
+        network: gets images in [0, 1]; computes in the floating-point type of the parameters.
         batch_size: examples per minibatch.
         sampling: how minibatches are drawn, `(number of examples, batch_size) -> sample`; default: uniformly with
             replacement.
@@ -112,34 +98,30 @@ def classification(
     require_positive("batch_size", batch_size)
     images, labels, info = dataset
 
-    def logits(params: Params, pixels: tf.Tensor) -> tf.Tensor:
+    def logits(params, pixels):
         dtype = next(iter(params.values())).dtype
         return network(params, tf.cast(pixels, dtype) / 255)
 
-    def examples(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+    def examples(batch):
         return tf.gather(images, batch), tf.gather(labels, batch)
 
-    def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
-        del constants
+    def loss(params, constants, batch):
         pixels, answers = examples(batch)
         return _cross_entropy(logits(params, pixels), answers)
 
-    def measure(params: Params, pixels: tf.Tensor, answers: tf.Tensor) -> Measured:
+    def measure(params, pixels, answers):
         scores = logits(params, pixels)
         correct = tf.argmax(scores, axis=-1, output_type=tf.int32) == answers
         return {"loss": _cross_entropy(scores, answers), "accuracy": tf.reduce_mean(tf.cast(correct, scores.dtype))}
 
-    def whole(params: Params, constants: Constants) -> Measured:
-        del constants
+    def whole(params, constants):
         if not convolves:
             return measure(params, images, labels)
-        scalar = tf.TensorSpec([], next(iter(params.values())).dtype)
-        signature = {"loss": scalar, "accuracy": scalar}
+        signature = dict.fromkeys(("loss", "accuracy"), tf.TensorSpec([], next(iter(params.values())).dtype))
         return mean_of_rows(lambda batch: measure(params, *examples(batch)), info.size, batch_size, signature)
 
-    sample = sampling(info.size, batch_size)
-    xla = not convolves
-    return Problem(name, lambda seed: (init(seed), ()), sample, loss, info, measured_by(loss, whole), xla)
+    sample, measured = sampling(info.size, batch_size), measured_by(loss, whole)
+    return Problem(name, lambda seed: (init(seed), ()), sample, loss, info, measured, xla=not convolves)
 
 
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -147,18 +129,7 @@ def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def _perceptron(name: str, dataset: Dataset, layers: Sequence[int], activation: str, batch_size: int) -> Problem:
-    """Dense layers `x W + b`, the activation between them; parameters `layer_0/w, layer_0/b, layer_1/w, ...`."""
-    require_hidden(layers, activation)
-    sizes = (dataset.images.shape[1:].num_elements(), *layers, NUM_CLASSES)
-    tensors: dict[str, Start] = {}
-    for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-        tensors |= {f"layer_{i}/w": Start([inputs, outputs]), f"layer_{i}/b": Start([outputs])}
-
-    def network(params: Params, images: tf.Tensor) -> tf.Tensor:
-        hidden = flat(images)
-        for i in range(len(layers)):
-            hidden = ACTIVATIONS[activation](dense(params, f"layer_{i}", hidden))
-        return dense(params, f"layer_{len(layers)}", hidden)
-
-    problem = classification(name, dataset, starts(tensors), network, batch_size)
+    shapes, network = perceptron(dataset.images.shape[1:].num_elements(), layers, NUM_CLASSES, activation)
+    init = starts({key: Start(shape) for key, shape in shapes.items()})
+    problem = classification(name, dataset, init, lambda params, images: network(params, flat(images)), batch_size)
     return problem._replace(loss=for_many(problem.loss))

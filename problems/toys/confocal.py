@@ -7,7 +7,7 @@ import math
 
 import tensorflow as tf
 
-from problems.base import Batch, Constants, Params, Problem, Seed, fold, no_batches, require_positive
+from problems.base import Params, Problem, fold, no_batches, require_positive
 
 _RANGES = {"i": (0.5, 2.0), "x": (0.5, 27.0), "y": (0.5, 27.0), "z": (0.5, 27.0), "sxy": (2.0, 4.0), "sz": (2.0, 4.0)}
 """Physical range of each variable of a point, to which [0, 1] is mapped."""
@@ -31,26 +31,22 @@ def confocal_microscopy_3d(batch_size: int = 32, num_points: int = 5, size: int 
         batch_size: number B of independent volumes; default 32.
         num_points: points in each; default 5.
         size: voxels along each axis; default 28.
-
-    Raises:
-        ValueError: if a size is not positive.
     """
     for name, value in (("batch_size", batch_size), ("num_points", num_points), ("size", size)):
         require_positive(name, value)
     names = [f"point_{k}/{variable}" for k in range(num_points) for variable in _RANGES]
 
-    def uniform(seed: Seed, keys: list[str]) -> Params:
+    def uniform(seed, keys):
         draws = (tf.random.stateless_uniform([batch_size, 1], fold(seed, k)) for k in range(len(keys)))
         return dict(zip(keys, draws, strict=True))
 
-    def init(seed: Seed) -> tuple[Params, Constants]:
+    def init(seed):
         dark = 0.01 * tf.random.stateless_normal([batch_size, 1], fold(seed, 1))
         target = _volume(uniform(fold(seed, 2), [*names, "background"]), num_points, size)
         norm = tf.sqrt(tf.reduce_sum(tf.square(target), axis=(1, 2, 3), keepdims=True))
         return uniform(fold(seed, 0), names) | {"background": dark}, target / norm
 
-    def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
-        del batch
+    def loss(params, constants, batch):
         difference = _volume(params, num_points, size) - tf.cast(constants, params["background"].dtype)
         return tf.reduce_mean(tf.reduce_sum(tf.square(difference), axis=(1, 2, 3)))
 

@@ -15,15 +15,32 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from problems.base import Batch, Constants, Params, Problem, Seed, no_batches
+from problems.base import Problem, Seed, no_batches
 
 Formula = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def _landscape(start: Callable[[Seed], tf.Tensor]) -> Callable[[Formula], Callable[[], Problem]]:
+    """Makes a factory of problems from a formula `(x, y) -> value`, with its name and description."""
+
+    def decorate(formula):
+        def loss(params, constants, batch):
+            return formula(params["x"][0], params["x"][1])
+
+        @functools.wraps(formula)
+        def factory():
+            return Problem(formula.__name__, lambda seed: ({"x": start(seed)}, ()), no_batches, loss)
+
+        factory.__signature__ = inspect.Signature()
+        return factory
+
+    return decorate
 
 
 def _box(low: tuple[float, float], high: tuple[float, float]) -> Callable[[Seed], tf.Tensor]:
     """A start that is uniform between the corners `low` and `high`."""
 
-    def draw(seed: Seed) -> tf.Tensor:
+    def draw(seed):
         corner, other = tf.constant(low), tf.constant(high)
         return corner + (other - corner) * tf.random.stateless_uniform([2], seed)
 
@@ -36,24 +53,6 @@ def _square(low: float, high: float) -> Callable[[Seed], tf.Tensor]:
 
 def _normal(seed: Seed) -> tf.Tensor:
     return tf.random.stateless_normal([2], seed)
-
-
-def _landscape(start: Callable[[Seed], tf.Tensor]) -> Callable[[Formula], Callable[[], Problem]]:
-    """Makes a factory of problems from a formula `(x, y) -> value`, with its name and description."""
-
-    def decorate(formula: Formula) -> Callable[[], Problem]:
-        @functools.wraps(formula)
-        def factory() -> Problem:
-            def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
-                del constants, batch
-                return formula(params["x"][0], params["x"][1])
-
-            return Problem(formula.__name__, lambda seed: ({"x": start(seed)}, ()), no_batches, loss)
-
-        factory.__signature__ = inspect.Signature()
-        return factory
-
-    return decorate
 
 
 @_landscape(_square(-5.0, 10.0))

@@ -10,42 +10,32 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from problems.base import Batch, Constants, Params, Problem, Seed, fold, no_batches
+from problems.base import Problem, fold, no_batches
 
 
 def matmul_algorithm(size: int = 2, rank: int = 7) -> Problem:
     """Learns to multiply n×n matrices with k products: `f = ‖p Θ_c − c‖²` for the best linear read-out Θ_c.
 
     For all pairs of matrices with a single one, a and b are `[n⁴, n²]` and c holds their products, flattened;
-    `p = (a Θ_a) ∘ (b Θ_b)` and `Θ_c = (pᵀp)⁻¹ pᵀ c`; where pᵀp has no inverse, f is not finite or very
-    inexact. The parameters `theta_a` and `theta_b [n², k]` start from N(0, 1)
-    with columns normalised. At n = 2, k = 7 Strassen's algorithm is a minimum.
+    `p = (a Θ_a) ∘ (b Θ_b)` and `Θ_c = (pᵀp)⁻¹ pᵀ c`; where pᵀp has no inverse, f is not finite or very inexact. The
+    parameters `theta_a` and `theta_b [n², k]` start from N(0, 1) with columns normalised. At n = 2, k = 7 Strassen's
+    algorithm is a minimum.
 
     Args:
         size: n, at least 2; default 2.
         rank: k, from n² to n³; default 7.
-
-    Raises:
-        ValueError: if `size` or `rank` is out of range.
     """
     if size < 2 or not size**2 <= rank <= size**3:
         raise ValueError(f"Received size={size} and rank={rank}, expected size >= 2 and size² <= rank <= size³.")
     units = np.eye(size**2, dtype=np.float32).reshape(-1, size, size)
-    pairs = list(itertools.product(units, units))
-    left, right, products = (
-        np.stack([matrix.ravel() for matrix in matrices])
-        for matrices in ([a for a, _ in pairs], [b for _, b in pairs], [a @ b for a, b in pairs])
-    )
+    triples = [(a, b, a @ b) for a, b in itertools.product(units, units)]
+    left, right, products = (np.stack([matrix.ravel() for matrix in column]) for column in zip(*triples, strict=True))
 
-    def init(seed: Seed) -> tuple[Params, Constants]:
-        thetas = {
-            name: tf.random.stateless_normal([size**2, rank], fold(seed, k))
-            for k, name in enumerate(("theta_a", "theta_b"))
-        }
-        return {name: theta / tf.norm(theta, axis=0) for name, theta in thetas.items()}, ()
+    def init(seed):
+        thetas = [tf.random.stateless_normal([size**2, rank], fold(seed, k)) for k in range(2)]
+        return {name: x / tf.norm(x, axis=0) for name, x in zip(("theta_a", "theta_b"), thetas, strict=True)}, ()
 
-    def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
-        del constants, batch
+    def loss(params, constants, batch):
         p = (left @ params["theta_a"]) * (right @ params["theta_b"])
         readout = _inverse(tf.matmul(p, p, transpose_a=True)) @ tf.matmul(p, products, transpose_a=True)
         return tf.reduce_sum(tf.square(p @ readout - products))
