@@ -13,11 +13,13 @@ other numbers inside it. What they return is passed in as tensors. Draws leave `
 that is Philox, too, and it takes one operation per draw; `alg="philox"` takes twenty.
 """
 
+import hashlib
 import math
 import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 Seed = tf.Tensor
@@ -29,7 +31,6 @@ Params = dict[str, tf.Tensor]
 Constants = Any
 Batch = Any
 Batches = Any
-
 
 Measured = dict[str, tf.Tensor | None]
 """`{"loss": scalar, "accuracy": scalar or None}`."""
@@ -45,7 +46,7 @@ class DataInfo(NamedTuple):
         name: e.g. `"mnist"`, `"digits-28x28"`.
         split: `"train"` or `"test"`, with the rule that chose the images.
         size: number of examples.
-        fingerprint: first 16 hex digits of the SHA-256 over images and labels.
+        fingerprint: of the data, e.g. of images and labels.
     """
 
     name: str
@@ -55,6 +56,14 @@ class DataInfo(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name}/{self.split} ({self.size:,} examples, {self.fingerprint})"
+
+
+def fingerprint(*arrays: np.ndarray) -> str:
+    """First 16 hex digits of the SHA-256 over the arrays, row-major; of images they are uint8, of labels int32."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
 
 
 class Problem(NamedTuple):
@@ -73,15 +82,15 @@ class Problem(NamedTuple):
     Attributes:
         name: name under which the problem is registered.
         init: `seed -> (params, constants)`.
-        sample: `(seed, num_steps) -> batches`; a nest whose tensors have a leading axis of `num_steps`: a
-            Python int, or a scalar int32 tensor where windows differ in length.
-            Minibatches travel as int32 indices. Problems without minibatches return `tf.zeros([num_steps], tf.int32)`.
+        sample: `(seed, num_steps) -> batches`; a nest whose tensors have a leading axis of `num_steps`: a Python int,
+            or a scalar int32 tensor where windows differ in length. Minibatches travel as int32 indices. Without
+            minibatches it is `no_batches`.
         loss: `(params, constants, batch) -> scalar`, where `batch` is `batches` without its leading axis.
         data: which data is used; None for problems without data.
         measure: how good parameters are, `(params, constants, part=None) -> {"loss": scalar, "accuracy": scalar}`.
             `part` says on which data: None, the default, on all; else on minibatches as `sample` returns them. The
-            accuracy is None where there is no such thing, as in a regression. Evaluation, L2O-Scale's judge and a
-            validation meta-loss use it. `measured_by` makes it. None where the loss has no minibatch and measures all.
+            accuracy is None where there is no such thing, as in a regression. `measured_by` makes such a function. None
+            where the loss has no minibatch and measures all.
         xla: whether XLA may compile `loss` into the loop. On a CPU it runs convolutions 3 to 14 times as slowly as
             TensorFlow does without it.
     """
@@ -107,17 +116,11 @@ def for_many(loss: Callable[[Params, Constants, Batch], tf.Tensor]) -> Callable:
 
 def no_batches(seed: Seed, num_steps: int) -> tf.Tensor:
     """`sample` of a problem whose loss has no minibatch."""
-    del seed
     return tf.zeros([num_steps], tf.int32)
 
 
 def shapes_of(problem: Problem, seed: Seed | None = None) -> Params:
-    """Name -> `tf.TensorSpec` of the parameters; `init` is traced and never run.
-
-    Args:
-        problem: any.
-        seed: what its `init` takes; default: seed 0.
-    """
+    """Name -> `tf.TensorSpec` of the parameters; `init` is traced with a seed, default seed 0, and never run."""
     seed = make_seed(0) if seed is None else seed
     return tf.function(lambda: problem.init(seed)[0], autograph=False).get_concrete_function().structured_outputs
 
@@ -132,7 +135,7 @@ def measured_by(
         whole: `(params, constants) -> Measured` on all data; default: none, and only minibatches can be measured.
     """
 
-    def measure(params: Params, constants: Constants, part: Batches | None = None) -> Measured:
+    def measure(params, constants, part=None):
         if part is None:
             return whole(params, constants)
         dtype = next(iter(params.values())).dtype
@@ -145,9 +148,7 @@ def measured_by(
 def mean_of_rows(
     function: Callable[[tf.Tensor], dict], size: int, batch_size: int, signature: dict[str, tf.TensorSpec]
 ) -> dict[str, tf.Tensor]:
-    """The mean over all rows of a data set, computed one minibatch after the other.
-
-    It needs the memory of one minibatch.
+    """The mean over all rows of a data set, in the memory of one minibatch.
 
     Args:
         function: int32 row numbers `[B]` -> the mean over these rows by name, as `signature` has it. B is `batch_size`,
@@ -187,7 +188,7 @@ def measure_of(problem: Problem) -> Measure:
 
 
 def objective_of(problem: Problem) -> Callable[[Params, Constants], tf.Tensor]:
-    """What a problem really minimises, `(params, constants) -> scalar`, differentiable in params.
+    """What a problem really minimises, `(params, constants) -> scalar`: the loss that `problem.measure` finds.
 
     >>> from problems import make_problem, objective_of
     >>> problem = make_problem("simple")
@@ -195,8 +196,8 @@ def objective_of(problem: Problem) -> Callable[[Params, Constants], tf.Tensor]:
     >>> float(objective_of(problem)(params, constants))
     1.0
 
-    It is the loss that `problem.measure` finds, with its own slope, whatever `sample` does to the gradients of single
-    steps. As the `judge` of a lesson it gives a meta-loss on other data than those of the student's steps.
+    It is differentiable in params, with a slope of its own, whatever `sample` does to the gradients of single steps. As
+    the `judge` of a lesson it gives a meta-loss on other data than those of the student's steps.
 
     Raises:
         ValueError: if the problem has minibatches and no measure.
@@ -206,16 +207,9 @@ def objective_of(problem: Problem) -> Callable[[Params, Constants], tf.Tensor]:
 
 
 def fold(seed: Seed, *values) -> Seed:
-    """Derives a new seed: `fold(seed, meta_epoch, purpose)`.
+    """A new seed from a seed and ints or scalar int tensors: `fold(seed, meta_epoch, purpose)`.
 
     Seeds are derived, never consumed, so a resumed run draws what the uninterrupted run would have drawn.
-
-    Args:
-        seed: int32 `[2]`.
-        *values: ints or scalar int tensors, folded in one after the other.
-
-    Returns:
-        int32 `[2]`.
     """
     for value in values:
         seed = _fold_in(seed, tf.convert_to_tensor(value))
@@ -236,11 +230,7 @@ def normal_like(like: Params, leading: list[int], seed: Seed, stddev: float) -> 
 
 
 def make_seed(seed: int) -> Seed:
-    """The root seed `[seed, 0]` of an integer such as `--seed`.
-
-    Raises:
-        ValueError: if it is no integer of 32 bits.
-    """
+    """The root seed `[seed, 0]` of an integer such as `--seed`; a ValueError, if that has more than 32 bits."""
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not -(2**31) <= seed < 2**31:
         raise ValueError(f"Received seed={seed!r}, expected an integer of 32 bits.")
     return tf.constant([seed, 0], tf.int32)

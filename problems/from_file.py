@@ -46,7 +46,7 @@ def factory(name: str) -> Callable[..., Problem]:
         raise ValueError(f"Received problem {name!r}, whose function needs {needed}; give its arguments defaults.")
 
     @functools.wraps(function)
-    def make(mode: str = "train", data_options: DataOptions | None = None, **options: Any) -> Problem:
+    def make(mode="train", data_options=None, **options):
         return _problem(name, function, mode, data_options or DataOptions(), options)
 
     own = [each for each in parameters if each.name not in _FOR_ALL and each.kind not in optional]

@@ -14,7 +14,7 @@ def exports(package: str, places: Mapping[str, str]) -> tuple[Callable[[str], An
         places: name -> where it is, `"module:attribute"`.
     """
 
-    def find(name: str) -> Any:
+    def find(name):
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return pkgutil.resolve_name(places[name])

@@ -6,18 +6,17 @@ the data come from.
 """
 
 import functools
-import hashlib
 import os
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from problems.base import DataInfo
+from problems.base import DataInfo, fingerprint
 from problems.data import sources
 from problems.data.sources import OFFICIAL, DataError
 
-__all__ = ["DataError", "DataOptions", "Dataset", "fingerprint", "load", "official_rows"]
+__all__ = ["DataError", "DataOptions", "Dataset", "load", "official_rows"]
 
 SOURCES = ("auto", "tfds", "embedded")
 SPLITS = ("original", "train", "test", "held_out")
@@ -29,7 +28,7 @@ class DataOptions(NamedTuple):
 
     Attributes:
         data: `"auto"` (default: the data set if it can be had, else the embedded digits), `"tfds"` (the data
-            set through TFDS or an error) or `"embedded"`. Problems whose data are always embedded ignore it.
+            set through TFDS or an error) or `"embedded"`.
         data_dir: folder of TFDS; None means `TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
         split: `"original"` (default) does as the original program: mode `"train"` (meta-training and its validation)
             uses the training images without the first 5,000, mode `"test"` (evaluation) optimizes on the 10,000 test
@@ -61,12 +60,11 @@ def load(name: str, mode: str = "train", options: DataOptions | None = None) -> 
     Args:
         name: `"mnist"` (28x28), `"cifar10"` (32x32, 3 channels) or `"digits"` (8x8, embedded).
         mode: `"train"` or `"test"`; decides where the split is `"original"`.
-        options: source, folder and split; default `DataOptions()`.
+        options: default `DataOptions()`.
 
     Raises:
         DataError: if `data="tfds"` and the data can neither be read nor downloaded.
-        ValueError: on an unknown name, mode, source or split, if there is no folder `data_dir`, or if no images are
-            held out.
+        ValueError: on an unknown value, a missing folder, or if images are asked for that are held out where none are.
     """
     options = options or DataOptions()
     _require("data set", name, (*OFFICIAL, "digits"))
@@ -92,9 +90,6 @@ def official_rows(name: str, split: str, mode: str) -> tuple[str, int, int | Non
 
     >>> official_rows("mnist", "original", "train")
     ('train', 5000, None)
-
-    Raises:
-        ValueError: if images are asked for that are held out, and there are none.
     """
     held_out = OFFICIAL[name].held_out if name in OFFICIAL else 0
     if split == "held_out":
@@ -104,13 +99,6 @@ def official_rows(name: str, split: str, mode: str) -> tuple[str, int, int | Non
     if split != "original":
         return split, 0, None
     return mode, held_out if mode == "train" else 0, None
-
-
-def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
-    """First 16 hex digits of the SHA-256 over the uint8 images (row-major) and the labels as little-endian int32."""
-    digest = hashlib.sha256(np.ascontiguousarray(images, np.uint8).tobytes())
-    digest.update(np.ascontiguousarray(labels, "<i4").tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _require(what: str, value: str, expected: tuple[str, ...]) -> None:

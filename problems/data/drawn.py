@@ -8,13 +8,12 @@ Source: Wichrowska et al., *Learned Optimizers that Scale and Generalize*, 2017 
 its program.
 """
 
-import hashlib
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from problems.base import DataInfo
+from problems.base import DataInfo, fingerprint, require_positive
 
 DATA_SEED = 123
 """Default seed of drawn data, the one of the original program where it gives one."""
@@ -39,13 +38,10 @@ def clusters(num_features: int, num_rows: int = 1000, separation: float = 1.0, s
     label by chance. This is what scikit-learn's `make_classification` draws when all features are informative.
 
     Args:
-        num_features: F, at least 2.
+        num_features: F, at least 2, so that there are four corners.
         num_rows: n; default 1000.
         separation: distance of the corners from the planes between them; default 1.0.
         seed: of the data; default 123.
-
-    Raises:
-        ValueError: if there are not four corners, or no rows.
     """
     if num_features < 2 or num_rows < 1:
         raise ValueError(
@@ -68,17 +64,9 @@ def random_mlp(num_features: int, num_rows: int = 1000, seed: int = DATA_SEED) -
     """`x ~ N(0, I)`, and label 1 where the first unit of a random network is active.
 
     The network has six layers of 20 ReLU units without biases, with weights `N(0, 2 / num_features)` in every layer.
-
-    Args:
-        num_features: F.
-        num_rows: n; default 1000.
-        seed: of data and network; default 123.
-
-    Raises:
-        ValueError: if a size is not positive.
     """
-    if num_features < 1 or num_rows < 1:
-        raise ValueError(f"Received num_features={num_features} and num_rows={num_rows}, expected positive integers.")
+    require_positive("num_features", num_features)
+    require_positive("num_rows", num_rows)
     rng = np.random.default_rng(seed)
     features = hidden = rng.standard_normal([num_rows, num_features])
     for _ in range(_MLP_LAYERS):
@@ -88,17 +76,8 @@ def random_mlp(num_features: int, num_rows: int = 1000, seed: int = DATA_SEED) -
 
 
 def noisy_parity(num_features: int = 5, seed: int = DATA_SEED) -> Rows:
-    """Five rows of bits; the label is the parity of their sum, where a quarter of the sums has one added.
-
-    Args:
-        num_features: bits in a row; default 5.
-        seed: of the data; default 123.
-
-    Raises:
-        ValueError: if `num_features` is not positive.
-    """
-    if num_features < 1:
-        raise ValueError(f"Received num_features={num_features}, expected a positive integer.")
+    """Five rows of bits; the label is the parity of their sum, where a quarter of the sums has one added."""
+    require_positive("num_features", num_features)
     rng = np.random.default_rng(seed)
     bits = rng.integers(0, 2, [_PARITY_ROWS, num_features])
     labels = (bits.sum(axis=1) + (rng.random(_PARITY_ROWS) < _PARITY_NOISE)) % 2
@@ -115,6 +94,6 @@ def _distinct_bits(rng: np.random.Generator, count: int, width: int) -> np.ndarr
 
 def _rows(name: str, features: np.ndarray, labels: np.ndarray) -> Rows:
     features, labels = features.astype(np.float32), labels.astype(np.int32)
-    digest = hashlib.sha256(features.tobytes() + labels.tobytes()).hexdigest()[:16]
+    info = DataInfo(name, "train", len(labels), fingerprint(features, labels))
     with tf.init_scope():  # the data belong to the problem, not to the graph that asks for it first
-        return Rows(tf.constant(features), tf.constant(labels), DataInfo(name, "train", len(labels), digest))
+        return Rows(tf.constant(features), tf.constant(labels), info)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from problems.base import Seed, fold
+from problems.base import Seed, fold, require_positive
 
 Sample = Callable[[Seed, int], tf.Tensor]
 
@@ -15,7 +15,7 @@ QUEUE = 1384
 def with_replacement(size: int, batch_size: int) -> Sample:
     """Every row with the same probability at every draw, as the original program draws from MNIST."""
 
-    def sample(seed: Seed, num_steps: int) -> tf.Tensor:
+    def sample(seed, num_steps):
         return tf.random.stateless_uniform([num_steps, batch_size], seed, 0, size, tf.int32)
 
     return sample
@@ -27,16 +27,12 @@ def shuffled_queue(size: int, batch_size: int, capacity: int = QUEUE) -> Sample:
     The queue is always full, and a random one of its rows leaves it at each draw. So row p of the pass enters at draw
     `max(p − capacity, 0)` and waits for a time that is exponentially distributed with mean `capacity`: rows leave in
     the order of `max(p − capacity, 0) + capacity · Exp(1)`. Within a pass every row comes once. The pass begins at a
-    random row, so that the windows of a run, which are sampled one by one, do not all see the same rows.
-
-    Args:
-        size: rows of the data set.
-        batch_size: rows per minibatch.
-        capacity: rows in the queue; default 1,384. At most `size` of them are used.
+    random row, so that the windows of a run, which are sampled one by one, do not all see the same rows. Of the
+    capacity, default 1,384 rows, at most `size` are used.
     """
     held = min(capacity, size)
 
-    def sample(seed: Seed, num_steps: int) -> tf.Tensor:
+    def sample(seed, num_steps):
         drawn = num_steps * batch_size
         position = tf.range(drawn + 12 * held)  # a row enters later than 12 queues: with probability e^-12 it is missed
         unit = tf.random.stateless_uniform(tf.shape(position), fold(seed, 0), dtype=tf.float64)
@@ -50,24 +46,17 @@ def shuffled_queue(size: int, batch_size: int, capacity: int = QUEUE) -> Sample:
 
 
 def epochs(num_rows: int, batch_size: int) -> Sample:
-    """`sample` that visits the rows in epochs: int32 indices `[T, B]`.
+    """Epochs of minibatches.
 
     Each epoch is a new shuffle of all rows cut into minibatches; what is left over at its end is dropped. Every call
-    begins with a new epoch. B is `batch_size`, or `num_rows` if that is less: then every minibatch is all rows.
-
-    Args:
-        num_rows: rows in the data set.
-        batch_size: rows per minibatch.
-
-    Raises:
-        ValueError: if a size is not positive.
+    begins with a new epoch. If there are fewer rows than `batch_size`, every minibatch is all rows.
     """
-    if num_rows < 1 or batch_size < 1:
-        raise ValueError(f"Received num_rows={num_rows} and batch_size={batch_size}, expected positive integers.")
+    require_positive("num_rows", num_rows)
+    require_positive("batch_size", batch_size)
     batch_size = min(batch_size, num_rows)
     per_epoch = num_rows // batch_size
 
-    def sample(seed: Seed, num_steps: int) -> tf.Tensor:
+    def sample(seed, num_steps):
         num_epochs = -(-num_steps // per_epoch)
         keys = tf.random.stateless_uniform([num_epochs, num_rows], fold(seed, 0))
         order = tf.argsort(keys, axis=1, stable=True)[:, : per_epoch * batch_size]

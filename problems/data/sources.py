@@ -251,7 +251,7 @@ def _enlarged_digits(shape: tuple[int, int, int]) -> Source:
     height, width, channels = shape
     margins = [(0, 0), ((height - 20) // 2,) * 2, ((width - 20) // 2,) * 2, (0, 0)]
 
-    def enlarged(small: Arrays) -> Arrays:
+    def enlarged(small):
         fivefold = small.images.repeat(5, axis=1).repeat(5, axis=2)
         sums = fivefold.reshape(-1, 20, 2, 20, 2, 1).sum(axis=(2, 4), dtype=np.int64)
         images = np.pad(((sums + 2) // 4).astype(np.uint8), margins)

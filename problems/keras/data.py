@@ -5,16 +5,14 @@ The data are read once and stay on the device in one piece. Minibatches are rows
 calling the model.
 """
 
-import hashlib
 import os
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from problems.base import DataInfo
+from problems.base import DataInfo, fingerprint
 from problems.common.user_errors import describe
 from problems.data.datasets import DataError
 
@@ -23,13 +21,7 @@ _READ = 1024  # rows of a `tf.data.Dataset` that are read at a time
 
 
 class Data(NamedTuple):
-    """Examples on the device.
-
-    Attributes:
-        inputs: what the model is called with: a tensor `[n, ...]`, or a dict or tuple of such.
-        labels: `[n, ...]`.
-        info: what they are.
-    """
+    """Examples on the device: what the model is called with (a tensor `[n, ...]`, a dict or tuple), and labels."""
 
     inputs: Any
     labels: tf.Tensor
@@ -37,18 +29,7 @@ class Data(NamedTuple):
 
 
 def read(dataset: Any, model: keras.Model, *, name: str | None, split: str, data_dir: str | None) -> Data:
-    """Puts a data set on the device.
-
-    Args:
-        dataset: `(x, y)`, a finite `tf.data.Dataset` of `(x, y)`, or a TFDS name.
-        model: the model that takes them.
-        name: for `DataInfo`; default: `"arrays"` or `"tf.data"`. What TFDS has keeps its name there.
-        split, data_dir: of TFDS.
-
-    Raises:
-        DataError: a ValueError; if TFDS does not have it.
-        ValueError: if it is none of these, is empty or endless, or has values that are no finite numbers.
-    """
+    """Puts a data set on the device; arguments and errors as in `from_keras`."""
     source, part = name or "arrays", "all"
     if isinstance(dataset, str):
         source, part = dataset, split
@@ -74,17 +55,9 @@ def read(dataset: Any, model: keras.Model, *, name: str | None, split: str, data
     if len({each.shape[:1] for each in arrays}) > 1 or not y.size:
         shapes = ", ".join(str(list(each.shape)) for each in arrays[:-1])
         raise ValueError(f"Received x {shapes} and y {list(y.shape)}, expected as many labels as examples, at least 1.")
-    info = DataInfo(source, part, len(y), fingerprint(arrays))
+    info = DataInfo(source, part, len(y), fingerprint(*arrays))
     with tf.init_scope():  # the data belong to the process, not to a graph
         return Data(tf.nest.map_structure(tf.constant, x), tf.constant(y), info)
-
-
-def fingerprint(arrays: Sequence[np.ndarray]) -> str:
-    """First 16 hex digits of the SHA-256 over the arrays, row-major; of images and int32 labels as in `datasets`."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _array(values: Any, what: str) -> np.ndarray:
@@ -115,13 +88,10 @@ def _from_tf_data(dataset: tf.data.Dataset, model: keras.Model) -> tuple[Any, np
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError("Received a tf.data.Dataset without end, expected a finite one; drop its `repeat()`.")
     dataset = dataset.batch(_READ) if _has_examples(spec, model) else dataset
+    nothing = np.zeros(0), np.zeros(0)
     try:
         pieces = list(dataset.as_numpy_iterator())
-        return (
-            tf.nest.map_structure(lambda *parts: np.concatenate(parts), *pieces)
-            if pieces
-            else (np.zeros(0), np.zeros(0))
-        )
+        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *pieces) if pieces else nothing
     except (tf.errors.OpError, ValueError) as error:  # the user's own code, or batches of different shapes
         raise ValueError(
             f"Received a tf.data.Dataset that cannot be read as examples of one shape: {describe(error)}."
@@ -129,11 +99,7 @@ def _from_tf_data(dataset: tf.data.Dataset, model: keras.Model) -> tuple[Any, np
 
 
 def _has_examples(spec: Any, model: keras.Model) -> bool:
-    """Whether the elements of a `tf.data.Dataset` are examples, and not batches of such.
-
-    Raises:
-        ValueError: if nothing tells.
-    """
+    """Whether the elements of a `tf.data.Dataset` are examples, and not batches of such."""
     x, y = spec
     if isinstance(y, tf.TensorSpec) and y.shape.rank == 0:
         return True

@@ -25,7 +25,6 @@ import tensorflow as tf
 
 from problems import contract
 from problems.base import (
-    Batches,
     Constants,
     Measured,
     Params,
@@ -116,16 +115,16 @@ def from_keras(
     data = keras_data.read(dataset, model, name=name, split=split, data_dir=data_dir)
     start, constants, size = _start(pure, initial), values(pure.frozen), data.info.size
 
-    def init(seed: Seed) -> tuple[Params, Constants]:
+    def init(seed):
         return start(seed), constants
 
-    def sample(seed: Seed, num_steps: int) -> Batches:
+    def sample(seed, num_steps):
         indices = tf.random.stateless_uniform([num_steps, batch_size], seed, 0, size, tf.int32)
         shape = [num_steps, pure.num_seeds, 2]
         seeds = tf.random.stateless_uniform(shape, fold(seed, _SEEDS), 0, tf.int32.max, tf.int32)
         return Minibatch(indices, seeds)
 
-    def minibatch_loss(params: Params, constants: Constants, batch: Minibatch) -> tf.Tensor:
+    def minibatch_loss(params, constants, batch):
         inputs, labels = keras_data.rows(data, batch.indices)
         outputs, _, penalties = pure.call(params, constants, batch.seeds, inputs, training=True)
         return tf.add_n([keras_loss.mean(loss, labels, outputs), *penalties])
@@ -162,7 +161,7 @@ def _whole(
     seeds, moving = tf.zeros([pure.num_seeds, 2], tf.int32), pure.moving()
     kept = {name: tf.TensorSpec(pure.frozen[name].shape, pure.frozen[name].dtype) for name in moving}
 
-    def settled(params: Params, constants: Constants) -> Constants:
+    def settled(params, constants):
         """The constants with the statistics of the data. One update of zeros is `(1 - momentum)` of them."""
         zeros = {name: tf.zeros_like(constants[name]) for name in moving}
 
@@ -175,7 +174,7 @@ def _whole(
 
         return constants | mean_of_rows(statistics, data.info.size, batch_size, kept) if moving else constants
 
-    def whole(params: Params, constants: Constants) -> Measured:
+    def whole(params, constants):
         constants = settled(params, constants)
 
         def parts(indices):

@@ -40,7 +40,7 @@ def redraw(model: keras.Model, names: Mapping[str, keras.Variable]) -> Callable[
         if id(variable) not in found:
             raise ValueError(f"Received weight {name!r}, which belongs to no layer. {_ADVICE}")
 
-    def draw(name: str, seed: Seed) -> tuple[tf.Tensor, bool]:
+    def draw(name, seed):
         variable = names[name]
         state = tf.cast(seed, generator.state.dtype)
         with keras.StatelessScope([(generator.state, state)]) as scope:
@@ -55,7 +55,7 @@ def redraw(model: keras.Model, names: Mapping[str, keras.Variable]) -> Callable[
                 f"own, expected one with an attribute `seed`, which it hands to `keras.random`. {_ADVICE}"
             )
 
-    def start(seed: Seed) -> Params:
+    def start(seed):
         return {name: draw(name, fold(seed, _LAYERS, k))[0] for k, name in enumerate(names)}
 
     return start

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from problems.base import Batch, Constants, Params, Problem, Seed, fold, no_batches, require_positive
+from problems.base import Constants, Problem, fold, no_batches, require_positive
 from problems.transforms.coordinates import random_scaling, seen_through
 
 KEY = "convex_term/x"
@@ -46,25 +46,24 @@ def convex_term(problem: Problem, num_dims: int = 20, bound: float = 1.0) -> Pro
     require_positive("num_dims", num_dims)
     term = random_scaling(_clipped_squares(num_dims), bound)
 
-    def init(seed: Seed) -> tuple[Params, Constants]:
+    def init(seed):
         (params, inner), (extra, constants) = problem.init(seed), term.init(fold(seed, _TERM))
         return {**params, KEY: extra["x"]}, WithTerm(inner, constants)
 
-    def inside(params: Params, constants: WithTerm) -> tuple[Params, Constants]:
+    def inside(params, constants):
         return {key: value for key, value in params.items() if key != KEY}, constants.inner
 
-    def added(loss: tf.Tensor, params: Params, constants: WithTerm) -> tf.Tensor:
+    def added(loss, params, constants):
         return loss + term.loss({"x": params[KEY]}, constants.term, None)
 
     return seen_through(problem, init, inside, added)
 
 
 def _clipped_squares(num_dims: int) -> Problem:
-    def init(seed: Seed) -> tuple[Params, Constants]:
+    def init(seed):
         return {"x": tf.zeros([num_dims])}, tf.random.stateless_uniform([num_dims], seed, -1.0, 1.0)
 
-    def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
-        del batch
+    def loss(params, constants, batch):
         return tf.reduce_mean(tf.clip_by_value(tf.square(params["x"] - constants), 0.0, LARGEST))
 
     return Problem("clipped_squares", init, no_batches, loss)

@@ -11,10 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from problems.base import (
-    Batch,
-    Batches,
     Constants,
-    Measured,
     Params,
     Problem,
     Seed,
@@ -43,24 +40,20 @@ def random_scaling(problem: Problem, bound: float = 3.0) -> Problem:
     """Rescales every coordinate at random: `g(φ) = f(c φ)` from `φ_0 = θ_0 / c`, with `ln c ~ U(−bound, bound)`.
 
     Drawn anew by every `init`, that is for every run. The loss starts where that of `problem` starts with the same
-    seed, and the gradient is c times the original one, so that an optimizer meets gradients of many sizes. Name, data
-    and sampling remain those of `problem`.
+    seed, and the gradient is c times the original one, so that an optimizer meets gradients of many sizes.
 
     Source: Lv, Jiang and Li, *Learning Gradient Descent: Better Generalization and Longer Horizons*, 2017
     (https://arxiv.org/abs/1703.03633), section 4.1; the original program's `if_scale` with its bound of 3.
 
     Args:
-        problem: the problem to be scaled.
-        bound: largest absolute value of ln c; default 3.0, that is c between 0.05 and 20. 0 changes nothing.
-
-    Raises:
-        ValueError: if `bound` is negative, or above 80, where c leaves float32.
+        problem: f.
+        bound: largest absolute value of ln c, from 0 to 80, else a ValueError; default 3.0: c between 0.05 and 20.
     """
     require_not_negative("bound", bound)
     if bound > 80:
         raise ValueError(f"Received bound={bound}, expected at most 80: exp(bound) is to be a float32.")
 
-    def init(seed: Seed) -> tuple[Params, Constants]:
+    def init(seed):
         params, inner = problem.init(seed)
         scale = {
             key: tf.exp(tf.random.stateless_uniform(value.shape, fold(seed, _SCALE, k), -bound, bound, value.dtype))
@@ -68,7 +61,7 @@ def random_scaling(problem: Problem, bound: float = 3.0) -> Problem:
         }
         return {key: value / scale[key] for key, value in params.items()}, Scaled(inner, scale)
 
-    def inside(params: Params, constants: Scaled) -> tuple[Params, Constants]:
+    def inside(params, constants):
         return {key: constants.scale[key] * value for key, value in params.items()}, constants.inner
 
     return seen_through(problem, init, inside)
@@ -77,21 +70,16 @@ def random_scaling(problem: Problem, bound: float = 3.0) -> Problem:
 def rescale(problem: Problem, scale: float) -> Problem:
     """The same function on a larger or smaller scale: `g(φ) = f(φ / s)` from `φ_0 = s θ_0` (original: Rescale).
 
-    Args:
-        problem: the problem to be scaled.
-        scale: s, positive.
-
-    Raises:
-        ValueError: if `scale` is not positive and finite.
+    A scale s that is not positive and finite is a ValueError.
     """
     if not isinstance(scale, numbers.Real) or not 0 < scale < float("inf"):
         raise ValueError(f"Received scale={scale!r}, expected a positive, finite number.")
 
-    def init(seed: Seed) -> tuple[Params, Constants]:
+    def init(seed):
         params, constants = problem.init(seed)
         return {key: scale * value for key, value in params.items()}, constants
 
-    def inside(params: Params, constants: Constants) -> tuple[Params, Constants]:
+    def inside(params, constants):
         return {key: value / scale for key, value in params.items()}, constants
 
     return seen_through(problem, init, inside)
@@ -110,8 +98,7 @@ def log_objective(problem: Problem, epsilon: float = 1e-6) -> Problem:
     if not epsilon > 0:
         raise ValueError(f"Received epsilon={epsilon}, expected a positive number.")
 
-    def logarithm(loss: tf.Tensor, params: Params, constants: Constants) -> tf.Tensor:
-        del params, constants
+    def logarithm(loss, params, constants):
         return tf.math.log(loss + epsilon) - tf.math.log(tf.constant(epsilon, loss.dtype))
 
     return seen_through(problem, problem.init, lambda params, constants: (params, constants), logarithm)
@@ -120,16 +107,11 @@ def log_objective(problem: Problem, epsilon: float = 1e-6) -> Problem:
 def normal_start(problem: Problem, stddev: float = 1.0) -> Problem:
     """Starts every parameter from N(0, stddev²), wherever `problem` starts; its constants remain.
 
-    Args:
-        problem: the problem to be started elsewhere.
-        stddev: standard deviation; default 1.0.
-
-    Raises:
-        ValueError: if `stddev` is negative.
+    A negative `stddev` is a ValueError.
     """
     require_not_negative("stddev", stddev)
 
-    def init(seed: Seed) -> tuple[Params, Constants]:
+    def init(seed):
         params, constants = problem.init(seed)
         return normal_like(params, [], fold(seed, _START), stddev), constants
 
@@ -156,26 +138,26 @@ def sum_of(problems: Sequence[Problem], weights: Sequence[float] | None = None) 
         raise ValueError(f"Received {', '.join(with_data) or 'no problem'}, expected problems without data.")
     measures = [measure_of(problem) for problem in problems]
 
-    def split(params: Params) -> list[Params]:
+    def split(params):
         parts: list[Params] = [{} for _ in problems]
         for key, value in params.items():
             index, _, inner = key.partition("/")
             parts[int(index)][inner] = value
         return parts
 
-    def init(seed: Seed) -> tuple[Params, Constants]:
+    def init(seed):
         starts = [problem.init(fold(seed, k)) for k, problem in enumerate(problems)]
         params = {f"{k}/{key}": value for k, (part, _) in enumerate(starts) for key, value in part.items()}
         return params, tuple(constants for _, constants in starts)
 
-    def sample(seed: Seed, num_steps: int) -> Batches:
+    def sample(seed, num_steps):
         return tuple(problem.sample(fold(seed, k), num_steps) for k, problem in enumerate(problems))
 
-    def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
+    def loss(params, constants, batch):
         parts = zip(problems, split(params), constants, batch if has_batches else [batch] * len(problems), strict=True)
         return tf.add_n([w * problem.loss(*arguments) for w, (problem, *arguments) in zip(weights, parts, strict=True)])
 
-    def measure(params: Params, constants: Constants, part: Batches | None = None) -> Measured:
+    def measure(params, constants, part=None):
         parts = part if part is not None and has_batches else [None] * len(problems)
         found = zip(measures, split(params), constants, parts, strict=True)
         losses = [w * measured(*arguments)["loss"] for w, (measured, *arguments) in zip(weights, found, strict=True)]
@@ -200,10 +182,10 @@ def seen_through(
         outside: `(f, params, constants) -> g`, with the parameters and constants of g; default: f.
     """
 
-    def loss(params: Params, constants: Constants, batch: Batch) -> tf.Tensor:
+    def loss(params, constants, batch):
         return outside(problem.loss(*inside(params, constants), batch), params, constants)
 
-    def measure(params: Params, constants: Constants, part: Batches | None = None) -> Measured:
+    def measure(params, constants, part=None):
         found = problem.measure(*inside(params, constants), part)
         return found | {"loss": outside(found["loss"], params, constants)}
 
@@ -228,7 +210,7 @@ def measured_on_minibatches(problem: Problem, count: int) -> Problem:
         return problem
     measured, fixed = problem.measure or measured_by(problem.loss), problem.sample(fold(make_seed(0), _SAMPLE), count)
 
-    def measure(params: Params, constants: Constants, part: Batches | None = None) -> Measured:
+    def measure(params, constants, part=None):
         return measured(params, constants, fixed if part is None else part)
 
     return problem._replace(measure=measure)

@@ -13,20 +13,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from problems.base import (
-    Batch,
-    Batches,
-    Constants,
-    Measure,
-    Measured,
-    Params,
-    Problem,
-    Seed,
-    fold,
-    measure_of,
-    normal_like,
-    require_not_negative,
-)
+from problems.base import Batch, Params, Problem, fold, measure_of, normal_like, require_not_negative, shapes_of
 
 _NOISE, _GAPS = 0x4015E, 0x6A95  # purposes of seeds
 
@@ -41,50 +28,38 @@ class Changed(NamedTuple):
 def gradient_noise(problem: Problem, stddev: float) -> Problem:
     """Adds N(0, stddev²) to every coordinate of every gradient: `f(θ) + ⟨ν_t, θ − θ'⟩` where θ' is θ as a constant.
 
-    The term is 0 and its slope is ν_t, which `sample` draws for each step. Curvature is that of `problem`.
-
-    Args:
-        problem: the problem whose gradient gets noise.
-        stddev: standard deviation of the noise.
-
-    Raises:
-        ValueError: if `stddev` is negative.
+    The term is 0 and its slope is ν_t, which `sample` draws for each step. Curvature is that of `problem`. A negative
+    `stddev` is a ValueError.
     """
     require_not_negative("stddev", stddev)
 
-    def draw(like: Params, num_steps: int, seed: Seed) -> Params:
+    def draw(like, num_steps, seed):
         return normal_like(like, [num_steps], fold(seed, _NOISE), stddev)
 
-    def loss(params: Params, constants: Constants, batch: Changed) -> tf.Tensor:
+    def loss(params, constants, batch):
         slope = [tf.reduce_sum(batch.change[key] * (value - tf.stop_gradient(value))) for key, value in params.items()]
         return problem.loss(params, constants, batch.inner) + tf.add_n(slope)
 
-    return problem._replace(sample=_with(problem, draw), loss=loss, measure=_inside(problem))
+    return _changed(problem, draw, loss)
 
 
 def sparse_gradient(problem: Problem, probability: float = 0.99) -> Problem:
-    """Sets every coordinate of every gradient to 0 with `probability` (original: SparseProblem).
+    """Sets every coordinate of every gradient to 0 with `probability`, default 0.99 (original: SparseProblem).
 
-    Its derivative, which only second derivatives need, is that of the gradient with the same gaps.
-
-    Args:
-        problem: the problem whose gradient gets gaps.
-        probability: of a gap, independent for each coordinate and step; default 0.99.
-
-    Raises:
-        ValueError: if `probability` is not in [0, 1].
+    Gaps are independent for each coordinate and step. The derivative of such a gradient, which only second derivatives
+    need, is that of the gradient with the same gaps. A probability that is not in [0, 1] is a ValueError.
     """
     if not 0 <= probability <= 1:
         raise ValueError(f"Received probability={probability}, expected a number from 0 to 1.")
 
-    def draw(like: Params, num_steps: int, seed: Seed) -> Params:
+    def draw(like, num_steps, seed):
         uniform = {
             key: tf.random.stateless_uniform([num_steps, *value.shape], fold(seed, _GAPS, k))
             for k, (key, value) in enumerate(like.items())
         }
         return {key: tf.cast(value >= probability, like[key].dtype) for key, value in uniform.items()}
 
-    def loss(params: Params, constants: Constants, batch: Changed) -> tf.Tensor:
+    def loss(params, constants, batch):
         @tf.custom_gradient
         def masked(*values):
             with tf.GradientTape() as tape:
@@ -99,25 +74,17 @@ def sparse_gradient(problem: Problem, probability: float = 0.99) -> Problem:
 
         return masked(*params.values())
 
-    return problem._replace(sample=_with(problem, draw), loss=loss, measure=_inside(problem))
+    return _changed(problem, draw, loss)
 
 
-def _inside(problem: Problem) -> Measure:
-    """The measure of the problem inside, with its own slopes, on all data or on a part of it."""
-    measured = measure_of(problem)
+def _changed(problem: Problem, draw: Callable, loss: Callable) -> Problem:
+    """The problem with another loss, whose batch has what `draw(shapes of the parameters, num_steps, seed)` makes."""
+    like, measured = shapes_of(problem), measure_of(problem)
 
-    def measure(params: Params, constants: Constants, part: Changed | None = None) -> Measured:
-        return measured(params, constants, None if part is None else part.inner)
-
-    return measure
-
-
-def _with(problem: Problem, draw: Callable[[Params, int, Seed], Params]) -> Callable[[Seed, int], Batches]:
-    """`sample` of `problem`, and what `draw(like the params, num_steps, seed)` adds for each coordinate."""
-    traced = tf.function(problem.init, autograph=False).get_concrete_function(tf.TensorSpec([2], tf.int32))
-    like = traced.structured_outputs[0]  # only traced: nothing but its shapes is used
-
-    def sample(seed: Seed, num_steps: int) -> Batches:
+    def sample(seed, num_steps):
         return Changed(problem.sample(seed, num_steps), draw(like, num_steps, seed))
 
-    return sample
+    def measure(params, constants, part=None):
+        return measured(params, constants, None if part is None else part.inner)
+
+    return problem._replace(sample=sample, loss=loss, measure=measure)

@@ -9,10 +9,6 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from problems.base import (
-    Batches,
-    Constants,
-    Measured,
-    Params,
     Problem,
     Seed,
     fold,
@@ -48,15 +44,15 @@ def side_by_side(problem: Problem, count: int) -> Problem:
     """
     require_positive("count", count)
 
-    def init(seeds: Seed) -> tuple[Params, Constants]:
+    def init(seeds):
         return _stack([problem.init(seed) for seed in tf.unstack(seeds, count)], axis=0)
 
-    def sample(seeds: Seed, num_steps: int) -> Batches:
+    def sample(seeds, num_steps):
         return _stack([problem.sample(seed, num_steps) for seed in tf.unstack(seeds, count)], axis=1)
 
     measured = measure_of(problem) if problem.sample is no_batches else problem.measure
 
-    def measure(params: Params, constants: Constants, part: Batches | None = None) -> Measured:
+    def measure(params, constants, part=None):
         return each(lambda *one: measured(*one, part))(params, constants)
 
     return problem._replace(
