@@ -11,6 +11,9 @@ import sys
 
 from problems.common import closed_pipe, startup
 
+STAND_INS = {"digits-28x28": "MNIST", "digits-32x32": "CIFAR-10", "digits": "digits"}
+"""Embedded data -> what they stand for."""
+
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     """The options of the command; exit code 2 for wrong ones."""
@@ -55,8 +58,11 @@ def table() -> str:
     rows = [("name", "data", "tensors", "coordinates", "shapes", "what it is")]
     for name, factory in PROBLEMS.items():
         problem = make_problem(name, data="embedded")
+        data = STAND_INS.get(problem.data.name, "drawn") if problem.data else "-"
         shapes, about = shapes_of(problem), (inspect.getdoc(factory) or "").splitlines()[0]
-        rows.append((name, _data_of(problem), *_sizes(shapes), _short(shapes), about))
+        short = ["x".join(map(str, spec.shape)) or "1" for spec in shapes.values()]
+        short = " ".join(short if len(short) <= 4 else [*short[:4], "..."])
+        rows.append((name, data, *_sizes(shapes), short, about))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     lines = [
         "  ".join([*(f"{c:{a}{w}}" for c, a, w in zip(row, "<<>><", widths, strict=False)), row[-1]]) for row in rows
@@ -80,18 +86,6 @@ def describe(problem) -> str:
 def _sizes(shapes) -> tuple[str, str]:
     """Tensors and coordinates."""
     return f"{len(shapes):,}", f"{sum(math.prod(spec.shape) for spec in shapes.values()):,}"
-
-
-def _short(shapes, most: int = 4) -> str:
-    """`784x20 20 20x10 10`; of many tensors the first ones."""
-    found = ["x".join(map(str, spec.shape)) or "1" for spec in shapes.values()]
-    return " ".join(found if len(found) <= most else [*found[:most], "..."])
-
-
-def _data_of(problem) -> str:
-    """What the embedded digits stand for, `drawn` for data that are drawn, or `-`."""
-    stand_ins = {"digits-28x28": "MNIST", "digits-32x32": "CIFAR-10", "digits": "digits"}
-    return stand_ins.get(problem.data.name, "drawn") if problem.data else "-"
 
 
 if __name__ == "__main__":

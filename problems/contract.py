@@ -21,9 +21,13 @@ _kept: set[tuple[int, int]] = set()
 """`id` of `loss` and of `init`, which need not be hashable, of the problems that were checked and still exist."""
 
 
+class _BrokenError(Exception):
+    """What is wrong with a problem, as a part of a sentence."""
+
+
 def trust(problem: Problem) -> None:
     """Lets `check` accept a problem without a look. The test suite checks all registered problems."""
-    pair = _pair(problem)
+    pair = id(problem.loss), id(problem.init)
     if pair in _kept:
         return
     with contextlib.suppress(TypeError):  # an object without weak references, whose problem is checked each time
@@ -32,15 +36,8 @@ def trust(problem: Problem) -> None:
         _kept.add(pair)
 
 
-def _pair(problem: Problem) -> tuple[int, int]:
-    return id(problem.loss), id(problem.init)
-
-
 def check(problem: Problem) -> None:
     """Refuses a problem that breaks the contract. A second call for the same problem returns at once.
-
-    Args:
-        problem: any.
 
     Raises:
         ValueError: if one of its functions raises an error, in a graph or outside; if the parameters are not a dict
@@ -50,19 +47,32 @@ def check(problem: Problem) -> None:
     """
     if not isinstance(problem, Problem):
         raise ValueError(f"Received a {type(problem).__name__} as problem, expected a problems.Problem.")
-    for part in _PARTS:
-        if not callable(getattr(problem, part)):
-            raise _broken(problem, f"whose `{part}` is {kind_of(getattr(problem, part))}, expected a function")
-    if _pair(problem) in _kept:
-        return
+    try:
+        for part in _PARTS:
+            if not callable(getattr(problem, part)):
+                raise _BrokenError(f"whose `{part}` is {kind_of(getattr(problem, part))}, expected a function")
+        if (id(problem.loss), id(problem.init)) not in _kept:
+            _check(problem)
+    except _BrokenError as broken:
+        message = f"Received problem {problem.name!r}, {broken}. See docs/adding-a-problem.md."
+        raise ValueError(message) from broken.__cause__
+    trust(problem)
+
+
+def _check(problem: Problem) -> None:
     seed = make_seed(0)
     plain = _run(problem, seed)
     traced = tf.function(lambda seed: _run(problem, seed), autograph=False)(seed)
-    for part, before, after in zip(_PARTS, plain, traced, strict=True):
-        _require_same(problem, part, before, after)
+    for part, *both in zip(_PARTS, plain, traced, strict=True):
+        size = 1.0 if part == "loss" else None  # it may be a small difference
+        leaves = (tf.nest.flatten(structure, expand_composites=True) for structure in both)
+        if not all(nearly_equal(*pair, size) for pair in zip(*leaves, strict=True)):
+            raise _BrokenError(
+                f"whose `{part}` gives other numbers when it is called again with the same arguments, expected a pure "
+                "function; draw by tf.random.stateless_*, from the seed of `init` or `sample`"
+            )
     if problem.measure:
         _check_measure(problem, *plain[0])
-    trust(problem)
 
 
 def start_of(problem: Problem) -> str:
@@ -89,18 +99,17 @@ def _run(problem: Problem, seed: tf.Tensor) -> tuple[Any, Any, tf.Tensor]:
     if not isinstance(started, tuple) or len(started) != 2 or not isinstance(started[0], dict):
         parts = f": {', '.join(map(kind_of, started))}" if isinstance(started, tuple) else ""
         expected = "a tuple of a dict of parameters and the constants"
-        raise _broken(problem, f"whose `init` returns {kind_of(started)}{parts}; expected {expected}")
+        raise _BrokenError(f"whose `init` returns {kind_of(started)}{parts}; expected {expected}")
     params, constants = started
-    _check_params(problem, params)
-    _check_tensors(problem, "init", "constants", constants)
+    _check_params(params)
+    _check_tensors("whose `init` returns constants", constants)
     batches = _call(problem, "sample", seed, _STEPS)
-    _check_tensors(problem, "sample", "batches", batches)
+    _check_tensors("whose `sample` returns batches", batches, ragged=not problem.xla)
     shapes = [list(each.shape if tf.is_tensor(each) else np.shape(each)) for each in tf.nest.flatten(batches)]
     if not shapes or any(shape[:1] not in ([_STEPS], [None]) for shape in shapes):
-        raise _broken(
-            problem,
+        raise _BrokenError(
             f"whose `sample(seed, {_STEPS})` returns tensors of the shapes {shapes[:3]}, expected a leading axis of "
-            f"{_STEPS}, an entry for each step; without minibatches, `sample=no_batches`",
+            f"{_STEPS}, an entry for each step; without minibatches, `sample=no_batches`"
         )
     params, constants, batches = tf.nest.map_structure(tf.identity, (params, constants, batches))  # of the graph, there
     batch = tf.nest.map_structure(lambda tensor: tensor[0], batches)
@@ -108,19 +117,16 @@ def _run(problem: Problem, seed: tf.Tensor) -> tuple[Any, Any, tf.Tensor]:
         tape.watch(params)
         loss = _call(problem, "loss", params, constants, batch)
     if not tf.is_tensor(loss) or loss.shape.rank != 0 or loss.dtype != tf.float32:
-        raise _broken(problem, f"whose `loss` returns {kind_of(loss)}, expected a float32 scalar")
+        raise _BrokenError(f"whose `loss` returns {kind_of(loss)}, expected a float32 scalar")
     if all(gradient is None for gradient in tape.gradient(loss, params).values()):
-        raise _broken(
-            problem,
-            "whose `loss` has no gradient in any parameter, expected one that depends on them by differentiable "
-            "operations of TensorFlow",
-        )
+        expected = "one that depends on them by differentiable operations of TensorFlow"
+        raise _BrokenError(f"whose `loss` has no gradient in any parameter, expected {expected}")
     return started, batches, loss
 
 
-def _check_params(problem: Problem, params: dict[str, tf.Tensor]) -> None:
+def _check_params(params: dict[str, tf.Tensor]) -> None:
     if not params:
-        raise _broken(problem, "whose `init` returns no parameters, expected at least one")
+        raise _BrokenError("whose `init` returns no parameters, expected at least one")
     for name, value in params.items():
         if not isinstance(name, str):
             expected = "a name"
@@ -132,20 +138,18 @@ def _check_params(problem: Problem, params: dict[str, tf.Tensor]) -> None:
             expected = "at least one element"
         else:
             continue
-        raise _broken(problem, f"whose `init` returns the parameter {name!r} as {kind_of(value)}, expected {expected}")
+        raise _BrokenError(f"whose `init` returns the parameter {name!r} as {kind_of(value)}, expected {expected}")
 
 
-def _check_tensors(problem: Problem, part: str, what: str, structure: Any) -> None:
+def _check_tensors(who: str, structure: Any, ragged: bool = False) -> None:
     for leaf in tf.nest.flatten(structure):
-        if isinstance(leaf, tf.RaggedTensor) and part == "sample" and not problem.xla:
-            continue
         try:
-            tf.convert_to_tensor(leaf)
+            if not (ragged and isinstance(leaf, tf.RaggedTensor)):
+                tf.convert_to_tensor(leaf)
         except (TypeError, ValueError):
-            raise _broken(
-                problem,
-                f"whose `{part}` returns {what} with {kind_of(leaf)}, expected dense tensors in tuples, lists or "
-                "dicts (of batches with xla=False also ragged ones); () stands for none",
+            raise _BrokenError(
+                f"{who} with {kind_of(leaf)}, expected dense tensors in tuples, lists or dicts (of batches with "
+                "xla=False also ragged ones); () stands for none"
             ) from None
 
 
@@ -154,26 +158,20 @@ def _check_measure(problem: Problem, params: Any, constants: Any) -> None:
     traced = tf.function(lambda: _call(problem, "measure", params, constants), autograph=False)
     found = traced.get_concrete_function().structured_outputs
     if not isinstance(found, dict) or {"loss", "accuracy"} != set(found):
-        raise _broken(problem, f"whose `measure` returns {kind_of(found)}, expected scalars 'loss' and 'accuracy'")
+        raise _BrokenError(f"whose `measure` returns {kind_of(found)}, expected scalars 'loss' and 'accuracy'")
     for name, value in found.items():
-        if value is None and name == "accuracy":
-            continue
-        if not tf.is_tensor(value) or value.shape.rank != 0 or not value.dtype.is_floating:
-            raise _broken(
-                problem,
-                f"whose `measure` returns {name!r} as {kind_of(value)}, expected a scalar; the accuracy may be None",
-            )
+        is_scalar = tf.is_tensor(value) and value.shape.rank == 0 and value.dtype.is_floating
+        if not is_scalar and not (value is None and name == "accuracy"):
+            expected = "a scalar; the accuracy may be None"
+            raise _BrokenError(f"whose `measure` returns {name!r} as {kind_of(value)}, expected {expected}")
 
 
-def _require_same(problem: Problem, part: str, before: Any, after: Any) -> None:
-    leaves = (tf.nest.flatten(structure, expand_composites=True) for structure in (before, after))
-    for one, other in zip(*leaves, strict=True):
-        if not nearly_equal(one, other, size=1.0 if part == "loss" else None):  # it may be a small difference
-            raise _broken(
-                problem,
-                f"whose `{part}` gives other numbers when it is called again with the same arguments, expected a pure "
-                "function; draw by tf.random.stateless_*, from the seed of `init` or `sample`",
-            )
+def _call(problem: Problem, part: str, *arguments: Any) -> Any:
+    try:
+        return getattr(problem, part)(*arguments)
+    except Exception as error:  # the user's code
+        where = ", when it is traced into a graph" if not tf.executing_eagerly() else ""
+        raise _BrokenError(f"whose `{part}` raised {describe(error)}{where}") from error
 
 
 def nearly_equal(one: Any, other: Any, size: float | None = None) -> bool:
@@ -189,18 +187,6 @@ def nearly_equal(one: Any, other: Any, size: float | None = None) -> bool:
     if size is None:
         size = np.max(np.abs(one), initial=0.0, where=np.isfinite(one))
     return np.allclose(one, other, 1e-4, 1e-4 * size, equal_nan=True)
-
-
-def _call(problem: Problem, part: str, *arguments: Any) -> Any:
-    try:
-        return getattr(problem, part)(*arguments)
-    except Exception as error:  # the user's code
-        where = ", when it is traced into a graph" if not tf.executing_eagerly() else ""
-        raise _broken(problem, f"whose `{part}` raised {describe(error)}{where}") from error
-
-
-def _broken(problem: Problem, how: str) -> ValueError:
-    return ValueError(f"Received problem {problem.name!r}, {how}. See docs/adding-a-problem.md.")
 
 
 def kind_of(value: Any) -> str:

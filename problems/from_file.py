@@ -85,14 +85,11 @@ def _problem(name: str, function: Callable, mode: str, asked: DataOptions, optio
 
 
 def module(name: str, *, what: str, expected: str) -> ModuleType:
-    """The file of `path/to/file.py:something`, run as a module.
+    """The file of `path/to/file.py:something`, run as a module; a ValueError if there is none, or it cannot be run.
 
     Args:
         name: as the user typed it.
         what, expected: what errors say was received, and what should have been.
-
-    Raises:
-        ValueError: if nothing of the file is named, there is no such file, or it cannot be run.
     """
     file = python_files.path(name)
     if not name.partition(".py:")[2]:

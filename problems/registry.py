@@ -63,15 +63,10 @@ def make_problem(
     >>> problem.name
     'quadratic'
 
-    The four named options are for any problem, so that a caller can pass on `--data`, `--data_dir` and `--split`
-    whatever the problem is; problems without data take no notice of them.
-
     Args:
         name: a key of `PROBLEMS`, or `path/to/file.py:function`, see `problems.from_file`.
         mode: `"train"` (default) for meta-training, `"test"` for evaluation.
-        data: `"auto"` (default), `"tfds"` or `"embedded"`; see `DataOptions`.
-        data_dir: folder of TFDS; see `DataOptions`.
-        split: `"original"` (default), `"train"` or `"test"`; see `DataOptions`.
+        data, data_dir, split: see `DataOptions`. Problems without data take no notice of them, nor of `mode`.
         **options: options of that problem's factory, e.g. `batch_size=64`.
 
     Raises:

@@ -14,6 +14,7 @@ Source: names, members and order from the program of Wichrowska et al., *Learned
 problems); they are here as they acted, without noise.
 """
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -24,23 +25,7 @@ import tensorflow as tf
 from problems.base import Problem, Seed
 from problems.data.datasets import DataOptions
 from problems.images.perceptrons import mnist
-from problems.toys import landscapes
-from problems.toys.classifiers import (
-    fully_connected,
-    one_hot_sparse_softmax_regression,
-    softmax_regression,
-    sparse_softmax_regression,
-)
-from problems.toys.families import (
-    bowl,
-    dependency_chain,
-    least_squares,
-    min_max_well,
-    norm,
-    outward_snake,
-    projection_quadratic,
-    sum_of_quadratics,
-)
+from problems.toys import classifiers, families, landscapes
 from problems.toys.matmul import matmul_algorithm
 from problems.transforms.coordinates import log_objective, normal_start, rescale, sum_of
 from problems.transforms.gradients import gradient_noise, sparse_gradient
@@ -62,12 +47,9 @@ class Member(NamedTuple):
     around: tuple[tuple[Callable[..., Problem], Options], ...] = ()
 
     def make(self, mode: str = "train", data_options: DataOptions | None = None) -> Problem:
-        """Makes the problem, with `str(self)` as its name.
-
-        Args:
-            mode, data_options: for factories with data.
-        """
-        data = {"mode": mode, "data_options": data_options} if takes_data(self.factory) else {}
+        """Makes the problem, with `str(self)` as its name; `mode` and `data_options` are for factories with data."""
+        takes_data = "data_options" in inspect.signature(self.factory).parameters
+        data = {"mode": mode, "data_options": data_options} if takes_data else {}
         problem = self.factory(**self.options, **data)
         for transform, options in self.around:
             problem = transform(problem, **options)
@@ -83,36 +65,22 @@ class Member(NamedTuple):
 
 
 class MadeOnce(Sequence):
-    """The problems of a set, each made when it is first asked for, and then kept.
-
-    Args:
-        members: of the set.
-        transform: what is done to each problem, e.g. another start; default: nothing.
-        mode, data_options: of `Member.make`.
-    """
+    """The problems of a set, each made when it is first asked for, transformed (default: not), and then kept."""
 
     def __init__(
         self,
         members: Sequence[Member],
         transform: Callable[[Problem], Problem] = lambda problem: problem,
-        mode: str = "train",
         data_options: DataOptions | None = None,
     ):
-        self._makers = [lambda m=member: transform(m.make(mode, data_options)) for member in members]
-        self._made: dict[int, Problem] = {}
+        self._members = members
+        self._make = functools.cache(lambda index: transform(members[index].make(data_options=data_options)))
 
     def __len__(self) -> int:
-        return len(self._makers)
+        return len(self._members)
 
     def __getitem__(self, index: int) -> Problem:
-        if index not in self._made:
-            self._made[index] = self._makers[index]()
-        return self._made[index]
-
-
-def takes_data(factory: Callable[..., Problem]) -> bool:
-    """Whether a factory has data that are loaded, that is the parameters `mode` and `data_options`."""
-    return "data_options" in inspect.signature(factory).parameters
+        return self._make(index)
 
 
 def sum_of_members(members: Sequence[Member]) -> Problem:
@@ -126,8 +94,7 @@ def draw(members: Sequence, seed: Seed) -> int:
 
 
 def _call(function: Callable, options: Options) -> str:
-    values = (f"{key}={_plain(value)}" for key, value in options.items())
-    return f"{function.__name__}({', '.join(values)})"
+    return f"{function.__name__}({', '.join(f'{key}={_plain(value)}' for key, value in options.items())})"
 
 
 def _plain(value: Any) -> str:
@@ -136,66 +103,57 @@ def _plain(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _each(factory: Callable[..., Problem], name: str, values: Sequence[Any]) -> tuple[Member, ...]:
-    return tuple(Member(factory, {name: value}) for value in values)
+def _table(factory: Callable[..., Problem], names: str, *rows: tuple, **common: Any) -> tuple[Member, ...]:
+    """A member for each row: the values of the options called `names`, and options that all members have."""
+    return tuple(Member(factory, dict(zip(names.split(), row, strict=True)) | common) for row in rows)
 
 
-def _named(*names: str) -> tuple[Member, ...]:
-    return tuple(Member(getattr(landscapes, name), {}) for name in names)
+def _sized(factory: Callable[..., Problem], *sizes: int) -> tuple[Member, ...]:
+    return _table(factory, "num_dims", *((size,) for size in sizes))
 
 
-def _noisy(members: Sequence[Member], stddevs: Sequence[float]) -> tuple[Member, ...]:
+def _named(names: str) -> tuple[Member, ...]:
+    return tuple(Member(getattr(landscapes, name), {}) for name in names.split())
+
+
+def _noisy(members: Sequence[Member], *stddevs: float) -> tuple[Member, ...]:
     pairs = zip(members, stddevs, strict=True)
     return tuple(member.inside(gradient_noise, stddev=stddev) if stddev else member for member, stddev in pairs)
 
 
-def _all(members: Sequence[Member], transform: Callable[..., Problem], **options: Any) -> tuple[Member, ...]:
-    return tuple(member.inside(transform, **options) for member in members)
+def _all(members: Sequence[Member], transform: Callable[..., Problem]) -> tuple[Member, ...]:
+    return tuple(member.inside(transform) for member in members)
 
 
 def _sum(*members: Member) -> Member:
     return Member(sum_of_members, {"members": members})
 
 
-def _rows(factory: Callable[..., Problem]) -> tuple[Member, ...]:
-    return tuple(Member(factory, {"num_dims": n, "num_rows": rows, "batch_size": b}) for n, rows, b in _ROWS[factory])
-
-
 _L2 = 1e-3
-
-_QUADRATICS = _each(least_squares, "num_dims", (20, 25, 50, 100))
-_BOWLS = _each(bowl, "condition", (0.1, 1.0, 5.0))
-_TURNED_BOWL = Member(bowl, {"condition": 5.0, "angle": math.pi / 4})
-_NORM_18 = tuple(Member(norm, {"num_dims": 18, "power": p}) for p in (2.5, 1.5, 2.0, 3.0, 1.0))
-_LANDSCAPES = _named(
-    *("ackley", "beale", "booth", "branin", "log_sum_exp", "matyas", "michalewicz", "rosenbrock", "styblinski_tang")
+_QUADRATICS = _sized(families.least_squares, 20, 25, 50, 100)
+_ROUND_BOWLS = _table(families.bowl, "condition", (0.1,), (1.0,), (5.0,))
+_BOWLS = (*_ROUND_BOWLS, Member(families.bowl, {"condition": 5.0, "angle": math.pi / 4}))
+_NORM_18 = _table(families.norm, "num_dims power", (18, 2.5), (18, 1.5), (18, 2.0), (18, 3.0), (18, 1.0))
+_LANDSCAPES = _named("ackley beale booth branin log_sum_exp matyas michalewicz rosenbrock styblinski_tang")
+_SUMMED_LANDSCAPES = _named("rosenbrock log_sum_exp ackley beale booth styblinski_tang matyas branin michalewicz")
+_SUM_OF_SEVEN = _sum(*_sized(families.least_squares, 11, 3, 9, 7, 5, 13, 12))
+_SUM_OF_ELEVEN = _sum(*_SUMMED_LANDSCAPES, *_sized(families.least_squares, 5, 13))
+_SOFTMAX = _table(
+    classifiers.softmax_regression,
+    "num_features separation batch_size",
+    *((10, 2.0, 100), (100, 1.0, 50), (200, 1.5, 20), (256, 1.5, 100)),
+    l2=_L2,
 )
-_SUMMED_LANDSCAPES = _named(
-    *("rosenbrock", "log_sum_exp", "ackley", "beale", "booth", "styblinski_tang", "matyas", "branin", "michalewicz")
+_NETWORKS = _table(
+    classifiers.fully_connected,
+    "num_features layers batch_size",
+    *((8, (8, 5), 10), (12, (8, 5, 3), 200), (5, (4, 4, 4, 4), 100)),
+    *((11, (4, 5, 6), 64), (9, (8,), 128), (7, (8, 5), 16)),
+    *((8, (32, 64), 10), (12, (16, 8, 3), 200), (5, (8, 8, 8, 8), 100)),
+    *((11, (10, 12, 12), 64), (9, (32,), 128), (7, (32, 64), 16)),
+    l2=_L2,
 )
-_SUM_OF_SEVEN = _sum(*_each(least_squares, "num_dims", (11, 3, 9, 7, 5, 13, 12)))
-_SUM_OF_ELEVEN = _sum(*_SUMMED_LANDSCAPES, *_each(least_squares, "num_dims", (5, 13)))
-_SOFTMAX = tuple(
-    Member(softmax_regression, {"num_features": f, "separation": s, "batch_size": b, "l2": _L2})
-    for f, s, b in ((10, 2.0, 100), (100, 1.0, 50), (200, 1.5, 20), (256, 1.5, 100))
-)
-_NETWORKS = tuple(
-    Member(fully_connected, {"num_features": f, "layers": layers, "batch_size": b, "l2": _L2})
-    for f, layers, b in (
-        (8, (8, 5), 10),
-        (12, (8, 5, 3), 200),
-        (5, (4, 4, 4, 4), 100),
-        (11, (4, 5, 6), 64),
-        (9, (8,), 128),
-        (7, (8, 5), 16),
-        (8, (32, 64), 10),
-        (12, (16, 8, 3), 200),
-        (5, (8, 8, 8, 8), 100),
-        (11, (10, 12, 12), 64),
-        (9, (32,), 128),
-        (7, (32, 64), 16),
-    )
-)
+_ROWS = "num_dims num_rows batch_size"
 _CHAIN_ROWS = (
     *((20, 1000, 100), (12, 200, 10), (56, 5000, 100), (64, 1000, 50), (13, 10000, 50)),
     *((20, 1000, 128), (12, 300, 16), (56, 5000, 128), (64, 1000, 64), (13, 10000, 32)),
@@ -204,48 +162,38 @@ _SYMMETRIC_ROWS = (
     *((20, 1000, 100), (12, 100, 10), (56, 5000, 100), (64, 1000, 50), (13, 10000, 50)),
     *((20, 1000, 128), (12, 100, 16), (56, 5000, 128), (64, 1000, 64), (13, 10000, 32)),
 )
-_ROWS = {
-    outward_snake: _CHAIN_ROWS,
-    sum_of_quadratics: _SYMMETRIC_ROWS,
-    projection_quadratic: _SYMMETRIC_ROWS,
-}
+_SCALES = (0.123, 8.0, 50.0, 200.0, 1000.0, 0.1, 10.0, 350.0, 132.0)
+_FEW = (_QUADRATICS[0], *_QUADRATICS[2:], *_ROUND_BOWLS)
 
 _ENSEMBLE: dict[str, tuple[Member, ...]] = {
-    "noisy_quadratic_problems": _noisy(_QUADRATICS, (0.5, 0.0, 1.0, 2.0)),
-    "large_quadratic_problems": _each(least_squares, "num_dims", (784, 1024, 2048)),
-    "bowl_problems": (*_BOWLS, _TURNED_BOWL),
-    "noisy_bowl_problems": _noisy((*_BOWLS, _TURNED_BOWL), (0.1,) * 4),
+    "noisy_quadratic_problems": _noisy(_QUADRATICS, 0.5, 0.0, 1.0, 2.0),
+    "large_quadratic_problems": _sized(families.least_squares, 784, 1024, 2048),
+    "bowl_problems": _BOWLS,
+    "noisy_bowl_problems": _noisy(_BOWLS, *[0.1] * 4),
     "softmax_2_class_problems": _SOFTMAX,
-    "noisy_softmax_2_class_problems": _noisy(_SOFTMAX, (0.5, 0.1, 0.1, 0.5)),
+    "noisy_softmax_2_class_problems": _noisy(_SOFTMAX, 0.5, 0.1, 0.1, 0.5),
     "optimization_test_problems": _LANDSCAPES,
-    "noisy_optimization_test_problems": _noisy(_LANDSCAPES, (1.0,) * 9),
+    "noisy_optimization_test_problems": _noisy(_LANDSCAPES, *[1.0] * 9),
     "fully_connected_random_2_class_problems": _NETWORKS,
-    "matmul_problems": tuple(
-        Member(matmul_algorithm, {"size": n, "rank": k})
-        for n, ranks in ((2, range(5, 9)), (3, range(19, 25)))
-        for k in ranks
+    "matmul_problems": _table(
+        matmul_algorithm, "size rank", *((2, rank) for rank in range(5, 9)), *((3, rank) for rank in range(19, 25))
     ),
-    "log_objective_problems": _all((_QUADRATICS[0], *_QUADRATICS[2:], *_BOWLS), log_objective),
+    "log_objective_problems": _all(_FEW, log_objective),
     "rescale_problems": tuple(
-        member.inside(rescale, scale=scale)
-        for member, scale in zip(
-            (*_NORM_18, *_QUADRATICS), (0.123, 8.0, 50.0, 200.0, 1000.0, 0.1, 10.0, 350.0, 132.0), strict=True
-        )
+        member.inside(rescale, scale=scale) for member, scale in zip((*_NORM_18, *_QUADRATICS), _SCALES, strict=True)
     ),
-    "norm_problems": tuple(Member(norm, {"num_dims": n, "power": p}) for n, p in ((27, 1.0), (25, 2.0), (22, 3.0))),
-    "noisy_norm_problems": _noisy(
-        [Member(norm, {"num_dims": n, "power": p}) for n, p in ((19, 1.0), (26, 2.0), (23, 3.0))], (0.1,) * 3
-    ),
+    "norm_problems": _table(families.norm, "num_dims power", (27, 1.0), (25, 2.0), (22, 3.0)),
+    "noisy_norm_problems": _noisy(_table(families.norm, "num_dims power", (19, 1.0), (26, 2.0), (23, 3.0)), *[0.1] * 3),
     "sum_problems": (
         _SUM_OF_SEVEN,
-        _sum(_NORM_18[3], _QUADRATICS[1], Member(landscapes.rosenbrock, {})),
+        _sum(_NORM_18[3], _QUADRATICS[1], _SUMMED_LANDSCAPES[0]),
         _sum(*_SUMMED_LANDSCAPES),
         _SUM_OF_ELEVEN,
-        _sum(*_each(least_squares, "num_dims", (11, 3))),
+        _sum(*_sized(families.least_squares, 11, 3)),
         _sum(*_SUMMED_LANDSCAPES[:3]),
     ),
     "noisy_sum_problems": (_SUM_OF_SEVEN, _SUM_OF_ELEVEN),
-    "sparse_gradient_problems": _all((_QUADRATICS[0], *_QUADRATICS[2:], *_BOWLS), sparse_gradient),
+    "sparse_gradient_problems": _all(_FEW, sparse_gradient),
     "sparse_gradient_mlp_problems": _all(_all(_NETWORKS[:3], normal_start), sparse_gradient),
 }
 
@@ -253,13 +201,13 @@ PROBLEM_SETS: dict[str, tuple[Member, ...]] = {
     "scale_meta": tuple(member for members in _ENSEMBLE.values() for member in members),
     **_ENSEMBLE,
     "quadratic_problems": _QUADRATICS,
-    "sparse_softmax_problems": (Member(sparse_softmax_regression, {"l2": _L2}),),
-    "one_hot_sparse_softmax_problems": (Member(one_hot_sparse_softmax_regression, {"l2": _L2}),),
-    "min_max_well_problems": _each(min_max_well, "num_dims", (20, 12, 56, 64, 13)),
-    "sum_of_quadratics_problems": _rows(sum_of_quadratics),
-    "projection_quadratic_problems": _rows(projection_quadratic),
-    "outward_snake_problems": _rows(outward_snake),
-    "dependency_chain_problems": _each(dependency_chain, "num_dims", [n for n, _, _ in _CHAIN_ROWS]),
+    "sparse_softmax_problems": (Member(classifiers.sparse_softmax_regression, {"l2": _L2}),),
+    "one_hot_sparse_softmax_problems": (Member(classifiers.one_hot_sparse_softmax_regression, {"l2": _L2}),),
+    "min_max_well_problems": _sized(families.min_max_well, 20, 12, 56, 64, 13),
+    "sum_of_quadratics_problems": _table(families.sum_of_quadratics, _ROWS, *_SYMMETRIC_ROWS),
+    "projection_quadratic_problems": _table(families.projection_quadratic, _ROWS, *_SYMMETRIC_ROWS),
+    "outward_snake_problems": _table(families.outward_snake, _ROWS, *_CHAIN_ROWS),
+    "dependency_chain_problems": _sized(families.dependency_chain, *(num_dims for num_dims, _, _ in _CHAIN_ROWS)),
     "mnist_mlp_problems": (Member(mnist, {}),),
 }
 """Name -> members. `scale_meta` is the ensemble; the names that end in `_problems` are those of the original flags."""

@@ -6,18 +6,12 @@ from typing import Any, TextIO
 
 
 class ForgivingStream:
-    """A text stream that drops its output once writing has failed; otherwise it is the stream itself.
-
-    Args:
-        stream: where to write.
-        forgiven: errors after which output is dropped; others are raised. Default: the reader of a pipe has gone.
-    """
+    """A text stream that drops its output after an error that is `forgiven`: by default, a pipe without a reader."""
 
     def __init__(self, stream: TextIO, forgiven: type[OSError] = BrokenPipeError):
         self._stream, self._forgiven = stream, forgiven
 
     def write(self, text: str) -> int:
-        """Writes a text, or nothing; returns its length."""
         try:
             self._stream.write(text)
         except self._forgiven:
@@ -25,7 +19,6 @@ class ForgivingStream:
         return len(text)
 
     def flush(self) -> None:
-        """Writes what is buffered, or drops it."""
         try:
             self._stream.flush()
         except self._forgiven:

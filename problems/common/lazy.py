@@ -7,12 +7,7 @@ from typing import Any
 
 
 def exports(package: str, places: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of the package.
-
-    Args:
-        package: its name.
-        places: name -> where it is, `"module:attribute"`.
-    """
+    """`__getattr__` and `__dir__` of the package of that name; `places` says where a name is, `"module:attribute"`."""
 
     def find(name):
         if name not in places:

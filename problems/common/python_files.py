@@ -39,11 +39,7 @@ def copy_name(file: Path, content: bytes) -> str:
 
 
 def is_copy(file: Path, content: bytes) -> bool:
-    """Whether a file has the name of a copy.
-
-    Raises:
-        ValueError: if it has, and its content was changed.
-    """
+    """Whether a file has the name of a copy; a ValueError if it has, and its content was changed."""
     called = _COPY.search(file.stem)
     if called and called[1] != _digest(content):
         raise ValueError(f"Received {file}, a copy that was changed: its SHA-256 begins with {_digest(content)}.")
@@ -51,10 +47,7 @@ def is_copy(file: Path, content: bytes) -> bool:
 
 
 def digests(names: Iterable[str]) -> dict[str, str]:
-    """Those of `names` that are in files -> the first 16 hex digits of the SHA-256 of the file.
-
-    A run whose file has changed may go on as another run: its digest tells.
-    """
+    """Those of `names` that are in files -> the first 16 hex digits of the SHA-256 of the file."""
     files = {name: path(name) for name in names if is_file(name)}
     return {name: _digest(file.read_bytes()) for name, file in files.items() if file.is_file()}
 

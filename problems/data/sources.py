@@ -100,17 +100,7 @@ class Source:
 
 @functools.cache
 def find(name: str, data: str, folder: str, keras_folder: str) -> Source:
-    """Tries what `data` allows, in the order of the module's docstring.
-
-    Args:
-        name: a key of `OFFICIAL`.
-        data: `"auto"`, `"tfds"` or `"embedded"`.
-        folder: of TFDS.
-        keras_folder: where Keras keeps its caches.
-
-    Raises:
-        DataError: if `data="tfds"` and the data can neither be read nor downloaded.
-    """
+    """Tries what `data` allows, in the order of the module's docstring; a DataError if that is nothing in the end."""
     official = OFFICIAL[name]
     prepared = (f"prepared by TFDS in {folder}", lambda: read_tfds(name, folder))
     keras_file = os.path.join(keras_folder, official.keras_file)
@@ -129,20 +119,13 @@ def find(name: str, data: str, folder: str, keras_folder: str) -> Source:
         raise DataError(f"Received data='tfds', but {official.title} cannot be had. Tried:{reasons}\n{advice}")
     stand_in = _enlarged_digits(official.shape)
     if data == "auto":
-        headline = (
-            f"NOT {official.title}: this run uses the embedded 8x8 digits, enlarged to {official.shape[0]}x"
-            f"{official.shape[1]} ({stand_in.name})."
-        )
+        size = "x".join(map(str, official.shape[:2]))
+        headline = f"NOT {official.title}: this run uses the embedded 8x8 digits, enlarged to {size} ({stand_in.name})."
         looked = [f"{official.title} was looked for:", *(f"- {reason}" for reason in tried)]
-        logging.warning("%s", _boxed([headline, *looked, advice]))
+        texts = (headline, *looked, advice)
+        lines = [line for text in texts for line in textwrap.wrap(text, width=100, subsequent_indent="  ")]
+        logging.warning("%s", "\n".join(["", "#" * 104, *(f"# {line:100} #" for line in lines), "#" * 104]))
     return stand_in
-
-
-def _boxed(lines: list[str], width: int = 100) -> str:
-    """A message that cannot be missed among others."""
-    wrapped = [piece for line in lines for piece in textwrap.wrap(line, width, subsequent_indent="  ")]
-    rule = "#" * (width + 4)
-    return "\n".join(["", rule, *(f"# {line.ljust(width)} #" for line in wrapped), rule])
 
 
 @contextlib.contextmanager

@@ -39,11 +39,7 @@ class FunctionLoss(keras.losses.Loss):
 
 
 def resolve(loss: Any) -> keras.losses.Loss:
-    """The loss that a name, an object or a function stands for.
-
-    Raises:
-        ValueError: if it is none of these.
-    """
+    """The loss that a name, an object or a function stands for; a ValueError if it is none of these."""
     if isinstance(loss, str):
         try:
             found = keras.losses.get(loss)
@@ -74,11 +70,7 @@ def answers(accuracy: Accuracy, labels: tf.Tensor, outputs: Any) -> dict[str, tf
 
 
 def checked(accuracy: Any) -> Accuracy:
-    """The accuracy of a user.
-
-    Raises:
-        ValueError: if it is a metric, which adds up what it is called with, or no function.
-    """
+    """The accuracy of a user; a ValueError for a metric, which adds up what it is called with, or no function."""
     if isinstance(accuracy, keras.metrics.Metric) or not callable(accuracy):
         raise ValueError(
             f"Received accuracy={accuracy!r}, expected a function (labels, outputs) -> [B] of 0 and 1, such as "
@@ -88,11 +80,7 @@ def checked(accuracy: Any) -> Accuracy:
 
 
 def check_labels(loss: keras.losses.Loss, labels: np.ndarray, outputs: Any) -> None:
-    """Refuses labels that a cross-entropy has no output for.
-
-    Raises:
-        ValueError: for class numbers outside of the outputs, or probabilities outside of 0..1.
-    """
+    """Refuses labels that a cross-entropy has no output for: class numbers too large, probabilities outside of 0..1."""
     if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
         classes, ignored = outputs.shape[-1], loss.get_config().get("ignore_class")
         wrong = labels[((labels < 0) | (labels >= classes) | (labels != labels // 1)) & (labels != ignored)]

@@ -26,10 +26,6 @@ _ADVICE = "Give `initial` a standard deviation, or 'model' to begin with the val
 def redraw(model: keras.Model, names: Mapping[str, keras.Variable]) -> Callable[[Seed], Params]:
     """`seed -> params`: what the layers' initialisers draw, in the order of `names`.
 
-    Args:
-        model: a built model.
-        names: the weights that are wanted.
-
     Raises:
         ValueError: if a layer cannot be made again from its configuration, or an initialiser does not draw from the
             seed that it is given.

@@ -19,14 +19,12 @@ class Stateless(NamedTuple):
         trainable: its parameters by name, in the model's order.
         frozen: its other weights by name.
         num_seeds: K, how many `SeedGenerator`s it has.
-        takes_training: whether its `call` has the argument `training`.
     """
 
     model: keras.Model
     trainable: dict[str, keras.Variable]
     frozen: dict[str, keras.Variable]
     num_seeds: int
-    takes_training: bool
 
     @property
     def convolves(self) -> bool:
@@ -37,14 +35,7 @@ class Stateless(NamedTuple):
     def call(
         self, params: Params, frozen: Constants, seeds: tf.Tensor, inputs: Any, *, training: bool
     ) -> tuple[Any, Params, list[tf.Tensor]]:
-        """Calls the model.
-
-        Args:
-            params: by name.
-            frozen: the other weights by name.
-            seeds: int32 `[K, 2]`, the states of the seed generators.
-            inputs: as the model takes them.
-            training: as in Keras.
+        """Calls the model with seeds int32 `[K, 2]`, the states of its seed generators.
 
         Returns:
             `(outputs, the other weights after the call, regularisation losses)`.
@@ -59,7 +50,8 @@ class Stateless(NamedTuple):
             for variable in variables
         ]
         weights = [1.0 * params[name] for name in self.trainable]  # the factor makes the gradient of a lookup dense
-        options = {"training": training} if self.takes_training else {}
+        takes_training = "training" in inspect.signature(self.model.call).parameters
+        options = {"training": training} if takes_training else {}
         own = [*zip(self.model.trainable_variables, weights, strict=True), *zip(variables, state, strict=True)]
         # `Model.stateless_call` would leave out what `__call__` does around `call`: autocast, penalties of activities
         with keras.StatelessScope(own, collect_losses=True) as scope:
@@ -77,24 +69,15 @@ class Stateless(NamedTuple):
     def moving(self) -> dict[str, float]:
         """The moving statistics of batch normalisation: name -> momentum. Frozen layers move nothing."""
         names = {id(variable): name for name, variable in self.frozen.items()}
-        layers = [
-            layer
-            for layer in self.model._flatten_layers()
-            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and layer.momentum < 1
-        ]
-        return {
-            names[id(variable)]: layer.momentum
-            for layer in layers
-            for variable in (layer.moving_mean, layer.moving_variance)
-        }
+        found = {}
+        for layer in self.model._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and layer.momentum < 1:
+                found |= {names[id(each)]: layer.momentum for each in (layer.moving_mean, layer.moving_variance)}
+        return found
 
 
 def stateless(model: Any) -> Stateless:
-    """Takes a model apart.
-
-    Raises:
-        ValueError: if it is no built model, or two of its weights have the same name.
-    """
+    """Takes a model apart; a ValueError if it is no built model, or two of its weights have the same name."""
     if not isinstance(model, keras.Model):
         raise ValueError(f"Received a {type(model).__name__} as model, expected a keras.Model.")
     if not model.built:
@@ -106,7 +89,7 @@ def stateless(model: Any) -> Stateless:
     trainable = _named(model.trainable_variables, model)
     frozen = _named([variable for variable in model.non_trainable_variables if id(variable) in weights], model)
     num_seeds = len(model.non_trainable_variables) - len(frozen)
-    return Stateless(model, trainable, frozen, num_seeds, "training" in inspect.signature(model.call).parameters)
+    return Stateless(model, trainable, frozen, num_seeds)
 
 
 def values(variables: dict[str, keras.Variable]) -> Params:

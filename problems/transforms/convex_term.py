@@ -37,14 +37,18 @@ def convex_term(problem: Problem, num_dims: int = 20, bound: float = 1.0) -> Pro
 
     Args:
         problem: the problem to be extended.
-        num_dims: n; default 20.
-        bound: largest absolute value of ln c; default 1.0.
-
-    Raises:
-        ValueError: if `num_dims` is not positive, or `bound` is negative or not finite.
+        num_dims: n, positive, else a ValueError; default 20.
+        bound: of ln c, as in `random_scaling`; default 1.0.
     """
     require_positive("num_dims", num_dims)
-    term = random_scaling(_clipped_squares(num_dims), bound)
+
+    def begin(seed):
+        return {"x": tf.zeros([num_dims])}, tf.random.stateless_uniform([num_dims], seed, -1.0, 1.0)
+
+    def clipped_squares(params, constants, batch):
+        return tf.reduce_mean(tf.clip_by_value(tf.square(params["x"] - constants), 0.0, LARGEST))
+
+    term = random_scaling(Problem("clipped_squares", begin, no_batches, clipped_squares), bound)
 
     def init(seed):
         (params, inner), (extra, constants) = problem.init(seed), term.init(fold(seed, _TERM))
@@ -57,13 +61,3 @@ def convex_term(problem: Problem, num_dims: int = 20, bound: float = 1.0) -> Pro
         return loss + term.loss({"x": params[KEY]}, constants.term, None)
 
     return seen_through(problem, init, inside, added)
-
-
-def _clipped_squares(num_dims: int) -> Problem:
-    def init(seed):
-        return {"x": tf.zeros([num_dims])}, tf.random.stateless_uniform([num_dims], seed, -1.0, 1.0)
-
-    def loss(params, constants, batch):
-        return tf.reduce_mean(tf.clip_by_value(tf.square(params["x"] - constants), 0.0, LARGEST))
-
-    return Problem("clipped_squares", init, no_batches, loss)

@@ -88,12 +88,7 @@ def rescale(problem: Problem, scale: float) -> Problem:
 def log_objective(problem: Problem, epsilon: float = 1e-6) -> Problem:
     """The logarithm of the loss, from 0 upwards: `g(θ) = ln(f(θ) + ε) − ln ε` (original: LogObjective).
 
-    Args:
-        problem: a problem whose loss is not negative.
-        epsilon: ε; default 1e-6.
-
-    Raises:
-        ValueError: if `epsilon` is not positive.
+    The loss must not be negative. An ε that is not positive is a ValueError.
     """
     if not epsilon > 0:
         raise ValueError(f"Received epsilon={epsilon}, expected a positive number.")
@@ -121,12 +116,7 @@ def normal_start(problem: Problem, stddev: float = 1.0) -> Problem:
 def sum_of(problems: Sequence[Problem], weights: Sequence[float] | None = None) -> Problem:
     """Many problems as one: `f(θ) = Σ_k w_k f_k(θ_k)`; parameters of problem k are named `k/...` (original: SumTask).
 
-    Args:
-        problems: at least one; none may have data.
-        weights: w_k; default: all 1.
-
-    Raises:
-        ValueError: if there is no problem, or one with data, or not one weight for each.
+    A ValueError, if there is no problem, or one with data, or not one weight for each. By default all w_k are 1.
     """
     weights = [1.0] * len(problems) if weights is None else weights
     if not all(isinstance(weight, numbers.Real) for weight in weights):
@@ -175,11 +165,7 @@ def seen_through(
 ) -> Problem:
     """`g(θ) = outside(f(inside(θ)), θ)`, in the loss and in what measures it.
 
-    Args:
-        problem: f.
-        init: that of g.
-        inside: parameters and constants of g -> those of f.
-        outside: `(f, params, constants) -> g`, with the parameters and constants of g; default: f.
+    `init` is that of g. `inside` makes parameters and constants of f of those of g. `outside` gets those of g.
     """
 
     def loss(params, constants, batch):
@@ -196,14 +182,7 @@ def measured_on_minibatches(problem: Problem, count: int) -> Problem:
     """The same runs, measured on some fixed minibatches in the place of all data.
 
     That is cheaper where f is to be known at every step, and free of the noise between minibatches. The minibatches are
-    the same in every run. A problem without minibatches remains as it is.
-
-    Args:
-        problem: any.
-        count: how many minibatches; at least 1.
-
-    Raises:
-        ValueError: if `count` is not positive.
+    the same in every run. A problem without minibatches remains as it is. A `count` of less than 1 is a ValueError.
     """
     require_positive("count", count)
     if problem.sample is no_batches:

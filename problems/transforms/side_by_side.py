@@ -29,18 +29,11 @@ def fold_each(seeds: Seed, *values) -> Seed:
 
 
 def side_by_side(problem: Problem, count: int) -> Problem:
-    """`count` times `problem`, each with a seed of its own.
+    """K = `count` times `problem`, each with a seed of its own; a `count` of less than 1 is a ValueError.
 
     Its functions are those of a `Problem`, except that they take and return K of everything: `init` and `sample` take
     seeds `[K, 2]`, constants have a leading axis of K like the parameters, batches have it behind that of the steps,
     and `loss` and what `measure` returns are `[K]`; all K are measured on the same part of the data.
-
-    Args:
-        problem: any.
-        count: K, at least 1.
-
-    Raises:
-        ValueError: if `count` is not positive.
     """
     require_positive("count", count)
 
