@@ -7,11 +7,11 @@
 steps on an optimizee of so many coordinates that itself costs next to nothing (`benchmarks.cases.bowl`). Every point is
 a process of its own, and its first meta-step: the numbers include tracing, compilers and tensors
 (benchmarks/worker.py). A process that takes more than `--max_gib` or `--max_seconds` is stopped, and larger sizes of
-that method are not run. The table then says what they would take in proportion to the last measured point.
-
-The run is appended to `--history` as one JSON line. benchmarks/document.py draws the plots from there.
+that method are not run. The run is appended to `--history` as one JSON line. benchmarks/document.py draws the plots
+from there.
 """
 
+import contextlib
 import functools
 import os
 import threading
@@ -37,54 +37,36 @@ Row = dict[str, Any]
 def define_flags(values: flags.FlagValues) -> None:
     """The flags of this command."""
     flags.DEFINE_list("over", list(SIZES), f"What to vary: {', '.join(SIZES)}.", flag_values=values)
-    text = "Which sizes; default: " + ", ".join(f"{k}: {v}" for k, v in SIZES.items())
-    flags.DEFINE_list("sizes", [], text, flag_values=values)
-    text = "Methods of meta-training, as of `benchmarks.bench_unroll`."
-    flags.DEFINE_list("method", ["ours-xla", "plain"], text, flag_values=values)
+    flags.DEFINE_list("sizes", [], f"Which sizes; default: {SIZES}.", flag_values=values)
+    flags.DEFINE_list("method", ["ours-xla", "plain"], "As of `benchmarks.bench_unroll`.", flag_values=values)
     flags.DEFINE_string("problem", "mnist", "Optimizee of `truncation`.", flag_values=values)
     flags.DEFINE_string("optimizer", "L2O-DM", "Architecture.", flag_values=values)
-    text = "Where images come from: 'auto', 'tfds', 'embedded'."
-    flags.DEFINE_string("data", "auto", text, flag_values=values)
+    flags.DEFINE_string("data", "auto", "Source of images: 'auto', 'tfds', 'embedded'.", flag_values=values)
     flags.DEFINE_boolean("few", False, f"Only {FEW}.", flag_values=values)
     flags.DEFINE_float("max_seconds", 500, "A point that takes longer is stopped.", flag_values=values)
-    text = "A point that takes more is stopped; default: half of what is free."
-    flags.DEFINE_float("max_gib", None, text, flag_values=values)
+    flags.DEFINE_float(
+        "max_gib", None, "A point that takes more is stopped; default: half of what is free.", flag_values=values
+    )
     history.define_flag(values)
 
 
 def free_gib() -> float:
-    """Memory that the system could give to a process, as Linux estimates it; 8 where it does not say."""
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    except OSError:
-        return 8.0
+    """Memory that the system could give to a process, as Linux estimates it."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     return int(lines["MemAvailable"].split()[0]) / 2**20
 
 
 def series(
     over: str, method: str, sizes: Sequence[int], names: Mapping[str, str], measure: Callable[[Case, Settings], Row]
 ) -> list[Row]:
-    """The rows of one method, from the smallest size to the largest.
-
-    Args:
-        over: a key of `SIZES`.
-        method: of meta-training.
-        sizes: what to run.
-        names: `problem`, `optimizer`, `data`.
-        measure: what a row gets, see `one_step`.
-    """
+    """The rows of one method, from the smallest size to the largest; `measure` as `one_step`."""
     rows: list[Row] = []
     for size in sorted(sizes):
         problem, length = (names["problem"], size) if over == "truncation" else (f"bowl:{size}", TRUNCATION)
         case, settings = Case(problem, names["optimizer"], "training", method), Settings(length, length, names["data"])
-        row = {"over": over, "size": size, **case._asdict(), "unroll_length": length}
         say(f"{over} {size:,}: {method}")
         found = {"note": "not run"} if any("note" in row for row in rows) else measure(case, settings)
-        last = next((row for row in reversed(rows) if "note" not in row), None)
-        if "note" in found and last:
-            guess = last["peak_mib"] * size / last["size"]
-            found = {"note": f"{found['note']}; {guess / 2**10:.0f} GiB in proportion"}
-        rows.append(row | found)
+        rows.append({"over": over, "size": size, **case._asdict(), "unroll_length": length} | found)
     return rows
 
 
@@ -92,13 +74,13 @@ def one_step(case: Case, settings: Settings, max_gib: float, max_seconds: float)
     """What the first meta-step of a process took, or a `note` that says at which limit it was stopped."""
     done, stopped = threading.Event(), []
 
-    def watch(worker: Worker) -> None:
+    def watch(worker):
         end = time.monotonic() + max_seconds
         while not done.wait(0.05):
             late = time.monotonic() > end
-            if late or _resident_gib(worker.pid) > max_gib:
+            if late or _resident_gib(worker.process.pid) > max_gib:
                 stopped.append(f"stopped after {max_seconds:.0f} s" if late else f"stopped at {max_gib:.1f} GiB")
-                worker.stop()
+                worker.process.kill()
                 return
 
     with Worker(case, settings) as worker:
@@ -116,36 +98,30 @@ def one_step(case: Case, settings: Settings, max_gib: float, max_seconds: float)
 
 
 def _resident_gib(pid: int) -> float:
-    try:
+    with contextlib.suppress(OSError):  # it has ended
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30
-    except OSError:
-        return 0.0
+    return 0.0
 
 
-def table(rows: Sequence[Row], before: history.Run | None) -> str:
-    """Text with a line per point, and the peak of `before` beside it."""
-    old = {history.key(row): row.get("peak_mib") for row in before["results"]} if before else {}
-    lines = [f"{'over':12}{'size':>12}  {'method':10}{'peak MiB':>10}{'first call s':>14}{'before':>10}"]
+def table(rows: Sequence[Row]) -> str:
+    """Text with a line per point."""
+    lines = [f"{'over':12}{'size':>12}  {'method':10}{'peak MiB':>10}{'first call s':>14}"]
     for row in rows:
-        start, earlier = f"{row['over']:12}{row['size']:12,}  {row['method']:10}", old.get(history.key(row))
-        beside = f"{earlier:10,.0f}" if earlier else f"{'-':>10}"
-        numbers = "" if "note" in row else f"{row['peak_mib']:10,.0f}{row['first_call_s']:14.1f}{beside}"
-        lines.append(start + (numbers or f"  {row['note']}"))
+        numbers = f"  {row['note']}" if "note" in row else f"{row['peak_mib']:10,.0f}{row['first_call_s']:14.1f}"
+        lines.append(f"{row['over']:12}{row['size']:12,}  {row['method']:10}{numbers}")
     return "\n".join(lines)
 
 
 def main(values: flags.FlagValues) -> int:
     """Measures, remembers and prints."""
     names = {name: values[name].value for name in ("problem", "optimizer", "data")}
-    path, rows = Path(values.history or os.devnull), []
-    earlier, made_by = history.read(path), provenance()
+    made_by, rows = provenance(), []
     limits = {"max_gib": values.max_gib or free_gib() / 2, "max_seconds": values.max_seconds}
     for over in values.over:
         sizes = [int(size) for size in values.sizes] or (FEW if values.few else SIZES)[over]
         for method in values.method:
             rows += series(over, method, sizes, names, functools.partial(one_step, **limits))
-    run = history.append(path, made_by, {"benchmark": "memory", **names}, None, rows)
-    print(table(run["results"], history.last_comparable(earlier, run)))
+    print(table(history.append(values.history, made_by, {"benchmark": "memory", **names}, None, rows)["results"]))
     return 0
 
 

@@ -17,8 +17,8 @@ Meta-training is a meta-epoch of `num_steps` steps as meta_train.py compiles it:
 Every method has a process of its own. The methods of one problem, optimizer and phase take turns, so that all see the
 same machine. Columns: median and minimum over the repetitions; `x plain` and `x floor`, the median ratios to the
 methods of those names in the same round (`x plain` below 1: faster); the first call, which traces, compiles and runs
-once; memory (benchmarks/worker.py says of what); the median of the last comparable run in `--history`, and the change
-since. The run is appended there as one JSON line. Use an idle machine; the load before the run is recorded.
+once; memory (benchmarks/worker.py says of what). The run is appended to `--history` as one JSON line. Use an idle
+machine; the load before the run is recorded.
 """
 
 import contextlib
@@ -26,7 +26,6 @@ import os
 import statistics
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -54,8 +53,6 @@ COLUMNS = {
     "floor_ratio": "x floor",
     "first_call_s": "first call s",
     "peak_mib": "peak MiB",
-    "before": "before",
-    "change": "change",
     "note": "",
 }
 """Key of a row -> heading."""
@@ -64,27 +61,19 @@ COLUMNS = {
 def define_flags(values: flags.FlagValues) -> None:
     """The flags of this command."""
     flags.DEFINE_list("problem", ["mnist"], "Optimizees; see `python -m problems --list`.", flag_values=values)
-    text = "Architectures of learned optimizers, with untrained weights."
-    flags.DEFINE_list("optimizer", list(CELLS), text, flag_values=values)
+    flags.DEFINE_list("optimizer", list(CELLS), "Architectures, with untrained weights.", flag_values=values)
     flags.DEFINE_list("phase", list(METHODS), "What to measure: training, evaluation.", flag_values=values)
     flags.DEFINE_list("method", DEFAULT_METHODS, "Methods to compare.", flag_values=values)
     flags.DEFINE_integer("num_steps", 100, "Steps per repetition.", lower_bound=1, flag_values=values)
-    text = "Steps per window of meta-training."
-    flags.DEFINE_integer("unroll_length", 20, text, lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("unroll_length", 20, "Steps per window of training.", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("repetitions", 7, "Timed repetitions per method.", lower_bound=1, flag_values=values)
-    text = "Where images come from: 'auto', 'tfds', 'embedded'."
-    flags.DEFINE_string("data", "auto", text, flag_values=values)
-    text = "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default."
-    flags.DEFINE_string("data_dir", None, text, flag_values=values)
+    flags.DEFINE_string("data", "auto", "Source of images: 'auto', 'tfds', 'embedded'.", flag_values=values)
+    flags.DEFINE_string("data_dir", None, "Folder of TFDS; default: $TFDS_DATA_DIR.", flag_values=values)
     history.define_flag(values)
 
 
 def make_groups(asked: dict[str, Sequence[str]]) -> list[list[Case]]:
-    """The cases, in groups that do the same work; without methods that a phase, problem or optimizer does not have.
-
-    Raises:
-        ValueError: on an unknown phase or method, or if nothing is left to measure.
-    """
+    """The cases, in groups that do the same work; without methods that a phase, problem or optimizer does not have."""
     known = {"phase": list(METHODS), "method": list(dict.fromkeys(sum(METHODS.values(), ())))}
     for what, expected in known.items():
         for name in asked[what]:
@@ -114,8 +103,8 @@ def measure(cases: Sequence[Case], settings: Settings, repetitions: int) -> list
     """Measures the cases of one group: `repetitions` rounds, after one that is not counted.
 
     Returns:
-        A row per case: the case's names, what its worker answers, and what `summarize` makes of the seconds. The row of
-        a case that cannot run here has the names and a `note` that says why.
+        A row per case: its names, what its worker answers, and what `summarize` makes of the seconds. The row of a case
+        that cannot run here has the names and a `note` that says why.
     """
     absent = [case._asdict() | {"note": peers.MISSING} for case in cases if not interpreter(case)]
     cases = [case for case in cases if interpreter(case)]
@@ -163,39 +152,22 @@ def summarize(methods: Sequence[str], seconds: Sequence[Sequence[float]], num_st
     ]
 
 
-def table(run: history.Run, before: history.Run | None) -> str:
-    """`run` as aligned text, with the median of `before` and the change since beside each row that both have."""
-    medians = {history.key(row): row.get("ms_median") for row in before["results"]} if before else {}
-    rows = [dict(COLUMNS)]
-    for row in run["results"]:
-        old, new = medians.get(history.key(row)), row.get("ms_median")
-        change = f"{100 * (new / old - 1):+.1f} %" if old and new else None
-        shown = {**dict.fromkeys(COLUMNS), "note": "", **row, "before": old, "change": change}
-        rows.append({column: _text(shown[column]) for column in COLUMNS})
+def table(run: history.Run) -> str:
+    """A run as aligned text."""
+    rows = [COLUMNS, *({column: _text(row.get(column)) for column in COLUMNS} for row in run["results"])]
     widths = {column: max(len(row[column]) for row in rows) for column in COLUMNS}
     left = ("problem", "optimizer", "phase", "method", "note")
     pad = {column: str.ljust if column in left else str.rjust for column in COLUMNS}
     lines = ["  ".join(pad[name](row[name], width) for name, width in widths.items()).rstrip() for row in rows]
-    asked = ", ".join(f"{name} {run['arguments'][name]}" for name in (*history.SETTINGS, "repetitions"))
+    asked = ", ".join(f"{name} {run['arguments'][name]}" for name in ("num_steps", "unroll_length", "repetitions"))
     data = sorted({f"{row['problem']}: {row['data']}" for row in run["results"] if row.get("data")})
-    beside = history.source(before) if before else "no comparable run in the history"
-    return "\n".join([asked, *data, f"this run: {history.source(run)}", f"before:   {beside}", "", *lines])
+    return "\n".join([asked, *data, history.source(run), "", *lines])
 
 
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-    return "-" if value is None else str(value)
-
-
-def load() -> float | None:
-    """Average load of the last minute; a warning if others are at work, since times are then of no use."""
-    if not hasattr(os, "getloadavg"):
-        return None
-    found = os.getloadavg()[0]
-    if found > 0.5:
-        say(f"WARNING: the machine is not idle (load {found:.1f}); times will be too long and uneven.")
-    return round(found, 2)
+    return "" if value is None else str(value)
 
 
 def say(message: str) -> None:
@@ -214,12 +186,12 @@ def main(values: flags.FlagValues) -> int:
     console.import_tensorflow()  # only now: a mistake is told at once
     from l2o_tf.saving import provenance
 
+    made_by, load = provenance(), round(os.getloadavg()[0], 2)
+    if load > 0.5:
+        say(f"WARNING: the machine is not idle (load {load}); times will be too long and uneven.")
     settings = Settings(steps, length, asked["data"], values.data_dir)
-    path = Path(values.history or os.devnull)
-    earlier, made_by, before_it = history.read(path), provenance(), load()
     results = [row for group in groups for row in measure(group, settings, asked["repetitions"])]
-    run = history.append(path, made_by, asked, before_it, results)
-    print(table(run, history.last_comparable(earlier, run)))
+    print(table(history.append(values.history, made_by, asked, load, results)))
     return 0
 
 

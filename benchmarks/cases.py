@@ -28,14 +28,7 @@ BOWL = "bowl:"
 
 
 def prepare(case: Case, settings: Settings) -> tuple[Repetition, dict]:
-    """Makes what `case` needs.
-
-    Returns:
-        The repetition, and facts for the record: `data`, `coordinates`, `device`.
-
-    Raises:
-        ValueError: on an unknown problem or optimizer, or if the data cannot be had.
-    """
+    """The repetition, and facts for the record: `data`, `coordinates`, `device`."""
     mode = {"training": "train", "evaluation": "test"}[case.phase]
     if case.problem.startswith(BOWL):
         problem = bowl(int(case.problem.removeprefix(BOWL)))
@@ -62,7 +55,6 @@ def bowl(size: int) -> Problem:
         return {"x": tf.random.stateless_normal([size], seed)}, ()
 
     def loss(params, constants, batch):
-        del constants, batch
         return 0.5 * tf.reduce_mean(tf.square(params["x"] - 1.0))
 
     return Problem(f"{BOWL}{size}", init, no_batches, loss)
@@ -112,7 +104,6 @@ def _plain_rollout(problem: Problem, optimizer: Optimizer, num_steps: int, jit_c
 
 
 def _adam(problem: Problem, learned: Optimizer, num_steps: int, jit_compile: bool) -> Repetition:
-    del learned
     return _rollout(problem, make_optimizer("adam"), num_steps, jit_compile)
 
 

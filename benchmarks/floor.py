@@ -42,12 +42,7 @@ class Product(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """A weight matrix of a cell.
-
-    Attributes:
-        inputs, outputs: its shape.
-        learned: how many of the inputs depend on φ; the others are constants and need no gradient.
-    """
+    """A weight matrix of a cell; `learned` of its inputs depend on φ, the others are constants without a gradient."""
 
     inputs: int
     outputs: int
@@ -85,23 +80,14 @@ class Step(NamedTuple):
 def step(
     architecture: str, phase: str, shapes: Mapping[str, Sequence[int]], batch_size: int, num_threads: int = 1
 ) -> Step:
-    """The floor of one optimizee step, or a thread's share of it.
-
-    Args:
-        architecture: a name in `CELLS`.
-        phase: `"training"` or `"evaluation"`.
-        shapes: of the optimizee's tensors, by name.
-        batch_size: of the optimizee.
-        num_threads: among which coordinates and minibatch are divided; rounded up.
-    """
+    """The floor of one optimizee step with tensors of these shapes, or a thread's share of it, rounded up."""
     cell, size = CELLS[architecture], -(-sum(math.prod(shape) for shape in shapes.values()) // num_threads)
     found = perceptron_products(list(shapes.values()), -(-batch_size // num_threads))
     for matrix in cell.matrices:
         found.append(Product(size, matrix.inputs, matrix.outputs))
         if phase == "training":
             found.append(Product(matrix.inputs, size, matrix.outputs))
-        if phase == "training" and matrix.learned:
-            found.append(Product(size, matrix.outputs, matrix.learned))
+            found += [Product(size, matrix.outputs, matrix.learned)] if matrix.learned else []
     return Step(found, size * cell.transcendentals)
 
 

@@ -9,7 +9,6 @@ what fills a GPU. The folder has, for each phase and K, the program, its inputs,
 computes here, with which `benchmarks.bench_gpu` compares its own.
 """
 
-import functools
 import json
 from pathlib import Path
 
@@ -38,28 +37,20 @@ def define_flags(values: flags.FlagValues) -> None:
     """The flags of this command."""
     text = f"Optimizee; the JAX program knows {', '.join(peers.PERCEPTRONS)}."
     flags.DEFINE_string("problem", "mnist", text, flag_values=values)
-    text = "Architecture; the JAX program is L2O-DM."
-    flags.DEFINE_string("optimizer", "L2O-DM", text, flag_values=values)
-    text = "Steps per window of meta-training."
-    flags.DEFINE_integer("unroll_length", 20, text, lower_bound=1, flag_values=values)
-    text = "Steps per window of an evaluation."
-    flags.DEFINE_integer("num_steps", 100, text, lower_bound=1, flag_values=values)
+    flags.DEFINE_string("optimizer", "L2O-DM", "Architecture; the JAX program is L2O-DM.", flag_values=values)
+    flags.DEFINE_integer("unroll_length", 20, "Steps per window of training.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("num_steps", 100, "Steps per window of an evaluation.", lower_bound=1, flag_values=values)
     flags.DEFINE_list("meta_batch_size", ["1"], "K, optimizees side by side; several numbers.", flag_values=values)
-    text = "Where images come from: 'auto', 'tfds', 'embedded'."
-    flags.DEFINE_string("data", "auto", text, flag_values=values)
+    flags.DEFINE_string("data", "auto", "Source of images: 'auto', 'tfds', 'embedded'.", flag_values=values)
     flags.DEFINE_string("output", "build/hlo", "Folder to write to.", flag_values=values)
 
 
-def training_step(optimizees: Optimizees, student: Optimizer, *, in_blocks: bool):
+def training_step(optimizees: Optimizees, student: Optimizer):
     """`(params, states, batches) -> (meta-loss, gradients, losses, params)` of one window, under XLA.
 
-    Args:
-        optimizees: what is trained on.
-        student: what is trained.
-        in_blocks: whether the backward pass takes blocks of coordinates, as on a processor, or all of them together,
-            as on a GPU.
+    The backward pass takes all coordinates together, as on a GPU, and not in blocks as on a processor.
     """
-    setting = Setting(optimizees.problem, student, FirstOrder(), jit_compile=in_blocks)
+    setting = Setting(optimizees.problem, student, FirstOrder(), jit_compile=False)
     window = OwnTrajectory().compile_window(setting, optimizees, student)
     start = first_run(setting, optimizees, student, SEED, 0)
 
@@ -102,8 +93,7 @@ def export(
     seeds = optimizees.seeds(SEED)
     params, batches = optimizees.problem.init(seeds)[0], optimizees.problem.sample(seeds, num_steps + 1)
     states = optimizer.initial_state(params, SEED)
-    make = {"training": functools.partial(training_step, in_blocks=False), "evaluation": evaluation_step}[phase]
-    step = make(optimizees, optimizer)
+    step = {"training": training_step, "evaluation": evaluation_step}[phase](optimizees, optimizer)
     program = step.experimental_get_compiler_ir(params, states, batches)(stage="stablehlo_serialized")
     concrete = step.get_concrete_function(params, states, batches)
     arguments = [np.asarray(x) for x in (*tf.nest.flatten((params, states, batches)), *_captured(concrete))]
@@ -148,9 +138,6 @@ def _places(problem: Problem, optimizer: Optimizer, batches, arguments: list[np.
 
 def main(values: flags.FlagValues) -> int:
     """Writes both phases of every K."""
-    wrong = [count for count in values.meta_batch_size if not (count.isdecimal() and int(count) > 0)]
-    if wrong:
-        raise ValueError(f"Received --meta_batch_size={','.join(wrong)}, expected positive numbers.")
     keras.utils.set_random_seed(0)
     optimizer = make_optimizer(values.optimizer)
     for phase, mode, steps in (("training", "train", values.unroll_length), ("evaluation", "test", values.num_steps)):

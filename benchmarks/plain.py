@@ -18,15 +18,7 @@ from problems.base import Problem, Seed
 def run(loss_fn: Callable, optimizer: Optimizer, params: dict, state: Any, batches: Any):
     """T steps of `optimizer` on `loss_fn: (params, batch) -> scalar`, in a `tf.while_loop`.
 
-    Args:
-        loss_fn: as above.
-        optimizer: any.
-        params: `θ_0`.
-        state: the optimizer's.
-        batches: nest of tensors with a leading axis of T+1.
-
-    Returns:
-        `(θ_T, state, losses [T+1])`, the losses before each update and after the last.
+    `batches` has a leading axis of T+1. Returns `(θ_T, state, losses [T+1])`, before each update and after the last.
     """
     num_steps = tf.nest.flatten(batches)[0].shape[0] - 1
     dtype = next(iter(params.values())).dtype
@@ -53,7 +45,6 @@ def own_trajectory(problem: Problem, student: Optimizer, *, jit_compile: bool = 
     """The plain counterpart of `own_trajectory`; its objective is the sum of the losses."""
 
     def start(seed, meta_epoch, horizon=0):
-        del meta_epoch, horizon
         params, constants = problem.init(seed)
         return params, student.initial_state(params, seed), constants
 

@@ -30,15 +30,12 @@ from typing import Any
 
 from benchmarks import Case, Settings, floor, peers
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 class Worker:
     """The near end; a context manager.
 
     Args:
-        case: what to measure.
-        settings: of all cases.
+        case, settings: what to measure.
 
     Raises:
         ValueError: if the case cannot be made, with the worker's message.
@@ -46,18 +43,16 @@ class Worker:
     """
 
     def __init__(self, case: Case, settings: Settings):
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         extra = floor.ENVIRONMENT if case[-1] == "floor" else {}
-        defaults = {"TF_CPP_MIN_LOG_LEVEL": "2"}
         self._case = case
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in __exit__)
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [interpreter(case), "-m", "benchmarks.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={**defaults, **os.environ, **extra, "PYTHONPATH": path, "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
+            env={"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, **extra, "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
         )
         self._order = json.dumps({"case": case, "settings": settings})
 
@@ -66,19 +61,14 @@ class Worker:
 
     def __exit__(self, *exception) -> None:
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+            self.process.stdin.close()
         try:
-            self._process.wait(timeout=10)
+            self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
         self._log.close()
-
-    @property
-    def pid(self) -> int:
-        """Number of the process."""
-        return self._process.pid
 
     def start(self) -> dict[str, Any]:
         """Loads, compiles and makes the first call."""
@@ -92,15 +82,11 @@ class Worker:
         """`peak_mib`."""
         return self._ask("memory")
 
-    def stop(self) -> None:
-        """Kills the process; whoever waits for its answer gets a RuntimeError."""
-        self._process.kill()
-
     def _ask(self, request: str) -> dict[str, Any]:
         line = ""
         with contextlib.suppress(BrokenPipeError):
-            print(request, file=self._process.stdin, flush=True)
-            line = self._process.stdout.readline()
+            print(request, file=self.process.stdin, flush=True)
+            line = self.process.stdout.readline()
         if not line:
             self._log.seek(0)
             raise RuntimeError(f"The worker of {' / '.join(self._case)} died:\n{self._log.read()[-3000:]}")

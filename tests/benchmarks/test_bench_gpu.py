@@ -58,20 +58,19 @@ def test_a_window_keeps_to_its_device(optimizer):
     problem, student = make_problem("digits", data="embedded"), make_optimizer(optimizer)
     params, _ = problem.init(gpu_export.SEED)
     arguments = params, student.initial_state(params, gpu_export.SEED), problem.sample(gpu_export.SEED, 4)
-    step = gpu_export.training_step(batch.Optimizees(problem), student, in_blocks=False)
+    step = gpu_export.training_step(batch.Optimizees(problem), student)
     text = step.experimental_get_compiler_ir(*arguments)(stage="hlo")
     assert len(re.findall(r" while\(", text)) == 2
     assert not LEAVES.search(text)
 
 
-@pytest.mark.parametrize("in_blocks", [False, True], ids=["replayed", "in blocks"])
-def test_all_shapes_are_known_in_blocks_too(in_blocks, monkeypatch):
+def test_all_shapes_are_known_where_a_window_is_replayed(monkeypatch):
     """StableHLO, which the runner takes, has no place for others."""
-    monkeypatch.setattr(pull_back, "MAX_BYTES", pull_back.MAX_BYTES if in_blocks else 2**20)
+    monkeypatch.setattr(pull_back, "MAX_BYTES", 2**20)
     problem, student = make_problem("digits", data="embedded"), make_optimizer("L2O-DM")
     params, _ = problem.init(gpu_export.SEED)
     arguments = params, student.initial_state(params, gpu_export.SEED), problem.sample(gpu_export.SEED, 4)
-    step = gpu_export.training_step(batch.Optimizees(problem), student, in_blocks=in_blocks)
+    step = gpu_export.training_step(batch.Optimizees(problem), student)
     text = step.experimental_get_compiler_ir(*arguments)(stage="hlo")
     assert len(re.findall(r" while\(", text)) > 2
     assert not re.search(r" (set-dimension-size|dynamic-reshape)\(", text)
