@@ -19,30 +19,19 @@ from problems.toys import classifiers, confocal, deepmind, families, landscapes,
 from problems.transforms.coordinates import sum_of
 
 _NAMES = {
-    deepmind: ("simple", "simple_multi_optimizer", "quadratic", "square_cos"),
-    confocal: ("confocal_microscopy_3d",),
-    perceptrons: ("mnist", "mnist_relu", "mnist_deeper", "digits"),
-    convolutions: (
-        *("mnist_conv", "cifar_conv", "mnist_conv_paper", "cifar_conv_paper"),
-        *("scale_mnist_conv", "scale_mnist_conv_orig"),
-    ),
-    cifar: ("lenet", "lenet_paper", "nas", "nas_paper", "vgg16", "cifar_multi"),
-    families: (
-        *("least_squares", "bowl", "norm", "min_max_well", "dependency_chain", "outward_snake"),
-        *("projection_quadratic", "sum_of_quadratics", "isotropic_quadratic"),
-    ),
-    matmul: ("matmul_algorithm",),
-    classifiers: (
-        *("softmax_regression", "sparse_softmax_regression", "one_hot_sparse_softmax_regression"),
-        "fully_connected",
-    ),
-    landscapes: (
-        *("ackley", "beale", "booth", "branin", "log_sum_exp", "matyas", "michalewicz", "rosenbrock"),
-        *("styblinski_tang", "saddle"),
-    ),
+    deepmind: "simple simple_multi_optimizer quadratic square_cos",
+    confocal: "confocal_microscopy_3d",
+    perceptrons: "mnist mnist_relu mnist_deeper digits",
+    convolutions: "mnist_conv cifar_conv mnist_conv_paper cifar_conv_paper scale_mnist_conv scale_mnist_conv_orig",
+    cifar: "lenet lenet_paper nas nas_paper vgg16 cifar_multi",
+    families: "least_squares bowl norm min_max_well dependency_chain outward_snake projection_quadratic "
+    "sum_of_quadratics isotropic_quadratic",
+    matmul: "matmul_algorithm",
+    classifiers: "softmax_regression sparse_softmax_regression one_hot_sparse_softmax_regression fully_connected",
+    landscapes: "ackley beale booth branin log_sum_exp matyas michalewicz rosenbrock styblinski_tang saddle",
 }
 PROBLEMS: dict[str, Callable[..., Problem]] = {
-    name: getattr(module, name) for module, names in _NAMES.items() for name in names
+    name: getattr(module, name) for module, names in _NAMES.items() for name in names.split()
 }
 """Name -> factory. A factory with the parameters `mode` and `data_options` is one that has data."""
 

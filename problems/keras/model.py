@@ -17,6 +17,7 @@ Randomness inside the model is drawn inside the compiled step; there XLA's numbe
 """
 
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,20 +25,7 @@ import keras
 import tensorflow as tf
 
 from problems import contract
-from problems.base import (
-    Constants,
-    Measured,
-    Params,
-    Problem,
-    Seed,
-    fold,
-    mean_of_rows,
-    measured_by,
-    normal_like,
-    require_name,
-    require_not_negative,
-    require_positive,
-)
+from problems.base import Constants, Params, Problem, fold, mean_of_rows, measured_by, normal_like, require_positive
 from problems.keras import data as keras_data
 from problems.keras import loss as keras_loss
 from problems.keras.start import redraw
@@ -106,8 +94,8 @@ def from_keras(
         DataError: a ValueError; if TFDS does not have the data.
     """
     require_positive("batch_size", batch_size)
-    if name is not None:
-        require_name("`name` of a problem", name)
+    if not isinstance(name, str | None):
+        raise ValueError(f"Received name={name!r}, expected a text.")
     if xla not in (None, True, False):
         raise ValueError(f"Received xla={xla!r}, expected True, False or None.")
     pure, loss = stateless(model), keras_loss.resolve(loss)
@@ -137,26 +125,21 @@ def from_keras(
     return problem
 
 
-def _start(pure: Stateless, initial: str | float) -> Callable[[Seed], Params]:
+def _start(pure: Stateless, initial: str | float) -> Callable[[tf.Tensor], Params]:
     """`seed -> params`."""
     if initial == "layers":
         return redraw(pure.model, pure.trainable)
     given = values(pure.trainable)
     if initial == "model":
         return lambda seed: {name: tf.identity(value) for name, value in given.items()}
-    if isinstance(initial, bool) or not isinstance(initial, int | float) or not math.isfinite(initial):
+    if isinstance(initial, bool) or not isinstance(initial, numbers.Real) or not 0 <= initial < math.inf:
         raise ValueError(f"Received initial={initial!r}, expected 'layers', 'model' or a standard deviation.")
-    require_not_negative("initial", initial)
     return lambda seed: normal_like(given, [], seed, initial)
 
 
 def _whole(
-    pure: Stateless,
-    data: keras_data.Data,
-    loss: keras.losses.Loss,
-    accuracy: keras_loss.Accuracy | None,
-    batch_size: int,
-) -> Callable[[Params, Constants], Measured]:
+    pure: Stateless, data: keras_data.Data, loss: keras.losses.Loss, accuracy: Callable | None, batch_size: int
+) -> Callable[[Params, Constants], dict]:
     """Measures all data, minibatch after minibatch."""
     seeds, moving = tf.zeros([pure.num_seeds, 2], tf.int32), pure.moving()
     kept = {name: tf.TensorSpec(pure.frozen[name].shape, pure.frozen[name].dtype) for name in moving}

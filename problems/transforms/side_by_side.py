@@ -8,14 +8,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from problems.base import (
-    Problem,
-    Seed,
-    fold,
-    measure_of,
-    no_batches,
-    require_positive,
-)
+from problems.base import Problem, Seed, fold, measure_of, no_batches, require_positive
 
 
 def split(seed: Seed, count: int) -> Seed:

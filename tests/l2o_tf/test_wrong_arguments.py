@@ -46,7 +46,7 @@ def of_keras(loss="mse", **options):
         (lambda: make_seed("3"), "Received seed='3', expected an integer of 32 bits"),
         (lambda: make_seed(1.5), "Received seed=1.5, expected an integer of 32 bits"),
         (of_keras(keras.metrics.MeanSquaredError()), "expected the name of a Keras loss"),
-        (of_keras(name=3), "Received a int as `name` of a problem"),
+        (of_keras(name=3), "Received name=3, expected a text"),
         (of_keras(xla="no"), "Received xla='no', expected True, False or None"),
         (made(None), "Received a NoneType as optimizer, expected a name"),
         (made("adam", 0.1), "Received 0.1 as architecture of adam, expected a dict of arguments"),

@@ -1,9 +1,7 @@
 import subprocess
 import sys
 
-import pytest
-
-from problems import PROBLEM_SETS, PROBLEMS, __main__
+from problems import PROBLEM_SETS, PROBLEMS
 from problems.common import startup
 from tests import scripts
 
@@ -23,30 +21,3 @@ def test_the_table_has_a_line_for_each_problem_and_each_set():
     assert "  784x20 20 20x10 10  " in mnist
     (simple,) = [line for line in lines if line.startswith("simple ")]
     assert simple.split()[1:4] == ["-", "1", "1"]
-
-
-def test_a_description(capsys):
-    assert __main__.main(__main__.arguments(["--problem=digits"])) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("digits: 1,510 coordinates in 4 tensors; digits/train")
-    assert lines[1].split() == ["layer_0/w", "[64,", "20]"]
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (["--problem=nas", "--list"], "not allowed with argument"),
-        (["--list", "--data=tfds"], "Received --data without --problem"),
-        (["--data_dir=x"], "Received --data_dir without --problem"),
-    ],
-)
-def test_wrong_options(given, message, capsys):
-    with pytest.raises(SystemExit) as caught:
-        __main__.arguments(given)
-    assert caught.value.code == 2
-    assert message in capsys.readouterr().err
-
-
-def test_an_unknown_problem(capsys):
-    assert __main__.main(__main__.arguments(["--problem=nsa"])) == 2
-    assert "did you mean" in capsys.readouterr().err
