@@ -108,7 +108,7 @@ def for_many(loss: Callable[[Params, Constants, Batch], tf.Tensor]) -> Callable:
     """Marks a `Problem.loss` that takes several optimizees at once; `side_by_side` then calls it once for all.
 
     Such a loss accepts leading axes before those of all parameters, constants and minibatches, and returns losses
-    `[...]`. The mark is on the function, so that a loss which calls it is not marked.
+    `[...]`.
     """
     loss.for_many = True
     return loss
@@ -171,11 +171,7 @@ def mean_of_rows(
 
 
 def measure_of(problem: Problem) -> Measure:
-    """`problem.measure`; where the loss has no minibatch, the loss itself, whatever the part.
-
-    Raises:
-        ValueError: if the problem has minibatches and no measure.
-    """
+    """`problem.measure`; where the loss has no minibatch, the loss itself, whatever the part."""
     if problem.measure is not None:
         return problem.measure
     if problem.sample is not no_batches:

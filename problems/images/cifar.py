@@ -10,12 +10,12 @@ https://arxiv.org/abs/1606.04474).
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from problems.base import Params, Problem
-from problems.data.datasets import DataOptions, load
+from problems.base import Problem
+from problems.data.datasets import DataOptions, Dataset, load
 from problems.data.sampling import shuffled_queue
 from problems.images.layers import INITIAL_STDDEV, Start, batch_norm, convolution, dense, flat, max_pool, starts
 from problems.images.perceptrons import NUM_CLASSES, classification
@@ -31,22 +31,15 @@ def lenet(batch_size: int = 128, mode: str = "train", data_options: DataOptions 
     and sigmoid; 10 linear outputs. The batch norms have a trainable offset β and no scale. (As released, the program
     stops with an error before it can build this.)
 
-    Args:
-        batch_size: examples per minibatch; default 128.
-        mode: `"train"` (default) for meta-training, `"test"` for evaluation; see `DataOptions.split`.
-        data_options: where the images come from; default `DataOptions()`.
-
-    Raises:
-        ValueError: if `batch_size` is not positive.
-        DataError: if the data cannot be had.
+    Arguments as in `problems.images.perceptrons.mnist`, here and below.
     """
 
-    return _lenet("lenet", True, mode, data_options, batch_size)
+    return _lenet("lenet", load("cifar10", mode, data_options), batch_size, normalized=True)
 
 
 def lenet_paper(batch_size: int = 128, mode: str = "train", data_options: DataOptions | None = None) -> Problem:
-    """LeNet without batch norm on CIFAR-10, as the paper names it (62,006 coordinates); arguments as in `lenet`."""
-    return _lenet("lenet_paper", False, mode, data_options, batch_size)
+    """LeNet without batch norm on CIFAR-10, as the paper names it (62,006 coordinates)."""
+    return _lenet("lenet_paper", load("cifar10", mode, data_options), batch_size, normalized=False)
 
 
 def nas(batch_size: int = 128, mode: str = "train", data_options: DataOptions | None = None) -> Problem:
@@ -56,13 +49,13 @@ def nas(batch_size: int = 128, mode: str = "train", data_options: DataOptions | 
 
         n0 = unit(image),  n1 = unit(n0),  n2 = avgpool3x3(n1) + unit(n0),  n3 = n2 + unit(n1) + n0
 
-    then the mean over all positions, a dense layer and ReLU on the logits. Arguments as in `lenet`.
+    then the mean over all positions, a dense layer and ReLU on the logits.
     """
 
     def unit(params, layer, hidden):
         return tf.nn.relu(batch_norm(convolution(params, layer, hidden)))
 
-    return _nas("nas", unit, tf.nn.relu, 0.0, mode, data_options, batch_size)
+    return _nas("nas", load("cifar10", mode, data_options), batch_size, unit, tf.nn.relu, bias_stddev=0.0)
 
 
 def nas_paper(batch_size: int = 128, mode: str = "train", data_options: DataOptions | None = None) -> Problem:
@@ -72,7 +65,7 @@ def nas_paper(batch_size: int = 128, mode: str = "train", data_options: DataOpti
         rectified = hidden if layer == "stem" else tf.nn.relu(hidden)
         return batch_norm(convolution(params, layer, rectified))
 
-    return _nas("nas_paper", unit, tf.identity, INITIAL_STDDEV, mode, data_options, batch_size)
+    return _nas("nas_paper", load("cifar10", mode, data_options), batch_size, unit, tf.identity, INITIAL_STDDEV)
 
 
 def vgg16(
@@ -88,10 +81,6 @@ def vgg16(
 
     Args:
         blocks: filters of the 3×3 convolutions of each of the five blocks, which a 2×2 pool ends; default: VGG16's 13.
-        batch_size, mode, data_options: as in `lenet`.
-
-    Raises:
-        ValueError: if there are not five blocks, each with positive numbers of filters.
     """
     if len(blocks) != 5 or not all(block and min(block) > 0 for block in blocks):
         raise ValueError(f"Received blocks={blocks}, expected five, each with positive numbers of filters.")
@@ -109,7 +98,8 @@ def vgg16(
             hidden = max_pool(hidden)
         return tf.nn.softmax(dense(params, "fc", flat(hidden)))
 
-    return _on_cifar("vgg16", tensors, network, mode, data_options, batch_size)
+    dataset = load("cifar10", mode, data_options)
+    return classification("vgg16", dataset, starts(tensors), network, batch_size, shuffled_queue, convolves=True)
 
 
 def cifar_multi(
@@ -129,10 +119,6 @@ def cifar_multi(
     Args:
         conv_channels: filters of each convolution; default (16, 16, 16).
         linear_layers: hidden units of each dense layer; default (32,).
-        batch_size, mode, data_options: as in `lenet`.
-
-    Raises:
-        ValueError: if a size is not positive, or there are more convolutions than the image can be halved.
     """
     if min((*conv_channels, *linear_layers), default=1) < 1 or not 1 <= len(conv_channels) <= 5:
         raise ValueError(
@@ -158,10 +144,11 @@ def cifar_multi(
             hidden = tf.nn.relu(batch_norm(dense(params, f"fc_{i}", hidden), params[f"fc_{i}/beta"]))
         return dense(params, f"fc_{len(linear_layers)}", hidden)
 
-    return _on_cifar("cifar_multi", tensors, network, mode, data_options, batch_size)
+    dataset = load("cifar10", mode, data_options)
+    return classification("cifar_multi", dataset, starts(tensors), network, batch_size, shuffled_queue, convolves=True)
 
 
-def _lenet(name: str, normalized: bool, mode: str, data_options: DataOptions | None, batch_size: int) -> Problem:
+def _lenet(name: str, dataset: Dataset, batch_size: int, normalized: bool) -> Problem:
     """LeNet; where it is normalised, each layer but the last has batch norm with an offset."""
     shapes = {"conv_0": [5, 5, 3, 6], "conv_1": [5, 5, 6, 16], "fc_0": [400, 120], "fc_1": [120, 84]}
     tensors: dict[str, Start] = {}
@@ -181,18 +168,11 @@ def _lenet(name: str, normalized: bool, mode: str, data_options: DataOptions | N
             hidden = activate(params, layer, dense(params, layer, hidden))
         return dense(params, "fc_2", hidden)
 
-    return _on_cifar(name, tensors, network, mode, data_options, batch_size)
+    return classification(name, dataset, starts(tensors), network, batch_size, shuffled_queue, convolves=True)
 
 
-def _nas(
-    name: str,
-    unit: Callable[[Params, str, tf.Tensor], tf.Tensor],
-    head: Callable[[tf.Tensor], tf.Tensor],
-    bias_stddev: float,
-    mode: str,
-    data_options: DataOptions | None,
-    batch_size: int,
-) -> Problem:
+def _nas(name: str, dataset: Dataset, batch_size: int, unit: Callable, head: Callable, bias_stddev: float) -> Problem:
+    """A cell of `unit(params, edge, hidden)`, and logits through `head`."""
     tensors: dict[str, Start] = {}
     for layer in ("stem", "edge_02", "edge_01", "edge_13"):  # in the order in which the program creates them
         shape = [3, 3, 3 if layer == "stem" else _NAS_CHANNELS, _NAS_CHANNELS]
@@ -206,11 +186,4 @@ def _nas(
         n3 = n2 + unit(params, "edge_13", n1) + n0
         return head(dense(params, "fc", tf.reduce_mean(n3, axis=(1, 2))))
 
-    return _on_cifar(name, tensors, network, mode, data_options, batch_size)
-
-
-def _on_cifar(
-    name: str, tensors: Mapping, network: Callable, mode: str, data_options: DataOptions | None, batch_size: int
-) -> Problem:
-    dataset = load("cifar10", mode, data_options)
     return classification(name, dataset, starts(tensors), network, batch_size, shuffled_queue, convolves=True)

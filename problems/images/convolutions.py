@@ -7,7 +7,7 @@ Conv-MNIST and Conv-CIFAR of the paper are here three times. `mnist_conv` and `c
 L2O-DM and RNNprop really does: batch normalisation between bias and ReLU, ReLU on the logits too, biases that start
 from 0. `mnist_conv_paper` and `cifar_conv_paper` are what the paper describes, which mentions none of these.
 `scale_mnist_conv` is what the program of L2O-Scale does: batch normalisation left in inference mode with its initial
-moments, untrained, which is the factor 1/√1.001. Arguments of all are those of `mnist_conv`.
+moments, untrained, which is the factor 1/√1.001. Arguments of all are those of `mnist`.
 
 Sources: the programs of *Training Stronger Baselines for Learning to Optimize* and section 5 of that paper; for
 `scale_mnist_conv_orig` Wichrowska et al., *Learned Optimizers that Scale and Generalize*, 2017
@@ -74,15 +74,6 @@ def mnist_conv(batch_size: int = 128, mode: str = "train", data_options: DataOpt
 
     The biases of the convolutions are cancelled by the batch norm: their gradients are round-off. ReLU on the logits
     makes `ln 10` with a gradient of zero a place where a run may stay for ever.
-
-    Args:
-        batch_size: examples per minibatch, drawn uniformly with replacement; default 128.
-        mode: `"train"` (default) for meta-training, `"test"` for evaluation; see `DataOptions.split`.
-        data_options: where the images come from; default `DataOptions()`.
-
-    Raises:
-        ValueError: if `batch_size` is not positive.
-        DataError: if the data cannot be had.
     """
     return convolutional("mnist_conv", PROGRAM, load("mnist", mode, data_options), batch_size)
 

@@ -108,16 +108,7 @@ def flat(images: tf.Tensor) -> tf.Tensor:
 def perceptron(
     inputs: int, layers: Sequence[int], outputs: int, activation: str
 ) -> tuple[dict[str, list[int]], Network]:
-    """Shapes and network of dense layers with the activation between them: `layer_0/w, layer_0/b, layer_1/w, ...`.
-
-    Args:
-        inputs, outputs: of the network.
-        layers: hidden units of each hidden layer.
-        activation: a name in `ACTIVATIONS`.
-
-    Raises:
-        ValueError: on an unknown activation or sizes that are not positive.
-    """
+    """Shapes and network of dense layers with the activation between them: `layer_0/w, layer_0/b, layer_1/w, ...`."""
     if activation not in ACTIVATIONS:
         raise ValueError(f"Received activation={activation!r}, expected one of {', '.join(ACTIVATIONS)}.")
     whole = isinstance(layers, Sequence) and all(isinstance(units, numbers.Integral) for units in layers)

@@ -98,13 +98,7 @@ def _bag_of_bits(name: str, num_features: int, look_up: Callable, l2: float, dat
 
 
 def _classifier(
-    name: str,
-    rows: Rows,
-    shapes: dict,
-    network: Network,
-    batch_size: int,
-    l2: float,
-    stddev: float | None = None,
+    name: str, rows: Rows, shapes: dict, network: Network, batch_size: int, l2: float, stddev: float | None = None
 ) -> Problem:
     """`network` on `rows` as a problem; `stddev` as in `fully_connected`."""
     require_positive("batch_size", batch_size)
