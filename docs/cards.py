@@ -18,19 +18,22 @@ from l2o_tf.common.names import PRETRAINED, pretrained_names
 from l2o_tf.common.reading import read_json
 from l2o_tf.common.writing import write_atomically
 from l2o_tf.evaluating.results import read_file
-from l2o_tf.saving import drift
-from l2o_tf.saving.description import RESULTS, Card, entry, good_for, kept_validation, read, runs, trained_on
-from l2o_tf.saving.loading import load
+from l2o_tf.saving import CARD, drift
+from l2o_tf.saving.loading import kept_validation, load
 from problems.common import closed_pipe
 
+RESULTS = "results.json"
 DRIFT = "drift.json"
 PAGE = "CARD.md"
 
+Card = Mapping[str, Any]
 
-def read_drift(name: str) -> dict[str, Any]:
-    """What was measured of a shipped optimizer; {} if nothing was."""
-    path = PRETRAINED / name / DRIFT
-    return read_json(path) if path.exists() else {}
+
+def read(name: str) -> tuple[Card, dict[str, Any], dict[str, Any]]:
+    """Of a shipped optimizer: `optimizer.json`, `results.json`, `drift.json`; {} where there is none."""
+    paths = (PRETRAINED / name / file for file in (CARD, RESULTS, DRIFT))
+    card, results, drifts = (read_json(path) if path.exists() else {} for path in paths)
+    return card, results, drifts
 
 
 def page(name: str, card: Card, results: Mapping[str, Any], drifts: Mapping[str, Any]) -> str:
@@ -40,16 +43,17 @@ def page(name: str, card: Card, results: Mapping[str, Any], drifts: Mapping[str,
     lines = [
         f"# {name}",
         "",
-        f"An optimizer of architecture {card['optimizer']}, meta-trained on {trained_on(card)}.",
+        f"    trained on {trained_on(card)}",
+        f"    good for   {good_for(card, results)}; unknown elsewhere",
+        f"    ln loss    {_endings(results) or 'not measured yet'}",
+        "",
+        f"An optimizer of architecture {card['optimizer']}:",
         "",
         f"    model.compile(optimizer=l2o_tf.LearnedOptimizer({name!r}), ...)",
         f"    python evaluate.py --optimizer={name} --problem={example}",
         "",
         "## Measured",
         *(_table(results) or ["Nothing yet."]),
-        "",
-        "## Good for",
-        f"It is good for {good_for(card, results)}.",
         "",
         "## Limits",
         f"Trained on {what}, in {runs(card)}. Longer runs and other models are",
@@ -76,6 +80,86 @@ def page(name: str, card: Card, results: Mapping[str, Any], drifts: Mapping[str,
         f"- SHA-256 of the weights: {card['weights']['sha256']}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def trained_on(card: Card) -> str:
+    """`mnist (55,000 examples), runs of up to 500 steps, with curriculum and imitation, 800 meta-epochs`.
+
+    Weights that were trained further are said to be; what they began with has a card of its own.
+    """
+    config = card["config"]
+    techniques = [name for name in ("curriculum", "imitation", "self_improving", "random_scaling") if config.get(name)]
+    parts = [
+        f"{config['problem']} ({card['data']['size']:,} examples)" if card["data"] else config["problem"],
+        *([f"further, after {Path(begun).name}"] if (begun := config.get("initial_weights")) else []),
+        runs(card),
+        f"with {' and '.join(techniques).replace('_', '-')}" if techniques else "plain",
+        f"{card['meta_epochs']:,} {'more ' if begun else ''}meta-epochs",
+        *([_between(card["interpolated"])] if "interpolated" in card else []),
+        *([_adjusted(card["adjusted"])] if "adjusted" in card else []),
+    ]
+    return ", ".join(parts)
+
+
+def _between(interpolated: Mapping[str, Any]) -> str:
+    return f"of which {interpolated['share']:.0%} of the way is kept"
+
+
+def _adjusted(adjusted: Mapping[str, Any]) -> str:
+    """`then updates times 0.5 and no drift where there never was a gradient`."""
+    parts = [f"updates times {adjusted['factor']:g}"] if adjusted["factor"] != 1 else []
+    parts += ["no drift where there never was a gradient"] if adjusted["no_drift"] else []
+    if rates := adjusted.get("initial_learning_rates"):
+        parts.append(f"first learning rates from {rates[0]:g} to {rates[1]:g}")
+    return f"then {' and '.join(parts)}"
+
+
+def good_for(card: Card, results: Mapping[str, Any]) -> str:
+    """`networks like that of mnist, for up to 10,000 steps; on mnist_relu for up to 1,000`: to its last gain.
+
+    Where what it was trained on has not been measured, it is good there for runs as long as those of training.
+    """
+    problem = card["config"]["problem"]
+    until = {name: _last_gain(result) for name, result in results.items()}
+    steps = until.pop(problem, None) or horizon(card)
+    kind = f"networks like that of {problem}" if card["data"] else f"problems like those of {problem}"
+    others: dict[int, list[str]] = {}
+    for name, step in sorted(until.items()):
+        if step and (step < results[name]["at"][-1]["step"] or (problem not in results and step > steps)):
+            others.setdefault(step, []).append(name)
+    exceptions = [f"; on {', '.join(names)} for up to {step:,}" for step, names in sorted(others.items())]
+    return f"{kind}, for up to {steps:,} steps{''.join(exceptions)}"
+
+
+def _last_gain(result: Mapping[str, Any]) -> int | None:
+    """The first step whose mean loss is within a twentieth of the lowest; None where all runs diverged."""
+    measured = [at for at in result["at"] if at["mean"] is not None]
+    lowest = min((at["mean"] for at in measured), default=0.0)
+    return next((at["step"] for at in measured if at["mean"] < lowest + 0.05), None)
+
+
+def runs(card: Card) -> str:
+    """`runs of up to 500 steps`, or that their lengths were drawn."""
+    if any(card["config"].get(f"long_tail_{unit}") for unit in ("windows", "steps")):
+        return "runs of random length"
+    return f"runs of up to {horizon(card):,} steps"
+
+
+def horizon(card: Card) -> int:
+    """The longest run that these weights have been trained on, or, of random lengths, validated on."""
+    config, kept = card["config"], kept_validation(card)
+    if not config["curriculum"]:
+        return int(config["num_steps"])
+    return int(config["curriculum_steps"].split(",")[kept["stage"] if kept else 0])
+
+
+def _endings(results: Mapping[str, Any]) -> str:
+    """`after 10,000 steps mnist -6.02 ± 2.75, mnist_relu ...; after 2,000 lenet ...`."""
+    ends: dict[int, list[str]] = {}
+    for problem, result in sorted(results.items()):
+        end = result["at"][-1]
+        ends.setdefault(end["step"], []).append(f"{problem} {summary.format_cell(end) or 'diverged'}")
+    return "; ".join(f"after {step:,} steps {', '.join(cells)}" for step, cells in sorted(ends.items(), reverse=True))
 
 
 def _drift(measured: Mapping[str, Any]) -> list[str]:
@@ -203,13 +287,13 @@ def main(given: list[str] | None = None) -> None:
     )
     values = parser.parse_args(given)
     for name in pretrained_names():
-        card, _ = read(name)
+        card = read(name)[0]
         results = collect(card, values.results, name)
         drifts = {case: quiet._asdict() for case, quiet in drift.measure(load(name))._asdict().items()}
         for file, content in ((DRIFT, drifts), (RESULTS, results)):
             write_atomically(PRETRAINED / name / file, json.dumps(content, indent=2).encode() + b"\n")
         write_atomically(PRETRAINED / name / PAGE, page(name, card, results, drifts).encode())
-        print(entry(name, card, results))
+        print(PRETRAINED / name / PAGE)
 
 
 if __name__ == "__main__":

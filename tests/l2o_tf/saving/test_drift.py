@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from docs.cards import read_drift
+from docs.cards import read
 from l2o_tf.common import names
 from l2o_tf.optimizers import Analytic, make_optimizer
 from l2o_tf.saving import drift, loading
@@ -33,7 +33,7 @@ def test_what_a_gradient_has_set_off_is_seen():
 @pytest.mark.parametrize("name", names.pretrained_names())
 def test_what_ships_does_as_its_card_says(name):
     """And the L2O-DM of meta-training with a curriculum come to rest from wherever gradients have left them."""
-    card, found = read_drift(name), drift.measure(loading.load(name))
+    card, found = read(name)[2], drift.measure(loading.load(name))
     for case, quiet in found._asdict().items():
         said = drift.Quiet(**card[case])
         assert (quiet.last <= drift.REST) == (said.last <= drift.REST)
