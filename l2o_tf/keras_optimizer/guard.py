@@ -19,7 +19,8 @@ Adam alone by no more steps than were spent before giving up, or on a path that 
 A learned optimizer that goes on improving, however slowly, is left alone.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -33,13 +34,17 @@ LEARNED, RACE, FROM_START, FROM_BEST = range(4)
 """Phases: the learned optimizer; Adam from θ_0, undecided; Adam from θ_0 for good; Adam from the best period."""
 
 
-class Guard(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Guard:
     """When to fall back, and to what.
 
     Attributes:
         learning_rate: of Adam, positive. Default 0.001, Keras's.
         period: P, steps over which losses are averaged, positive. Default 100.
         patience: R, periods in a row that may be no better than the best one, positive. Default 5.
+
+    Raises:
+        ValueError: if a number is not positive, or steps are no integers.
 
     Example:
         >>> import l2o_tf
@@ -49,6 +54,22 @@ class Guard(NamedTuple):
     learning_rate: float = 0.001
     period: int = 100
     patience: int = 5
+
+    def __post_init__(self):
+        for name, value in dataclasses.asdict(self).items():
+            kind, expected = (float | int, "number") if name == "learning_rate" else (int, "integer")
+            if not isinstance(value, kind) or not value > 0:
+                raise ValueError(f"Received {name}={value!r} for the guard, expected a positive {expected}.")
+
+    @classmethod
+    def of(cls, given: "bool | Guard | Mapping[str, Any]") -> "Guard | None":
+        """The guard that `LearnedOptimizer(guard=given)` has."""
+        if given is False or isinstance(given, Guard):
+            return given or None
+        known = [field.name for field in dataclasses.fields(cls)]
+        if given is True or (isinstance(given, Mapping) and set(given) <= set(known)):
+            return cls(**({} if given is True else given))
+        raise ValueError(f"Received guard={given!r}, expected True, False, a Guard or a dictionary of some of {known}.")
 
 
 class GuardState(NamedTuple):
@@ -83,20 +104,6 @@ class GuardState(NamedTuple):
     stale: tf.Tensor
     fallback: tf.Tensor
     rescues: tf.Tensor
-
-
-def check(guard: Guard) -> Guard:
-    """Returns the guard.
-
-    Raises:
-        ValueError: if a number is not positive, or steps are no integers.
-    """
-    for name, value in guard._asdict().items():
-        kind = float | int if name == "learning_rate" else int
-        if not isinstance(value, kind) or not value > 0:
-            expected = "integer" if kind is int else "number"
-            raise ValueError(f"Received {name}={value!r} for the guard, expected a positive {expected}.")
-    return guard
 
 
 def initial_state(guard: Guard, params: Params) -> GuardState:

@@ -12,6 +12,8 @@ their order. `s` is its state, `g` the gradient, t the number of steps so far::
 With `guard=True` Adam takes over where that fails (`l2o_tf.keras_optimizer.guard`).
 """
 
+import dataclasses
+import functools
 import math
 import numbers
 import warnings
@@ -26,10 +28,10 @@ from keras.src.saving import serialization_lib
 
 from l2o_tf.common.nest import Params
 from l2o_tf.common.quoting import few
-from l2o_tf.keras_optimizer import guard, state_rows, stored
+from l2o_tf.keras_optimizer import guard, memory, state_rows
 from l2o_tf.keras_optimizer.guard import Guard
+from l2o_tf.keras_optimizer.memory import path_of, value_of
 from l2o_tf.keras_optimizer.source import Source, learned_from, packed
-from l2o_tf.keras_optimizer.stored import path_of, value_of
 from l2o_tf.optimizers import CELLS, Optimizer, Step
 from problems.base import make_seed
 
@@ -110,23 +112,19 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         options.setdefault("name", "learned_optimizer")
         super().__init__(learning_rate=learning_rate, **options)
         self.seed, self.rest, self.horizon = seed, rest, horizon
-        self._tables = _Hidden(set())
-        self._learned, self._weights = map(_Hidden, learned_from(source, allow_code))
-        self._guard = _Hidden(_make_guard(guard))
+        self.learned, weights = learned_from(source, allow_code)
+        self._packed = functools.partial(packed, self.learned, weights)  # in a function: Keras tracks dictionaries
+        self._guard = Guard.of(guard)
+        self._tables: set[str] = set()
         self._knows_loss = False
-        self._wants_loss = bool(self._guard.value) or _looks_at_loss(self.learned)
+        self._wants_loss = bool(self._guard) or _looks_at_loss(self.learned)
         if self._wants_loss:
             self._loss = self.add_variable((), dtype="float32", aggregation="sum", name="loss")
 
     @property
-    def learned(self) -> Optimizer:
-        """The optimizer as the unroll knows it."""
-        return self._learned.value
-
-    @property
     def state(self) -> tuple[Any, Any]:
         """The variables of the learned optimizer's state, and of the guard's, in their structure."""
-        return tf.nest.pack_sequence_as(self._structure.value, self._state)
+        return self._as_state(self._state)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "loss_scale_factor":  # the constructor sets it, and then a LossScaleOptimizer that takes this over
@@ -151,7 +149,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     def initial_state(self, params: Params) -> tuple[Any, Any]:
         """The state of the learned optimizer and that of the guard (`()` without one) before the first step."""
-        watch = guard.initial_state(self._guard.value, params) if self._guard.value else ()
+        watch = guard.initial_state(self._guard, params) if self._guard else ()
         return self.learned.initial_state(params, make_seed(self.seed)), watch
 
     def kinds_of_state(self) -> tuple[Any, Any]:
@@ -160,7 +158,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             return state_rows.kinds(self.initial_state)
 
     def _make_state(self, state: tuple) -> None:
-        self._structure = _Hidden(tf.nest.map_structure(lambda _: 0, state))
+        self._as_state = functools.partial(tf.nest.pack_sequence_as, tf.nest.map_structure(lambda _: 0, state))
         with keras.name_scope(self.name, caller=self):
             made = [
                 _StateVariable(
@@ -198,19 +196,20 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     def _grow(self, variables: list[keras.Variable | tf.Variable]) -> None:
         """Makes the state anew, for these and all earlier variables, and copies what was known of the earlier ones."""
-        before, old = list(self._trainable_variables), stored.memory_of(self)
+        before, old = list(self._trainable_variables), memory.memory_of(self)
         places = {self._var_key(variable): i for i, variable in enumerate(before)}
         now = variables + [v for v in before if self._var_key(v) not in set(map(self._var_key, variables))]
-        for variable in stored.remembering(self):
+        for variable in tf.nest.flatten(memory.variables_of(self)):
             self._untrack_variable(variable)
         self.built = False
         self.build(now)
-        stored.remember(self, old, [places.get(self._var_key(variable)) for variable in now])
+        kept = [places.get(self._var_key(variable)) for variable in now]
+        memory.remember(self, old, [variable.shape for variable in before], kept)
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Keras's hook: stores everything by name (`stored`)."""
+        """Keras's hook: stores everything by name (`memory`)."""
         if self.built:
-            stored.save(self, store)
+            memory.save(self, store)
         else:
             super().save_own_variables(store)
 
@@ -220,10 +219,12 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         A warning says what is left out, and what begins anew. Files of earlier versions do not name variables; they
         are loaded if all shapes agree.
         """
-        told = ""
-        if self.built and stored.has_names(store):
-            told = stored.load(self, store)
-        elif stored.shapes_agree(self, store):
+        told, named = "", memory.VARIABLES in set(store.keys())
+        if self.built and named:
+            told = memory.load(self, store)
+        elif len(store.keys()) != len(self.variables) or all(  # of another number Keras says so itself
+            np.shape(store[str(i)]) == tuple(variable.shape) for i, variable in enumerate(self.variables)
+        ):
             super().load_own_variables(store)
         else:
             told = "left out, since the file does not name its variables"
@@ -257,7 +258,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
                 )
             found[self._var_key(variable)][1].append(grad)
             if isinstance(grad, tf.IndexedSlices):
-                self._tables.value.add(self._var_key(variable))
+                self._tables.add(self._var_key(variable))
         return [_sum(parts) for _, parts in found.values()], [variable for variable, _ in found.values()]
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate) -> None:
@@ -284,7 +285,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         params = {str(i): tf.cast(variable, tf.float32) for i, variable in enumerate(variables)}
         given = {i: tf.cast(grad, tf.float32) for i, grad in zip(indices, grads, strict=True)}
         grads = {i: given.get(i, tf.zeros(tensor.shape)) for i, tensor in params.items()}
-        learned, watch = tf.nest.pack_sequence_as(self._structure.value, [tf.convert_to_tensor(s) for s in state])
+        learned, watch = self._as_state([tf.convert_to_tensor(s) for s in state])
 
         rows = {i: state_rows.moving_rows(grad) for i, grad in given.items() if self._rests_by_row(variables[int(i)])}
 
@@ -299,8 +300,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
         if self._wants_loss:
             self._check_loss_is_known()
-        if self._guard.value:
-            updates, back, there, *after = guard.step(self._guard.value, propose, learned, watch, loss, grads, params)
+        if self._guard:
+            updates, back, there, *after = guard.step(self._guard, propose, learned, watch, loss, grads, params)
             for i, variable in enumerate(variables):
                 moves = str(i) in indices
                 if moves or self._trainable_variables[i].trainable:  # frozen ones do not go back
@@ -320,7 +321,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         return Step(grads, params, index=index, horizon=horizon, **known)
 
     def _rests_by_row(self, variable: tf.Variable) -> bool:
-        return self.rest == "rows" or (self.rest == "sparse" and self._var_key(variable) in self._tables.value)
+        return self.rest == "rows" or (self.rest == "sparse" and self._var_key(variable) in self._tables)
 
     def scale_loss(self, loss: tf.Tensor) -> tf.Tensor:
         """Keras's hook between loss and gradients: here the optimizer is told the loss. `model.fit` calls it."""
@@ -340,7 +341,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         Raises:
             ValueError: if there is no guard, or nothing has been trained yet.
         """
-        if not self._guard.value or not self.built:
+        if not self._guard or not self.built:
             raise ValueError("Received an optimizer without a guard, or before its first step; pass guard=True, train.")
         watch = self.state[1]
         fallback, rescues, phase = (int(v.numpy()) for v in (watch.fallback, watch.rescues, watch.phase))
@@ -350,12 +351,12 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     def finalize_variable_values(self, var_list) -> None:
         """Keras's hook at the end of `fit`: says whether the guard has acted."""
         super().finalize_variable_values(var_list)
-        if self._guard.value and any(self.guard_report().values()):
+        if self._guard and any(self.guard_report().values()):
             logging.warning("The guard of %s has acted: %s.", self.learned.name, self.guard_report())
 
     def _check_loss_is_known(self) -> None:
         if not self._knows_loss:
-            who = "guard=True" if self._guard.value else f"the rule {self.learned.name}, which looks at the loss"
+            who = "guard=True" if self._guard else f"the rule {self.learned.name}, which looks at the loss"
             raise ValueError(
                 f"Received {who}, but no loss. In a training step of your own, call optimizer.scale_loss(loss) "
                 "before the gradients are taken. A LossScaleOptimizer keeps the loss to itself: in its place, take "
@@ -364,10 +365,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make it again; φ is part of them."""
-        own = {"source": packed(self.learned, self._weights.value), "seed": self.seed, "rest": self.rest}
-        own |= {"horizon": self.horizon}
-        settings = self._guard.value
-        return {**super().get_config(), **own, "guard": settings._asdict() if settings else False}
+        settings = dataclasses.asdict(self._guard) if self._guard else False
+        own = {"seed": self.seed, "guard": settings, "rest": self.rest, "horizon": self.horizon}
+        return {**super().get_config(), "source": self._packed(), **own}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
@@ -412,13 +412,6 @@ class _StateVariable(keras.Variable):
         return super().assign(value)
 
 
-class _Hidden:
-    """Hides a value from Keras, which would track the variables in it: φ belongs to the configuration."""
-
-    def __init__(self, value: Any):
-        self.value = value
-
-
 def _looks_at_loss(learned: Optimizer) -> bool:
     """Whether the rule asks for the loss, by a step on two small tensors. Those that ship do not."""
     if learned.kind in CELLS:
@@ -435,17 +428,3 @@ def _looks_at_loss(learned: Optimizer) -> bool:
         params = {"0": tf.zeros([2]), "1": tf.zeros([2, 2])}
         learned.update(Watched(params, params), learned.initial_state(params, make_seed(0)))
     return bool(asked)
-
-
-def _make_guard(given: bool | Guard | Mapping[str, Any]) -> Guard | None:
-    if given is False:
-        return None
-    if isinstance(given, Guard):
-        return guard.check(given)
-    if given is not True and not isinstance(given, Mapping):
-        raise ValueError(f"Received guard={given!r}, expected True, False, a Guard or a dictionary of {Guard._fields}.")
-    settings = {} if given is True else dict(given)
-    unknown = set(settings) - set(Guard._fields)
-    if unknown:
-        raise ValueError(f"Received guard settings {sorted(unknown)}, expected some of {Guard._fields}.")
-    return guard.check(Guard(**settings))

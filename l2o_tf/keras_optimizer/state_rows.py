@@ -80,7 +80,7 @@ def carried(
     def take(kind, before, now):
         match kind:
             case Kind.ENTRIES:
-                return {i: x if kept[int(i)] is None else before[str(kept[int(i)])] for i, x in now.items()}
+                return {i: x if kept[int(i)] is None else before.get(str(kept[int(i)]), x) for i, x in now.items()}
             case Kind.COORDINATES:
                 return rows(before, now, old_sizes, new_sizes)
             case Kind.TENSORS:

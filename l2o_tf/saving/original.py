@@ -1,18 +1,15 @@
 """Reads the weights that the original program of Chen et al. (2020) has saved, without running what they say.
 
-Its files, `cw.l2l-0` and `rp.l2l-0` for example, are pickles of `{module: {variable: array}}`. A pickle is a program:
-it names functions and calls them. Here it is not run, but read operation by operation. This module lists the few
-operations, names and calls that weights need; every other one is an error. Nothing is imported. Reading takes no more
-memory than the file has; arrays are made at the end, after they were counted.
+Its files, `cw.l2l-0` for example, are pickles of `{module: {variable: array}}`. A pickle is a program: it names
+functions and calls them. Here it is read operation by operation; a call becomes a record, from which an array is made
+at the end. Nothing is imported or called. What weights do not need is an error. The names are those that `pickle`
+(protocols 0 to 5) and `dill` write for a `defaultdict(dict)` of arrays, with NumPy 1 and 2.
 
-A `pickle.Unpickler` that refuses all other names would be shorter, but not safe: `find_class` is not asked about sizes.
-A memo number in a file of six bytes makes it reserve 34 GB, a `BYTEARRAY8` makes it reserve what that claims to hold,
-and a dictionary whose key is a nest of tuples keeps it busy for ever.
+A `pickle.Unpickler` that refuses all other names would not be safe: `find_class` is not asked about sizes. A memo
+number in a file of six bytes makes it reserve 34 GB, a `BYTEARRAY8` what that claims to hold, and a dictionary whose
+key is a nest of tuples keeps it busy for ever.
 
 L2O-Scale is the exception: that program saves a checkpoint of TensorFlow 1, see `tensorflow1`.
-
-The names are those that `pickle` (protocols 0 to 5) and `dill` write for a `defaultdict(dict)` of arrays, with NumPy 1
-and 2.
 """
 
 import dataclasses
@@ -25,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2o_tf.common.quoting import cut, few, reason, short
-from l2o_tf.common.reading import MOST_ARRAYS, MOST_BYTES, read_bytes, read_npz
+from l2o_tf.common.reading import MOST_BYTES, read_bytes, read_npz
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.saving import tensorflow1
 from l2o_tf.saving.weights import (
@@ -52,12 +49,15 @@ def import_original(path: str | os.PathLike) -> Arrays:
         `"module/variable"` -> float32 array, e.g. `"lstm_1/w_gates"`; for L2O-Scale its own names.
 
     Raises:
-        ValueError: if the file is neither, is damaged, names anything that weights do not need, or holds values that
-            are not finite floating-point numbers.
+        ValueError: if the file is damaged, or holds anything but arrays of finite floating-point numbers.
         OSError: if the file cannot be read.
     """
     path = Path(path)
-    weights = _read(path)
+    if tensorflow1.files(path):
+        weights = tensorflow1.read(path)
+    else:
+        data = read_bytes(path, 2 * MOST_BYTES)
+        weights = read_npz(data, path) if data.startswith(b"PK\x03\x04") else _read_pickle(data, path)
     from_scale = tensorflow1.is_scale(weights)
     weights = tensorflow1.scale_weights(weights) if from_scale else weights
     check_usable(weights, f"in {path}")
@@ -78,7 +78,7 @@ def import_file(file: str | os.PathLike, kind: str, output: str | os.PathLike) -
         output: folder for `weights.npz` and `optimizer.json`.
 
     Returns:
-        Name -> shape of what was saved.
+        Name -> shape.
 
     Raises:
         ValueError: if the output has weights already, or the file or the architecture is not right.
@@ -99,47 +99,21 @@ def import_file(file: str | os.PathLike, kind: str, output: str | os.PathLike) -
     return {name: value.shape for name, value in weights.items()}
 
 
-def _read(path: Path) -> Arrays:
-    if tensorflow1.files(path):
-        return tensorflow1.read(path)
-    data = read_bytes(path, 2 * MOST_BYTES)
-    return read_npz(data, path) if data.startswith(b"PK\x03\x04") else _read_pickle(data, path)
-
-
 def _read_pickle(data: bytes, path: Path) -> Arrays:
     try:
-        tree = _value(data)
-        found = {f"{module}/{variable}": array for module, of in tree.items() for variable, array in of.items()}
-        if len(found) > MOST_ARRAYS or sum(len(array.data) for array in found.values()) > MOST_BYTES:
-            raise ValueError(f"it holds more than {MOST_ARRAYS:,} arrays or {MOST_BYTES:,} bytes of them")
-        return {name: array.numpy() for name, array in found.items()}
+        found, total = {}, 0
+        for module, variables in _value(data).items():
+            for variable, record in variables.items():
+                found[f"{module}/{variable}"] = array = _array(record)
+                total += array.nbytes
+                if total > MOST_BYTES:
+                    raise ValueError(f"it holds more than {MOST_BYTES:,} bytes of arrays")
+        return found
     except Exception as error:  # Whatever a damaged or hostile pickle may lead to, it is the file's fault.
         raise ValueError(
             f"Received {path}, which cannot be read as weights of the original program ({reason(error)}). Expected a "
             "pickle of {module: {variable: array}} or an .npz file with keys module/variable."
         ) from error
-
-
-@dataclasses.dataclass
-class _DType:
-    """A floating-point type."""
-
-    code: str
-    order: str = "="
-
-
-@dataclasses.dataclass
-class _Array:
-    """An array; its data is copied when all of the file has been read."""
-
-    data: bytes | str = b""  # as text where protocols 0 to 2 write it so
-    dtype: _DType | None = None
-    shape: tuple[int, ...] = ()
-    order: str = "C"
-
-    def numpy(self) -> np.ndarray:
-        raw = self.data.encode("latin1") if isinstance(self.data, str) else bytes(self.data)
-        return np.frombuffer(raw, self.dtype.order + self.dtype.code).reshape(self.shape, order=self.order)
 
 
 class _Name(NamedTuple):
@@ -148,90 +122,72 @@ class _Name(NamedTuple):
     name: str
 
 
-_MARK = object()
+@dataclasses.dataclass
+class _Call:
+    """A call that a pickle asks for, and the state that it gives to what would be returned."""
+
+    name: str
+    arguments: tuple
+    state: tuple = ()
 
 
 def _value(data: bytes) -> Any:
-    """What a pickle describes: dicts, tuples, numbers, texts, `_Array`, `_DType` and `_Name`."""
-    stack, memo = [], {}
+    """What a pickle describes: dicts, tuples, numbers, texts, `_Name` and `_Call`."""
+    stacks, memo = [[]], {}  # the last stack is that above the last mark
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
         if count > MOST_OPERATIONS:
             raise ValueError(f"it has more than {MOST_OPERATIONS:,} operations")
-        _step(opcode.name, argument, stack, memo)
-    return stack.pop()
+        match opcode.name:
+            case "PROTO" | "FRAME" | "STOP":
+                pass
+            case "PUT" | "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
+                memo[len(memo) if argument is None else argument] = stacks[-1][-1]
+            case "GET" | "BINGET" | "LONG_BINGET":
+                stacks[-1].append(memo[argument])
+            case "MARK":
+                stacks.append([])
+            case _:
+                marked = [stacks.pop()] if pickletools.markobject in opcode.stack_before else []
+                below = [stacks[-1].pop() for _ in range(len(opcode.stack_before) - 2 * len(marked))]
+                stacks[-1].append(_result(opcode.name, argument, below[::-1] + marked))
+    return stacks[-1].pop()
 
 
-def _step(operation: str, argument: Any, stack: list, memo: dict[int, Any]) -> None:
-    """One operation. It adds no more to the stack than its argument, or a reference."""
-    match operation:
-        case "PROTO" | "FRAME" | "STOP":
-            pass
-        case "MARK":
-            stack.append(_MARK)
-        case "PUT" | "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
-            memo[len(memo) if operation == "MEMOIZE" else argument] = stack[-1]
-        case "GET" | "BINGET" | "LONG_BINGET":
-            stack.append(memo[argument])
-        case "TUPLE1" | "TUPLE2" | "TUPLE3":
-            stack.append(tuple(_popped(stack, int(operation[-1]))))
-        case "TUPLE" | "EMPTY_TUPLE":
-            stack.append(tuple(_since_mark(stack)) if operation == "TUPLE" else ())
-        case "DICT" | "EMPTY_DICT":
-            stack.append(_filled({}, _since_mark(stack) if operation == "DICT" else []))
-        case "SETITEM" | "SETITEMS":
-            items = _since_mark(stack) if operation == "SETITEMS" else _popped(stack, 2)
-            _filled(stack[-1], items)
-        case "GLOBAL":
-            stack.append(_name(*argument.split(" ", 1)))
-        case "STACK_GLOBAL":
-            stack.append(_name(*_popped(stack, 2)))
-        case "REDUCE":
-            stack.append(_made(*_popped(stack, 2)))
-        case "BUILD":
-            (state,) = _popped(stack, 1)
-            _complete(stack[-1], state)
-        case "NEWTRUE" | "NEWFALSE":
-            stack.append(operation == "NEWTRUE")
-        case _ if operation in _CONSTANTS:
-            stack.append(argument)
-        case _:
-            raise ValueError(f"it has the operation {operation}, which weights do not need")
-
-
-_CONSTANTS = {
-    *("NONE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
-    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
-    *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
-}
-
-
-def _popped(stack: list, count: int) -> list:
-    values = [stack.pop() for _ in range(count)]
-    return values[::-1]
-
-
-def _since_mark(stack: list) -> list:
-    values = []
-    while (value := stack.pop()) is not _MARK:
-        values.append(value)
-    return values[::-1]
-
-
-def _filled(mapping: dict, items: list) -> dict:
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        if not (isinstance(mapping, dict) and isinstance(key, str)):
-            raise ValueError("it sets an item of something else than a dict by name")
-        mapping[key] = value
-    return mapping
+def _result(operation: str, argument: Any, taken: list) -> Any:
+    """What an operation puts in the place of what it takes: a reference, or no more than its argument."""
+    match operation, taken:
+        case "TUPLE", [items]:
+            return tuple(items)
+        case (("EMPTY_TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3"), _):
+            return tuple(taken)
+        case ("EMPTY_DICT", []) | ("DICT", [[]]):
+            return {}
+        case ("SETITEM", [mapping, *items]) | ("SETITEMS", [mapping, items]):
+            for key, value in zip(items[::2], items[1::2], strict=True):
+                if not (isinstance(mapping, dict) and isinstance(key, str)):
+                    raise ValueError("it sets an item of something else than a dict by name")
+                mapping[key] = value
+            return mapping
+        case "GLOBAL", []:
+            return _name(*argument.split(" ", 1))
+        case "STACK_GLOBAL", [str() as module, str() as name]:
+            return _name(module, name)
+        case "REDUCE", [_Name(name), tuple() as arguments]:
+            return _called(name, arguments)
+        case "BUILD", [_Call() as call, tuple() as state]:
+            call.state = state
+            return call
+        case (("NONE" | "NEWTRUE" | "NEWFALSE"), []):
+            return operation == "NEWTRUE"  # where weights have None, False does as well
+        case _, [] if isinstance(argument, int | str | bytes | bytearray):
+            return argument
+    raise ValueError(f"it has the operation {operation}, which weights do not need")
 
 
 def _name(module: str, name: str) -> _Name:
     """A function or type that weights need; the same name for all versions of its library."""
     module = {"__builtin__": "builtins", "dill.dill": "dill._dill"}.get(module, module)
-    if module.startswith("numpy._core."):
-        module = module.replace("._core.", ".core.", 1)
-    if module == "numpy.core._multiarray_umath":
-        module = "numpy.core.multiarray"
+    module = module.replace("numpy._core.", "numpy.core.").replace("._multiarray_umath", ".multiarray")
     if f"{module}.{name}" not in _NAMES:
         asked = f"{cut(module)}.{cut(name)}"
         raise ValueError(f"it asks for {asked}, which weights do not need and which was not run")
@@ -245,41 +201,34 @@ _NAMES = {
 }
 
 
-def _made(function: _Name, arguments: tuple) -> Any:
-    """The result that a call would have."""
-    match function.name, arguments:
+def _called(name: str, arguments: tuple) -> Any:
+    """What a call would return, if that is a dict, a name or text; of every other call a record."""
+    match name, arguments:
         case "builtins.dict", (dict() as given,):
             return given
         case ("builtins.dict", ()) | ("collections.defaultdict", _):
             return {}
         case "_codecs.encode", (str() as text, "latin1"):
             return text
-        case "numpy.dtype", (("f2" | "f4" | "f8") as code, *_):
-            return _DType(code)
-        case "numpy.core.multiarray._reconstruct", _:
-            return _Array()
-        case "numpy.core.multiarray.scalar", (dtype, data):
-            return _Array(data, dtype)
-        case "numpy.core.numeric._frombuffer", (data, dtype, shape, order):
-            return _Array(data, dtype, shape, order)
-        case "dill._dill._create_array", (make, given, state, *attributes) if not any(attributes):
-            return _complete(_made(make, given), state)
-        case "dill._dill._load_type", ("dict" | "DictType",):
-            return _Name("builtins.dict")
-        case "dill._dill._import_module", (str() as module, *_):
-            return module
-        case "dill._dill._get_attr", (str() as module, str() as name):
-            return _name(module, name)
-    raise ValueError(f"it asks for {short(function)} of {short(arguments)}, which weights do not need")
+        case "dill._dill._get_attr", (_Call("dill._dill._import_module", (str() as module, *_)), str() as attribute):
+            return _name(module, attribute)
+        case "dill._dill._create_array", (_Name(make), tuple() as given, tuple() as state, *rest) if not any(rest):
+            return _Call(make, given, state)
+    return _Call(name, arguments)
 
 
-def _complete(value: _Array | _DType, state: tuple) -> _Array | _DType:
-    """Sets the state of an array or its type, as a pickle does after it has made one."""
-    match value, state:
-        case _DType(), (_, ("<" | ">" | "=" | "|") as order, *_):
-            value.order = order
-        case _Array(), (_, shape, dtype, column_major, data):
-            value.data, value.dtype, value.shape, value.order = data, dtype, shape, "F" if column_major else "C"
+def _array(record: Any) -> np.ndarray:
+    match record:
+        case _Call("numpy.core.multiarray._reconstruct", _, (_, shape, dtype, column_major, data)):
+            order = "F" if column_major else "C"
+        case _Call("numpy.core.multiarray.scalar", (dtype, data)):
+            shape, order = (), "C"
+        case _Call("numpy.core.numeric._frombuffer", (data, dtype, shape, order)):
+            pass
         case _:
-            raise ValueError(f"it changes {short(value)}")
-    return value
+            raise ValueError(f"it asks for {short(record)}, which is no array")
+    match dtype:
+        case _Call("numpy.dtype", (("f2" | "f4" | "f8") as code, *_), (_, ("<" | ">" | "=" | "|") as byte_order, *_)):
+            raw = data.encode("latin1") if isinstance(data, str) else data
+            return np.frombuffer(raw, byte_order + code).reshape(shape, order=order)
+    raise ValueError(f"it holds numbers of the type {short(dtype)}, expected floating-point ones")

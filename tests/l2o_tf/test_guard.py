@@ -143,7 +143,7 @@ def test_gradients_without_a_finite_square_do_not_spoil_adam(bad):
         ({"period": 1.5}, "period=1.5 for the guard, expected a positive integer"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0 for the guard, expected a positive number"),
         ("yes", "guard='yes', expected True, False, a Guard or a dictionary"),
-        ({"rate": 1.0}, r"guard settings \['rate'\], expected some of"),
+        ({"rate": 1.0}, r"guard={'rate': 1.0}, expected True, False, a Guard or a dictionary of some of"),
     ],
 )
 def test_bad_settings(given, message):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from l2o_tf.keras_optimizer.memory import memory_of
 from l2o_tf.keras_optimizer.optimizer import LearnedOptimizer
-from l2o_tf.keras_optimizer.stored import memory_of
 
 NAMES = ["L2O-DM", "RNNprop-CL-IL", "L2O-Scale-Meta"]
 
@@ -39,7 +39,7 @@ def test_rows_of_a_table_rest_with_their_state(name):
         assert np.all(before[0] != after[0])  # seen in each step
         np.testing.assert_array_equal(before[3], after[3])  # never seen
     np.testing.assert_array_equal(second[1], fourth[1])  # not seen any more
-    rows = [tf.nest.flatten(memory_of(each).learned)[0] for each in (at_second, optimizer)]  # h or m: [N, .]
+    rows = [tf.nest.flatten(memory_of(each)["learned"])[0] for each in (at_second, optimizer)]  # h or m: [N, .]
     np.testing.assert_array_equal(rows[0][2:4], rows[1][2:4])
     assert np.all(rows[0][4:6] != rows[1][4:6])
 

@@ -155,7 +155,7 @@ def laughs(depth):
         (b"\x80\x05\x96" + (2**40).to_bytes(8, "little"), "expected 1099511627776 bytes"),
         (b"]\x81.", "the operation EMPTY_LIST"),
         (b"}" + pickle.dumps(laughs(60), 2)[2:-1] + b"}s.", "something else than a dict by name"),
-        (b"cnumpy\ndtype\n" + pickle.dumps(laughs(60), 2)[2:-1] + b"\x85R.", "of .*which weights do not need"),
+        (b"cnumpy\ndtype\n" + pickle.dumps(laughs(60), 2)[2:-1] + b"\x85R.", "no attribute 'items'"),
     ],
     ids=["one array", "operations", "memo", "bytes", "list", "hash", "dtype"],
 )
