@@ -73,37 +73,21 @@ class Guard:
 
 
 class GuardState(NamedTuple):
-    """What the guard remembers; scalars are int32 or float32 `[]`.
+    """What the guard remembers; scalars are int32 or float32 `[]`."""
 
-    Attributes:
-        phase: LEARNED, RACE, FROM_START or FROM_BEST.
-        adam: its moments.
-        start: θ_0.
-        begin: θ at the beginning of this period.
-        best_begin: θ at the beginning of the best period.
-        best: its mean loss.
-        best_end: steps that had been done when it ended.
-        total: sum of the losses of this period so far.
-        step: steps so far.
-        clock: steps so far in this phase.
-        stale: periods since the best one.
-        fallback: the step in which the learned optimizer was given up, or -1.
-        rescues: how many updates of tensors were Adam's because the learned one was not finite.
-    """
-
-    phase: tf.Tensor
-    adam: tuple
-    start: Params
-    begin: Params
-    best_begin: Params
-    best: tf.Tensor
-    best_end: tf.Tensor
-    total: tf.Tensor
-    step: tf.Tensor
-    clock: tf.Tensor
-    stale: tf.Tensor
-    fallback: tf.Tensor
-    rescues: tf.Tensor
+    phase: tf.Tensor  # LEARNED, RACE, FROM_START or FROM_BEST
+    adam: tuple  # its moments
+    start: Params  # θ_0
+    begin: Params  # θ at the beginning of this period
+    best_begin: Params  # θ at the beginning of the best period
+    best: tf.Tensor  # its mean loss
+    best_end: tf.Tensor  # steps that had been done when it ended
+    total: tf.Tensor  # sum of the losses of this period so far
+    step: tf.Tensor  # steps so far
+    clock: tf.Tensor  # steps so far in this phase
+    stale: tf.Tensor  # periods since the best one
+    fallback: tf.Tensor  # the step in which the learned optimizer was given up, or -1
+    rescues: tf.Tensor  # how many updates of tensors were Adam's because the learned one was not finite
 
 
 def initial_state(guard: Guard, params: Params) -> GuardState:
@@ -112,17 +96,11 @@ def initial_state(guard: Guard, params: Params) -> GuardState:
     return GuardState(
         phase=tf.constant(LEARNED),
         adam=_adam(guard).initial_state(params, zero),
-        start=params,
-        begin=params,
-        best_begin=params,
         best=tf.constant(float("inf")),
-        best_end=zero,
         total=tf.zeros([]),
-        step=zero,
-        clock=zero,
-        stale=zero,
         fallback=tf.constant(NEVER),
-        rescues=zero,
+        **dict.fromkeys(("start", "begin", "best_begin"), params),
+        **dict.fromkeys(("best_end", "step", "clock", "stale", "rescues"), zero),
     )
 
 
@@ -151,7 +129,7 @@ def step(
     """
     adam = _adam(guard)
     state, back, there = _judged(guard, _watched(guard, state, loss, params), loss)
-    by_adam, moments = adam.update(Step(_map(_digestible, grads), params), state.adam)
+    by_adam, moments = adam.update(Step(tf.nest.map_structure(_digestible, grads), params), state.adam)
 
     def trusting():
         proposed, after = propose()
@@ -221,10 +199,6 @@ def _adam(guard: Guard):
     return analytic.adam(guard.learning_rate, epsilon=1e-7)
 
 
-def _map(fn: Callable[[tf.Tensor], tf.Tensor], params: Params) -> Params:
-    return {name: fn(tensor) for name, tensor in params.items()}
-
-
 def _where(condition: tf.Tensor, yes: Params, no: Params) -> Params:
     return {name: tf.where(condition, yes[name], no[name]) for name in no}
 
@@ -234,5 +208,5 @@ def _digestible(grad: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(tf.where(tf.math.is_finite(grad), grad, tf.zeros_like(grad)), -LARGEST, LARGEST)
 
 
-def _finite_or(new: Any, old: Any) -> Any:
+def _finite_or(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.math.is_finite(new), new, old) if new.dtype.is_floating else new

@@ -17,7 +17,7 @@ import functools
 import math
 import numbers
 import warnings
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import keras
@@ -45,13 +45,12 @@ RESTS = ("sparse", "rows", "none")
 class LearnedOptimizer(keras.optimizers.Optimizer):
     """A learned optimizer with the interface of Keras's own.
 
-    Its state is in `optimizer.variables`, its meta-parameters φ in its configuration. So a saved model continues
-    exactly, and needs no other file but that of a user's own cell; `import l2o_tf` before it is loaded. φ is not
-    trained any more. Sparse gradients are made dense. A variable without a gradient in a step stays as it is; for the
-    optimizer's state its gradient is zero.
+    Its state is in `optimizer.variables`, its meta-parameters φ in its configuration: a saved model continues exactly,
+    and needs no other file but that of a user's own cell (`import l2o_tf` before it is loaded). Sparse gradients are
+    made dense. A variable without a gradient in a step stays as it is; for the state its gradient is zero.
 
-    A file of weights names the variables to which the state belongs (`stored`). It may be loaded with other layers
-    frozen. One warning lists the state that is left out, and the variables that begin anew.
+    A file of weights may be loaded with other layers frozen (`memory`). One warning lists the state that is left out,
+    and the variables that begin anew.
 
     Under `tf.distribute` each replica computes the same update from the summed gradients.
 
@@ -145,7 +144,12 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         super().build(variables)
         with tf.init_scope():
             state = self.initial_state({str(i): tf.zeros(v.shape) for i, v in enumerate(variables)})
-            self._make_state(tf.nest.map_structure(np.array, state))
+            self._as_state = functools.partial(tf.nest.pack_sequence_as, tf.nest.map_structure(lambda _: 0, state))
+            with keras.name_scope(self.name, caller=self):
+                values = enumerate(map(np.array, tf.nest.flatten(state)))
+                self._state = [_StateVariable(self, value, name=f"state_{i}") for i, value in values]
+        for variable in self._state:
+            self._track_variable(variable)
 
     def initial_state(self, params: Params) -> tuple[Any, Any]:
         """The state of the learned optimizer and that of the guard (`()` without one) before the first step."""
@@ -156,24 +160,6 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """What the parts of both states stand for (`state_rows`)."""
         with tf.init_scope():
             return state_rows.kinds(self.initial_state)
-
-    def _make_state(self, state: tuple) -> None:
-        self._as_state = functools.partial(tf.nest.pack_sequence_as, tf.nest.map_structure(lambda _: 0, state))
-        with keras.name_scope(self.name, caller=self):
-            made = [
-                _StateVariable(
-                    lambda: self._is_wrapped,
-                    initializer=lambda shape, dtype, v=value: tf.constant(v),
-                    shape=value.shape,
-                    dtype=value.dtype.name,
-                    trainable=False,
-                    name=f"state_{i}",
-                )
-                for i, value in enumerate(tf.nest.flatten(state))
-            ]
-        for variable in made:
-            self._track_variable(variable)
-        self._state = made
 
     def _check_variables_are_known(self, variables: Sequence[keras.Variable | tf.Variable]) -> None:
         """Adds variables that are new: layers may thaw or join. (Keras's own optimizers refuse new variables.)"""
@@ -186,25 +172,20 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
                 "optimizer.from_config(optimizer.get_config())."
             )
         if unknown:
-            _maybe_merge_call(self._grow_on_all_devices, self._distribution_strategy, list(variables))
+            _maybe_merge_call(self._grow, self._distribution_strategy, list(variables))
 
-    def _grow_on_all_devices(
-        self, distribution: tf.distribute.Strategy, variables: list[keras.Variable | tf.Variable]
-    ) -> None:
-        with tf.init_scope(), distribution.scope():
-            self._grow(variables)
-
-    def _grow(self, variables: list[keras.Variable | tf.Variable]) -> None:
+    def _grow(self, distribution: tf.distribute.Strategy, variables: list[keras.Variable | tf.Variable]) -> None:
         """Makes the state anew, for these and all earlier variables, and copies what was known of the earlier ones."""
-        before, old = list(self._trainable_variables), memory.memory_of(self)
-        places = {self._var_key(variable): i for i, variable in enumerate(before)}
-        now = variables + [v for v in before if self._var_key(v) not in set(map(self._var_key, variables))]
-        for variable in tf.nest.flatten(memory.variables_of(self)):
-            self._untrack_variable(variable)
-        self.built = False
-        self.build(now)
-        kept = [places.get(self._var_key(variable)) for variable in now]
-        memory.remember(self, old, [variable.shape for variable in before], kept)
+        with tf.init_scope(), distribution.scope():
+            before, old = list(self._trainable_variables), memory.memory_of(self)
+            places = {self._var_key(variable): i for i, variable in enumerate(before)}
+            now = variables + [v for v in before if self._var_key(v) not in set(map(self._var_key, variables))]
+            for variable in tf.nest.flatten(memory.variables_of(self)):
+                self._untrack_variable(variable)
+            self.built = False
+            self.build(now)
+            kept = [places.get(self._var_key(variable)) for variable in now]
+            memory.remember(self, old, [variable.shape for variable in before], kept)
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Keras's hook: stores everything by name (`memory`)."""
@@ -240,11 +221,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """
         if trainable_variables is None and len(grads) == len(self._trainable_variables):
             trainable_variables = self._trainable_variables
-        if len(grads) and trainable_variables is not None:
-            grads, trainable_variables = self._each_once(list(grads), list(trainable_variables))
-        super().apply(grads, trainable_variables)
-
-    def _each_once(self, grads: list, variables: list[keras.Variable | tf.Variable]) -> tuple[list, list]:
+        if not len(grads) or trainable_variables is None:
+            return super().apply(grads, trainable_variables)
+        grads, variables = list(grads), list(trainable_variables)
         if len(grads) != len(variables):
             raise ValueError(f"Received {len(grads)} gradients for {len(variables)} variables, expected one for each.")
         found = {self._var_key(variable): (variable, []) for variable in variables}
@@ -259,7 +238,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             found[self._var_key(variable)][1].append(grad)
             if isinstance(grad, tf.IndexedSlices):
                 self._tables.add(self._var_key(variable))
-        return [_sum(parts) for _, parts in found.values()], [variable for variable, _ in found.values()]
+        variables, parts = zip(*found.values(), strict=True)
+        sums = [tf.add_n(each) if len(each) > 1 else next(iter(each), None) for each in parts]
+        return super().apply(sums, list(variables))
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate) -> None:
         """One call of the cell for all variables; Keras's own hook for steps that are not variable by variable."""
@@ -290,7 +271,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         rows = {i: state_rows.moving_rows(grad) for i, grad in given.items() if self._rests_by_row(variables[int(i)])}
 
         def propose():
-            updates, after = self.learned.update(self._observed(grads, params, loss), learned)
+            index, horizon = tf.cast(self.iterations, tf.int32), tf.constant(self.horizon, tf.int32)
+            known = {} if loss is None else {"loss": tf.convert_to_tensor(loss)}
+            updates, after = self.learned.update(Step(grads, params, index=index, horizon=horizon, **known), learned)
             updates = {i: tf.cast(learning_rate, tf.float32) * update for i, update in updates.items()}
             if self.rest == "none":
                 return updates, after
@@ -313,12 +296,6 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
                 variables[int(i)].assign_add(tf.cast(updates[i], variables[int(i)].dtype))
         for variable, value in zip(state, tf.nest.flatten(after), strict=True):
             variable.assign(value)
-
-    def _observed(self, grads: Params, params: Params, loss: tf.Tensor | None) -> Step:
-        """What the rule may look at."""
-        index, horizon = tf.cast(self.iterations, tf.int32), tf.constant(self.horizon, tf.int32)
-        known = {} if loss is None else {"loss": tf.convert_to_tensor(loss)}
-        return Step(grads, params, index=index, horizon=horizon, **known)
 
     def _rests_by_row(self, variable: tf.Variable) -> bool:
         return self.rest == "rows" or (self.rest == "sparse" and self._var_key(variable) in self._tables)
@@ -386,28 +363,20 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             ) from None
 
 
-def _sum(grads: list) -> tf.Tensor | tf.IndexedSlices | None:
-    return tf.add_n(grads) if len(grads) > 1 else next(iter(grads), None)
-
-
 class _StateVariable(keras.Variable):
     """State of the learned optimizer.
 
     Keras's LossScaleOptimizer stores a second copy of what the optimizer has that it wraps, and loads it by number,
     before `LearnedOptimizer.load_own_variables` reads the first one. Where other layers are frozen, shapes differ.
     So values of other shapes are ignored as long as the optimizer is wrapped.
-
-    Args:
-        is_wrapped: tells whether it is.
-        **options: those of `keras.Variable`.
     """
 
-    def __init__(self, is_wrapped: Callable[[], bool], **options):
-        super().__init__(**options)
-        self._is_wrapped = is_wrapped
+    def __init__(self, optimizer: LearnedOptimizer, value: np.ndarray, name: str):
+        self._optimizer = optimizer
+        super().__init__(lambda shape, dtype: tf.constant(value), value.shape, value.dtype.name, False, name=name)
 
     def assign(self, value: Any) -> Any:
-        if self._is_wrapped() and tuple(np.shape(value)) != tuple(self.shape):
+        if self._optimizer._is_wrapped and tuple(np.shape(value)) != tuple(self.shape):
             return self
         return super().assign(value)
 

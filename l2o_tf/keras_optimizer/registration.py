@@ -6,7 +6,7 @@ registered as soon as Keras is imported, by whomever: one for the class in saved
 """
 
 import importlib.abc
-import importlib.util
+import importlib.machinery
 import pkgutil
 import sys
 from typing import Any
@@ -29,29 +29,16 @@ class StandIn:
 
 
 class _AfterKeras(importlib.abc.MetaPathFinder):
-    """Waits for the import of Keras, which it leaves to the other finders; then registers the stand-ins.
-
-    Others, TensorFlow among them, look for Keras without importing it. So it waits until the module has been run.
-    """
-
-    _asks = False
+    """Registers the stand-ins once Keras has been run; TensorFlow, for one, looks for it without running it."""
 
     def find_spec(self, name, path=None, target=None):
-        if name != "keras" or self._asks:
-            return None
-        self._asks = True
-        try:
-            spec = importlib.util.find_spec(name)
-        finally:
-            self._asks = False
+        spec = importlib.machinery.PathFinder.find_spec(name, path) if name == "keras" else None
         if spec and spec.loader:
             execute = spec.loader.exec_module
 
             def exec_module(module):
                 execute(module)
-                if self in sys.meta_path:
-                    sys.meta_path.remove(self)
-                    _register(module)
+                _register(module)
 
             spec.loader.exec_module = exec_module
         return spec

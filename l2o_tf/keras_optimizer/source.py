@@ -22,12 +22,7 @@ Source = str | os.PathLike | Optimizer | Mapping[str, Any]
 
 
 def learned_from(source: Source, allow_code: bool) -> tuple[Optimizer, Arrays]:
-    """The optimizer, with meta-parameters that nobody else changes, and these as arrays.
-
-    Raises:
-        ValueError: if there is no such optimizer, its weights are damaged, it does not learn, or it has parts that are
-            for parameters of certain names.
-    """
+    """The optimizer, with meta-parameters that nobody else changes, and these as arrays."""
     if isinstance(source, Mapping):
         found = _unpacked(source, allow_code)
     elif isinstance(source, Optimizer):
@@ -65,21 +60,12 @@ class _Text(str):
 
 
 def packed(optimizer: Optimizer, weights: Arrays) -> dict[str, Any]:
-    """Architecture and φ as JSON types.
-
-    Raises:
-        ValueError: if the optimizer cannot be made again from these.
-    """
+    """Architecture and φ as JSON types; a ValueError if the optimizer cannot be made again from these."""
     require_makeable(optimizer)
     file = io.BytesIO()
     np.savez_compressed(file, **weights)
-    text = _Text(base64.b64encode(file.getvalue()).decode())
-    return {
-        "name": optimizer.name,
-        "optimizer": optimizer.kind,
-        "architecture": optimizer.architecture,
-        "weights": text,
-    }
+    described = {"name": optimizer.name, "optimizer": optimizer.kind, "architecture": optimizer.architecture}
+    return {**described, "weights": _Text(base64.b64encode(file.getvalue()).decode())}
 
 
 def _unpacked(given: Mapping[str, Any], allow_code: bool) -> Optimizer:

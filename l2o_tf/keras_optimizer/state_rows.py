@@ -57,22 +57,20 @@ def _kinds(one: Any, other: Any) -> Any:
 def shapes(initial: Initial, of: Sequence[Sequence[int]]) -> Any:
     """The state that a rule has for tensors of these shapes, with the shapes of its tensors; nothing is computed."""
 
+    @tf.function(autograph=False)
     def make():
         return initial({str(i): tf.zeros(shape) for i, shape in enumerate(of)})
 
-    return tf.nest.map_structure(
-        lambda found: found.shape, tf.function(make, autograph=False).get_concrete_function().structured_outputs
-    )
+    return tf.nest.map_structure(lambda found: found.shape, make.get_concrete_function().structured_outputs)
 
 
 def carried(
     kinds: Any, old: Any, new: Any, kept: Sequence[int | None], old_sizes: Sequence[int], new_sizes: Sequence[int]
 ) -> Any:
-    """The state once the optimizee has other tensors: `new`, with what `old` knew.
+    """The state once the optimizee has other tensors: the initial one, `new`, with what `old` knew; nests of arrays.
 
     Args:
         kinds: what the parts stand for.
-        old, new: the state of the optimizee before, and the initial one of the optimizee now; nests of arrays.
         kept: for every tensor now, its number before, or None if there was none.
         old_sizes, new_sizes: numbers of coordinates of the tensors.
     """
@@ -110,7 +108,6 @@ def moved(kinds: Any, old: Any, new: Any, rows: Mapping[str, tf.Tensor], params:
 
     Args:
         kinds: what the parts stand for.
-        old, new: nests of tensors.
         rows: name -> which rows of that tensor moved, of a shape that can be spread over it; others moved as a whole.
         params: for their shapes.
     """

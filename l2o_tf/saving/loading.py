@@ -13,7 +13,7 @@ from absl import logging
 from l2o_tf.common import descriptions, names
 from l2o_tf.common.names import pretrained_names
 from l2o_tf.common.quoting import cut, differences, few, reason
-from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, Outline, make_optimizer, outline
+from l2o_tf.optimizers import ANALYTIC, CELLS, Optimizer, make_optimizer, outline
 from l2o_tf.saving import CARD, WEIGHTS, tensorflow1
 from l2o_tf.saving.original import import_original
 from l2o_tf.saving.weights import Arrays, assign_weights, check_shapes, load_weights
@@ -25,19 +25,12 @@ _KERAS = (".keras", ".h5", ".hdf5")
 
 
 class Found(NamedTuple):
-    """A trained optimizer as its files describe it. Nothing of it has been made or run.
-
-    Attributes:
-        card: its kind, its architecture and where it comes from.
-        weights: its meta-parameters.
-        name: the name that it will have.
-        where: what errors about the card name: the file, if there is one.
-    """
+    """A trained optimizer as its files describe it. Nothing of it has been made or run."""
 
     card: Mapping[str, Any]
     weights: Arrays
-    name: str
-    where: str
+    name: str  # that it will have
+    where: str  # what errors about the card name: the file, if there is one
 
 
 def load(name: str, *, allow_code: bool = False) -> Optimizer:
@@ -59,7 +52,7 @@ def load(name: str, *, allow_code: bool = False) -> Optimizer:
 
 
 def is_analytic(name: str) -> bool:
-    """Whether `load_optimizer` takes this for a rule designed by hand: `"Adam"`, `"Adam:0.003"`."""
+    """Whether this is a rule designed by hand: `"Adam"`, `"Adam:0.003"`."""
     return name.partition(":")[0].lower() in ANALYTIC
 
 
@@ -76,8 +69,8 @@ def kinds(card: Mapping[str, Any]) -> list[str]:
 def kept_validation(card: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The validation of the weights that were kept: the best of the last stage that beat its baseline.
 
-    The first validation of each later stage is that baseline, of the weights with which the stage began. Stages are
-    validated over runs of different lengths, so their costs do not compare.
+    That baseline is the first validation of each later stage. Stages are validated over runs of different lengths, so
+    their costs do not compare.
     """
     stages: dict[int, list] = {}
     for validation in card["validation"]:
@@ -103,15 +96,14 @@ def load_optimizer(
             for the colon; a weight file of the original is named after the file, or the folder where the file is
             called as all of them are: `dm_cl (original)`.
         learning_rate: of an analytic optimizer whose name has none; default (None): its own.
-        allow_code: whether Python code that was kept beside weights may run. Default False: a folder with code is
-            refused, and the error names the file.
+        allow_code: as in `load`.
 
     Returns:
         The optimizer, and its card; for an analytic one, its kind and what was given.
 
     Raises:
         ValueError: if there is no such optimizer, its weights are damaged or of another architecture, or it has code
-            that is not allowed.
+            that is not allowed; the error names the file.
     """
     require_name("optimizer", name)
     if is_analytic(name):
@@ -121,20 +113,20 @@ def load_optimizer(
 
 
 def find(name: str, *, rules: Sequence[str] = ()) -> Found:
-    """Reads the files of an optimizer that has weights.
+    """Reads the files of an optimizer that has weights; a ValueError if there is none, or they are damaged.
 
     Args:
         name: as in `load_optimizer`, but no analytic rule.
         rules: names of analytic rules that an error suggests, too.
-
-    Raises:
-        ValueError: if there is no such optimizer, or its files are damaged.
     """
     path, known = Path(name), [*pretrained_names(), *rules]
     expected = f"expected one of {known}, the folder of a run, or a weight file of the original program."
     if is_analytic(name):
         raise ValueError(f"Received {name}, an analytic rule, which has no weights, {expected}")
-    if folder := _folder(name):
+    if os.path.isfile(names.PRETRAINED / name / WEIGHTS):
+        path = names.PRETRAINED / name
+    if os.path.isdir(path) or (path.name in (WEIGHTS, CARD) and os.path.isfile(path.parent / CARD)):
+        folder = path if os.path.isdir(path) else path.parent
         return Found(*load_weights(folder), name, str(folder / CARD))
     if path.suffix not in _KERAS and (os.path.isfile(path) or tensorflow1.files(path)):
         return _in_original(path)
@@ -148,22 +140,8 @@ def find(name: str, *, rules: Sequence[str] = ()) -> Found:
     raise ValueError(f"Received optimizer {cut(name, 300)!r}{what}, {expected}{hint}")
 
 
-def _folder(name: str) -> Path | None:
-    """The folder that a name stands for, if it stands for one."""
-    path = Path(name)
-    if os.path.isfile(names.PRETRAINED / name / WEIGHTS):
-        return names.PRETRAINED / name
-    if os.path.isdir(name):
-        return path
-    return path.parent if path.name in (WEIGHTS, CARD) and os.path.isfile(path.parent / CARD) else None
-
-
 def find_ours(name: str) -> Found:
-    """As `find`, but refuses a weight file of the original program, whose card does not describe it.
-
-    Raises:
-        ValueError: as `find`; for such a file.
-    """
+    """As `find`, but refuses a weight file of the original program, whose card does not describe it."""
     found = find(name)
     if "weights" not in found.card:
         raise ValueError(
@@ -173,17 +151,13 @@ def find_ours(name: str) -> Found:
 
 
 def make(found: Found, *, allow_code: bool = False) -> Optimizer:
-    """Makes the optimizer that a card describes, with its weights.
-
-    Args:
-        found: card and weights. It is made only if the sizes of both agree.
-        allow_code: whether Python code that the card names may run. Default False.
+    """Makes the optimizer that a card describes, with its weights, if the sizes of both agree.
 
     Raises:
         ValueError: if there is no such optimizer, the weights are not of its architecture, or it has code that is not
             allowed.
     """
-    shapes = _outline(found).shapes
+    shapes = _described(outline, found).shapes
     received = {key: value.shape for key, value in found.weights.items()}
     if not shapes.items() <= received.items():  # those of cells in files are unknown yet
         check_shapes(received, shapes, found.name)
@@ -195,20 +169,17 @@ def make(found: Found, *, allow_code: bool = False) -> Optimizer:
 
 
 def architecture_of(name: str, *, allow_code: bool = False) -> tuple[str, dict[str, Any]]:
-    """What `make_optimizer` takes to make another optimizer like this one, without its weights.
+    """What `make_optimizer` takes to make another optimizer like this one: the kind, and all arguments.
 
     Args:
         name: as in `find`.
         allow_code: whether the kind may be the code that was kept beside the weights.
 
-    Returns:
-        The kind, and all arguments with their values.
-
     Raises:
         ValueError: if there is no such optimizer, or it has code that is not allowed.
     """
     found = find(name)
-    architecture = _outline(found).architecture
+    architecture = _described(outline, found).architecture
     _check_code(found, allow_code)
     return found.card["optimizer"], architecture
 
@@ -217,10 +188,6 @@ def begin_with(student: Optimizer, name: str) -> None:
     """Gives a student the weights of a trained optimizer, to be trained further. Runs no code beside the weights.
 
     The student keeps its own arguments, such as an output scale; a warning lists those that differ.
-
-    Args:
-        student: of the same kind and sizes.
-        name: as in `find`.
 
     Raises:
         ValueError: if there is no such optimizer, or it is of another kind or of other sizes.
@@ -233,7 +200,7 @@ def begin_with(student: Optimizer, name: str) -> None:
             f"Use {cut(_asking_for(found.card), 300)}, or other weights."
         )
     assign_weights(student, found.weights)
-    if different := different_arguments(_outline(found).architecture, student.architecture, "there", "here"):
+    if different := different_arguments(_described(outline, found).architecture, student.architecture, "there", "here"):
         logging.warning("%s was trained with other arguments: %s.", name, few(different))
 
 
@@ -307,12 +274,8 @@ def _check_code(found: Found, allow_code: bool) -> None:
         )
 
 
-def _outline(found: Found) -> Outline:
-    """What a card describes, before anything is made."""
-    return _described(outline, found)
-
-
 def _described(make: Callable, found: Found) -> Any:
+    """What `make_optimizer` makes of a card, or `outline`, which makes nothing."""
     card = found.card
     try:
         return make(card["optimizer"], {} if "imported_from" in card else dict(card["architecture"]))
