@@ -7,31 +7,18 @@ A trained optimizer is a folder with two files::
 
 and, where a rule is the user's own, a copy of its code, which is run only if that is allowed (`code`).
 
-The names are those of the original program, so its released weights need no translation, only an importer that reads
-its pickles as data (`original`; L2O-Scale: `tensorflow1`). `weights` writes and reads such folders, and `loading` makes
-optimizers of them. `interpolation` and `adjusting` make new ones of what is there: `python -m l2o_tf.cli.weights`.
+Names are those of the original program, whose released weights need an importer only (`original`; L2O-Scale:
+`tensorflow1`). `weights` writes and reads such folders, and `loading` makes optimizers of them. `interpolation` and
+`adjusting` make new ones of what is there: `python -m l2o_tf.cli.weights`.
 """
 
-from l2o_tf.saving.provenance import provenance
+from l2o_tf.saving.provenance import provenance as provenance
 from problems.common.lazy import exports
 
 WEIGHTS = "weights.npz"
 CARD = "optimizer.json"
 RUN = "config.json"
 """What the folder of a meta-training has from its first moment on."""
-
-__all__ = [
-    "CARD",
-    "RUN",
-    "WEIGHTS",
-    "assign_weights",
-    "import_original",
-    "load_weights",
-    "named_weights",
-    "provenance",
-    "save",
-    "save_weights",
-]
 
 _WEIGHTS = ("assign_weights", "load_weights", "named_weights", "save", "save_weights")
 

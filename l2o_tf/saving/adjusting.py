@@ -1,21 +1,17 @@
 """Adjusts a trained optimizer to long runs: shorter updates, no drift, or other first learning rates.
 
-Meta-training sees windows of runs of some hundred steps, and learns what is best there. In runs of ten thousand steps
-two things hurt: updates that are too long, and an output that is not quite zero without a gradient, which adds up to a
-drift. Each depends on one number, which can be set without training::
+Meta-training sees windows of runs of some hundred steps. In runs of ten thousand, updates that are best there may be
+too long, and an output that is not quite zero without a gradient adds up to a drift. Each depends on one number, which
+can be set without training::
 
     Δθ' = s Δθ                                        # the output scale, or of L2O-Scale o' = o + ln s
     b'  = b - z,    z the last layer's output at rest      # so that g = 0, 0, ... leads to Δθ = 0
 
-z is measured where there never was a gradient. After gradients, a network may come to rest at another z. One bias
-cannot remove both. `adjust` measures what remains (`l2o_tf.saving.drift`) and returns it.
-
-L2O-Scale draws a first learning rate for every coordinate, from 1e-6 to 1e-2 as in the original program; the upper end
-of that range hurts long runs. The range is an argument of its architecture.
+z is measured where there never was a gradient. After gradients, a network may come to rest at another z: what remains
+is measured, too (`l2o_tf.saving.drift`). The upper end of the range from which L2O-Scale draws first learning rates,
+1e-6 to 1e-2, hurts long runs; it is an argument of the architecture. docs/data.md says how all this is chosen.
 
 The card keeps the provenance of the training; that of the change is beside it, in `adjusted`.
-
-docs/data.md says how factors and ranges are chosen, and on which data.
 """
 
 import math
@@ -59,10 +55,8 @@ def adjust(
         factor is applied. None unless `no_drift` was asked for.
 
     Raises:
-        ValueError: if the output has weights already; if the factor or the range is invalid; if nothing is to be
-            adjusted; if there is no such optimizer, or it has no weights; if it lacks what is to be adjusted: an output
-            scale or learning rates for a factor, a
-            last layer with a bias for the drift (L2O-Scale lacks it), or first learning rates.
+        ValueError: if the output has weights already, an argument is invalid, nothing is to be adjusted, or there is no
+            such optimizer or it lacks what is to be adjusted.
         OSError: if the output cannot be written.
     """
     if not (math.isfinite(factor) and factor > 0):
@@ -78,7 +72,10 @@ def adjust(
     architecture, weights = _lengthened(card, name, weights, factor)
     if initial_learning_rates is not None:
         rates = {"initial_learning_rates": list(initial_learning_rates)}
-        architecture, adjusted = _with_first_rates(card, name, architecture, rates), adjusted | rates
+        if not rates.keys() <= architecture.keys():
+            raise ValueError(f"Received {name} ({card['optimizer']}), expected an L2O-Scale for other first rates.")
+        architecture, adjusted = architecture | rates, adjusted | rates
+        make_optimizer(card["optimizer"], architecture)  # raises if they are no range
     adjusted["provenance"] = provenance()
     save_weights(folder, weights, {**card, "architecture": architecture, "adjusted": adjusted})
     return removed
@@ -97,14 +94,6 @@ def _lengthened(card: dict[str, Any], name: str, weights: Arrays, factor: float)
             "L2O-DM, an RNNprop, or an L2O-Scale with learning rates."
         )
     return architecture, weights
-
-
-def _with_first_rates(card: dict[str, Any], name: str, architecture: dict[str, Any], rates: dict[str, Any]):
-    """The architecture with another range, if it is one."""
-    if not rates.keys() <= architecture.keys():
-        raise ValueError(f"Received {name} ({card['optimizer']}), expected an L2O-Scale for other first rates.")
-    make_optimizer(card["optimizer"], architecture | rates)
-    return architecture | rates
 
 
 def _without_drift(optimizer: Optimizer, name: str, weights: Arrays) -> tuple[Arrays, tuple[float, float]]:

@@ -42,8 +42,7 @@ def find(card: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The card for memory, from that of a folder: the inverse of `keep`.
 
     Raises:
-        ValueError: if the card describes no optimizer, if the folder has no copy of a file that it names, or if the
-            copy was changed.
+        ValueError: if the card describes no optimizer, or a copy of a file that it names is not there or was changed.
         OSError: if a copy cannot be read.
     """
     sources = card.get("sources")

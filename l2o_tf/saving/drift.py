@@ -19,29 +19,18 @@ from l2o_tf.optimizers import Optimizer
 from l2o_tf.unrolling import unroll
 from problems.base import make_seed
 
-SEEN, QUIET = 50, 1000
-"""Steps with gradients, and steps without."""
-SIZES = (1e-4, 1e-2, 1.0, 100.0)
-"""Sizes of gradients: those of networks, and far larger ones."""
-REST = 1e-7
-"""A smaller update per step counts as rest: ten thousand of them add up to a thousandth."""
-
-LAST = 10
-"""Steps at the end by which it is judged whether there is rest."""
-
+SEEN, QUIET = 50, 1000  # steps with gradients, and steps without
+SIZES = (1e-4, 1e-2, 1.0, 100.0)  # of gradients: those of networks, and far larger ones
+REST = 1e-7  # a smaller update per step counts as rest: ten thousand of them add up to a thousandth
+LAST = 10  # steps at the end by which it is judged whether there is rest
 _COORDINATES = 8
 
 
 class Quiet(NamedTuple):
-    """How far coordinates without a gradient are moved.
+    """How far coordinates without a gradient are moved."""
 
-    Attributes:
-        moved: the largest distance, within 1,000 steps, from where they were when gradients ended.
-        last: the largest update of the last ten of those steps, in absolute value.
-    """
-
-    moved: float
-    last: float
+    moved: float  # the largest distance, within 1,000 steps, from where they were when gradients ended
+    last: float  # the largest update of the last ten of those steps, in absolute value
 
 
 class Drift(NamedTuple):
@@ -57,11 +46,7 @@ def measure(optimizer: Optimizer) -> Drift:
 
 
 def updates(optimizer: Optimizer) -> tuple[np.ndarray, np.ndarray]:
-    """Updates in steps without a gradient.
-
-    Returns:
-        `[1000, N]` of coordinates that never had one, and `[1000, M]` of those whose gradients have ended.
-    """
+    """Updates without a gradient: `[1000, N]` where there never was one, `[1000, M]` where gradients have ended."""
     kinds = [(size, kind, rows) for size in (0.0, *SIZES) for kind in ("noise", "steady") for rows in ("all", "half")]
     random, n, signs = np.random.default_rng(0), _COORDINATES, (-1.0) ** np.arange(_COORDINATES)
     grads = np.ones([SEEN + QUIET + 1, len(kinds), n], np.float32)

@@ -22,8 +22,8 @@ def interpolate(first: str, second: str, share: float, output: str) -> None:
         output: folder for `weights.npz` and `optimizer.json`.
 
     Raises:
-        ValueError: if the output has weights already; if the share is another number; if one of the optimizers is not
-            there or has no weights; if they are of different architectures, or have other arguments.
+        ValueError: if the output has weights already, the share is another number, or one of the optimizers is not
+            there, has no weights, was adjusted, or is of another architecture or has other arguments than the other.
         OSError: if the output cannot be written.
     """
     if not 0 <= share <= 1:

@@ -125,7 +125,7 @@ def find(name: str, *, rules: Sequence[str] = ()) -> Found:
         raise ValueError(f"Received {name}, an analytic rule, which has no weights, {expected}")
     if os.path.isfile(names.PRETRAINED / name / WEIGHTS):
         path = names.PRETRAINED / name
-    if os.path.isdir(path) or (path.name in (WEIGHTS, CARD) and os.path.isfile(path.parent / CARD)):
+    if name and (os.path.isdir(path) or (path.name in (WEIGHTS, CARD) and os.path.isfile(path.parent / CARD))):
         folder = path if os.path.isdir(path) else path.parent
         return Found(*load_weights(folder), name, str(folder / CARD))
     if path.suffix not in _KERAS and (os.path.isfile(path) or tensorflow1.files(path)):

@@ -20,7 +20,7 @@ from l2o_tf.common.reading import MOST_BYTES
 from l2o_tf.saving.weights import Arrays
 
 SCOPE = "LOL/"
-SLOTS = ("/RMSProp", "/RMSProp_1")
+SLOTS = ("/RMSProp", "/RMSProp_1", "__RMSProp", "__RMSProp_1")
 
 
 def files(path: str | os.PathLike) -> list[Path]:
@@ -32,11 +32,7 @@ def files(path: str | os.PathLike) -> list[Path]:
 
 
 def read(path: str | os.PathLike) -> Arrays:
-    """All variables of a checkpoint, by name.
-
-    Raises:
-        ValueError: if it is damaged, incomplete or too large.
-    """
+    """All variables of a checkpoint, by name; a ValueError if it is damaged, incomplete or too large."""
     import tensorflow as tf  # Only now: nobody else who reads weights needs it.
 
     try:
@@ -61,9 +57,5 @@ def is_scale(variables: Mapping[str, np.ndarray]) -> bool:
 
 def scale_weights(variables: Mapping[str, np.ndarray]) -> Arrays:
     """The weights under this project's names, which are the program's without `LOL/`; the rest is left out."""
-    named = {name.replace("__", "/"): value for name, value in variables.items()}
-    return {
-        name.removeprefix(SCOPE): value
-        for name, value in named.items()
-        if name.startswith(SCOPE) and not name.endswith(SLOTS)
-    }
+    named = {name.replace("__", "/"): value for name, value in variables.items() if not name.endswith(SLOTS)}
+    return {name.removeprefix(SCOPE): value for name, value in named.items() if name.startswith(SCOPE)}

@@ -75,11 +75,7 @@ def require_makeable(optimizer: Optimizer) -> None:
 
 
 def require_free(folder: str | os.PathLike, *, overwrite: bool = False) -> Path:
-    """The folder, unless there is a meta-training, or weights that may not be overwritten.
-
-    Raises:
-        ValueError: if there is, or the folder is no path.
-    """
+    """The folder; a ValueError if it has a meta-training, or weights that may not be overwritten."""
     folder = as_path(folder)
     if (folder / RUN).exists() or (not overwrite and (folder / WEIGHTS).exists()):
         raise ValueError(
@@ -99,7 +95,7 @@ def save_weights(directory: str | os.PathLike, named_weights: Mapping[str, Any],
 
     Raises:
         ValueError: if a weight is not finite or no floating-point array, or the card holds something else.
-        OSError: if the folder cannot be written or the disk is full; existing files are then unchanged.
+        OSError: as in `save`.
     """
     directory, weights = Path(directory), {name: np.asarray(value) for name, value in named_weights.items()}
     check_usable(weights, f"for {directory / WEIGHTS}")
@@ -120,17 +116,17 @@ def save_weights(directory: str | os.PathLike, named_weights: Mapping[str, Any],
 
 
 def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], Arrays]:
-    """Reads a folder that `save_weights` has written.
+    """Reads a folder that `save_weights` has written. No code is run.
 
     Args:
         path: the folder, or either of its two files.
 
     Returns:
-        The card, in which Python files are the copies in the folder, and name -> array. No code is run.
+        The card, in which Python files are the copies in the folder, and name -> array.
 
     Raises:
-        ValueError: if a file is missing, damaged or cut in half, if the weights are not those that the card describes,
-            if one of them is not finite, or if code was changed.
+        ValueError: if a file is missing or damaged, if the weights are not those that the card describes, if one of
+            them is not finite, or if code was changed.
         OSError: if a file cannot be read.
     """
     path = Path(path)
@@ -146,13 +142,12 @@ def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], Arrays]:
 
     def undescribed(headers: Mapping[str, Header]) -> str | None:
         received = {name: _describe(header) for name, header in headers.items()}
+        if received == described:
+            return None
+        said, expected = (few([f"{cut(k)} {cut(v)}" for k, v in each.items()]) for each in (received, described))
         return (
-            None
-            if received == described
-            else (
-                f"Received {directory / WEIGHTS} that {CARD} beside it does not describe: {_say(received)}, "
-                f"expected {_say(described)}. Copy both files from the same folder."
-            )
+            f"Received {directory / WEIGHTS} that {CARD} beside it does not describe: {said or 'nothing'}, expected "
+            f"{expected or 'nothing'}. Copy both files from the same folder."
         )
 
     weights = read_npz(data, directory / WEIGHTS, undescribed)
@@ -171,11 +166,7 @@ def named_weights(optimizer: Optimizer) -> Arrays:
 
 
 def assign_weights(optimizer: Optimizer, weights: Mapping[str, Any]) -> None:
-    """Sets all meta-parameters, or none.
-
-    Raises:
-        ValueError: if names or shapes are not the optimizer's, or a value is not finite.
-    """
+    """Sets all meta-parameters; none, and a ValueError, if names, shapes or values are wrong."""
     variables = optimizer.named_variables
     arrays = {name: np.asarray(value) for name, value in weights.items()}
     expected = {name: tuple(variable.shape) for name, variable in variables.items()}
@@ -186,11 +177,7 @@ def assign_weights(optimizer: Optimizer, weights: Mapping[str, Any]) -> None:
 
 
 def check_shapes(received: Mapping[str, tuple], expected: Mapping[str, tuple], name: str) -> None:
-    """Refuses weights of other names or shapes than an optimizer has.
-
-    Raises:
-        ValueError: naming up to six of the differences.
-    """
+    """Raises a ValueError for weights of other names or shapes than an optimizer has."""
     if received != expected:
         different = few(differences(expected, received, "expected", "received"))
         raise ValueError(
@@ -200,11 +187,7 @@ def check_shapes(received: Mapping[str, tuple], expected: Mapping[str, tuple], n
 
 
 def check_usable(weights: Mapping[str, np.ndarray], where: str) -> None:
-    """Refuses what cannot be the weights of a network: no array, too much, integers, values not finite in float32.
-
-    Raises:
-        ValueError: naming the first bad array.
-    """
+    """Raises a ValueError for what cannot be weights: no array, too much, integers, values not finite in float32."""
     if not weights:
         raise ValueError(f"Received no weights {where}, expected at least one array.")
     if sum(value.nbytes for value in weights.values()) > MOST_BYTES:
@@ -249,7 +232,3 @@ def _json(value: Any) -> Any:
 
 def _describe(value: np.ndarray | Header) -> str:
     return f"{value.dtype}{list(value.shape)}"
-
-
-def _say(variables: Mapping[str, Any]) -> str:
-    return few([f"{cut(name)} {cut(value)}" for name, value in variables.items()]) or "nothing"

@@ -12,6 +12,7 @@ import pytest
 from l2o_tf import saving
 from l2o_tf.saving.provenance import RUNNING, program_in
 
+UNKNOWN = {"commit": None, "dirty": None}
 COMMIT = "-c user.name=n -c user.email=e@x commit -q -m m"
 
 
@@ -27,36 +28,27 @@ class TestProvenance:
         git(tmp_path, "init -q", "add program.py", COMMIT)
         return tmp_path
 
-    def test_clean_checkout(self, checkout):
-        record = saving.provenance(program_in(checkout))
-        assert len(record["commit"]) == 40
-        assert record["dirty"] is False
-        assert record["date"].endswith("+00:00")
-        assert set(record["versions"]) == {"l2o_tf", "python", "tensorflow", "keras", "numpy"}
-        assert record["versions"]["numpy"] == np.__version__
-        json.dumps(record)
-
     def test_results_do_not_make_it_dirty_but_program_files_do(self, checkout):
+        assert len(program_in(checkout)["commit"]) == 40
         (checkout / "result.json").touch()
-        assert saving.provenance(program_in(checkout))["dirty"] is False
+        assert program_in(checkout)["dirty"] is False
         (checkout / "new.py").touch()
-        assert saving.provenance(program_in(checkout))["dirty"] is True
+        assert program_in(checkout)["dirty"] is True
         (checkout / "new.py").unlink()
         (checkout / "program.py").write_text("x = 2\n")
-        assert saving.provenance(program_in(checkout))["dirty"] is True
+        assert program_in(checkout)["dirty"] is True
 
     def test_no_commit_of_somebody_elses_checkout(self, checkout):
         (checkout / "site-packages").mkdir()
-        record = saving.provenance(program_in(checkout / "site-packages"))
-        assert (record["commit"], record["dirty"]) == (None, None)
+        assert program_in(checkout / "site-packages") == UNKNOWN
 
     def test_without_git(self, checkout, monkeypatch):
         monkeypatch.setenv("PATH", "")
-        assert saving.provenance(program_in(checkout))["commit"] is None
+        assert program_in(checkout) == UNKNOWN
 
     def test_before_the_first_commit(self, tmp_path):
         git(tmp_path, "init -q")
-        assert program_in(tmp_path) == (None, None)
+        assert program_in(tmp_path) == UNKNOWN
 
     def test_it_is_of_the_program_that_runs_whatever_is_committed_meanwhile(self, checkout):
         module = checkout / "l2o_tf" / "saving" / "provenance.py"
@@ -71,9 +63,13 @@ class TestProvenance:
         git(checkout, "add .", COMMIT)
         (checkout / "new.py").touch()
         record = started.provenance()
-        assert program_in(checkout).commit != before.commit
-        assert (record["commit"], record["dirty"]) == before == (before.commit, False)
+        assert program_in(checkout)["commit"] != before["commit"]
+        assert {name: record[name] for name in before} == before == {**before, "dirty": False}
 
     def test_by_default_it_is_of_this_program(self):
         record = saving.provenance()
-        assert (record["commit"], record["dirty"]) == RUNNING
+        assert {name: record[name] for name in RUNNING} == RUNNING
+        assert record["date"].endswith("+00:00")
+        assert set(record["versions"]) == {"l2o_tf", "python", "tensorflow", "keras", "numpy"}
+        assert record["versions"]["numpy"] == np.__version__
+        json.dumps(record)
