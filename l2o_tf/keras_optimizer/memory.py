@@ -84,12 +84,7 @@ def memory_of(optimizer: Learned) -> dict[str, Any]:
 
 
 def remember(optimizer: Learned, old: Mapping[str, Any], shapes: Sequence, kept: Sequence[int | None]) -> None:
-    """Copies what was known.
-
-    Args:
-        old: of variables of these shapes; a part may be missing, where it is unknown.
-        kept: for every variable its number in `old`, or None, where it begins anew.
-    """
+    """Copies what was known of variables of these shapes; parts may be missing in `old`. `kept`: see `same`."""
     variables = variables_of(optimizer)
     values = {str(i): value_of(variable).numpy() for i, variable in enumerate(optimizer._trainable_variables)}
     learned, watch = tf.nest.map_structure(np.array, optimizer.initial_state(values))
@@ -127,11 +122,7 @@ def save(optimizer: Learned, store: MutableMapping[str, Any]) -> None:
 
 
 def load(optimizer: Learned, store: Mapping[str, Any]) -> str:
-    """Gives each variable the state of the same variable in a file that `save` has written.
-
-    Returns:
-        What was left out, and what begins anew; empty if all is as it was.
-    """
+    """Gives each variable the state of the same variable in a file; returns what was left out, or begins anew."""
     try:
         before, old = _read(optimizer, store)
         keys, variables = set(store.keys()), _own_variables(optimizer)
@@ -188,8 +179,10 @@ def _array(store: Mapping[str, Any], key: str, shape: Sequence[int] | None = Non
 
 def same(before: Sequence[Identity], now: Sequence[Identity]) -> list[int | None]:
     """For every variable now, its number before, or None; see the module's docstring."""
-    if _in_place(before, now):
-        return list(range(len(now)))
+    if [v.shape for v in before] == [v.shape for v in now] and {v.path for v in before} != {v.path for v in now}:
+        agree = [old.digest == new.digest for old, new in zip(before, now, strict=True)]
+        if all(agree) or not {v.digest for v in before} & {v.digest for v in now}:
+            return list(range(len(now)))
     kept: list[int | None] = [None] * len(now)
     _pair(kept, before, now, lambda v: (v.shape, v.digest), once=True)
     layers = {_layer(v.path): _layer(before[i].path) for i, v in zip(kept, now, strict=True) if i is not None}
@@ -200,14 +193,6 @@ def same(before: Sequence[Identity], now: Sequence[Identity]) -> list[int | None
     _pair(kept, before, now, lambda v: (v.shape, v.path))
     _pair(kept, before, now, lambda v: (v.shape, *v.path.split("/")[-2:]), once=True)
     return kept
-
-
-def _in_place(before: Sequence[Identity], now: Sequence[Identity]) -> bool:
-    """Whether both are the same list: all values agree, or none, since they were trained on, and the names differ."""
-    if [v.shape for v in before] != [v.shape for v in now] or {v.path for v in before} == {v.path for v in now}:
-        return False
-    agree = [old.digest == new.digest for old, new in zip(before, now, strict=True)]
-    return all(agree) or not {v.digest for v in before} & {v.digest for v in now}
 
 
 def _pair(kept: list, before: Sequence[Identity], now: Sequence[Identity], key: Callable, once: bool = False) -> None:

@@ -131,11 +131,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         super().__setattr__(name, value)
 
     def build(self, variables: Sequence[keras.Variable | tf.Variable]) -> None:
-        """Makes the state for these variables.
-
-        Raises:
-            ValueError: if a variable is not a floating-point one.
-        """
+        """Makes the state for these variables; a ValueError if one is not a floating-point one."""
         if self.built:
             return
         wrong = [path_of(v) for v in variables if not value_of(v).dtype.is_floating]
@@ -195,10 +191,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             super().save_own_variables(store)
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Keras's hook: gives each variable the state of the same variable in the file.
+        """Keras's hook: gives each variable the state of the same variable in the file; a warning says what is left.
 
-        A warning says what is left out, and what begins anew. Files of earlier versions do not name variables; they
-        are loaded if all shapes agree.
+        Files of earlier versions do not name variables; they are loaded if all shapes agree.
         """
         told, named = "", memory.VARIABLES in set(store.keys())
         if self.built and named:
@@ -244,6 +239,13 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate) -> None:
         """One call of the cell for all variables; Keras's own hook for steps that are not variable by variable."""
+        if self._wants_loss and not self._knows_loss:
+            who = "guard=True" if self._guard else f"the rule {self.learned.name}, which looks at the loss"
+            raise ValueError(
+                f"Received {who}, but no loss. In a training step of your own, call optimizer.scale_loss(loss) "
+                "before the gradients are taken. A LossScaleOptimizer keeps the loss to itself: in its place, take "
+                "model.compile(..., auto_scale_loss=False) and loss_scale_factor=... here."
+            )
         indices = [str(self._get_variable_index(variable)) for variable in trainable_variables]
         dense = [tf.convert_to_tensor(grad) for grad in grads]
         with_grad = [value_of(variable) for variable in trainable_variables]
@@ -281,8 +283,6 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             updates = {i: tf.where(moving[i], update, 0.0) for i, update in updates.items()}
             return updates, state_rows.moved(self.kinds_of_state()[0], learned, after, rows, params) if rows else after
 
-        if self._wants_loss:
-            self._check_loss_is_known()
         if self._guard:
             updates, back, there, *after = guard.step(self._guard, propose, learned, watch, loss, grads, params)
             for i, variable in enumerate(variables):
@@ -308,15 +308,12 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         return super().scale_loss(loss)
 
     def guard_report(self) -> dict[str, int | str | None]:
-        """What the guard has done so far.
+        """What the guard has done so far; a ValueError if there is none, or nothing has been trained yet.
 
         Returns:
             `"fallback"`: the step in which the learned optimizer was given up, or None; `"adam_from"`: None, or where
             Adam began that is at work now: `"start"` or `"best"`; `"rescues"`: how many updates of single tensors were
             Adam's before that, since the learned ones were not finite.
-
-        Raises:
-            ValueError: if there is no guard, or nothing has been trained yet.
         """
         if not self._guard or not self.built:
             raise ValueError("Received an optimizer without a guard, or before its first step; pass guard=True, train.")
@@ -330,15 +327,6 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         super().finalize_variable_values(var_list)
         if self._guard and any(self.guard_report().values()):
             logging.warning("The guard of %s has acted: %s.", self.learned.name, self.guard_report())
-
-    def _check_loss_is_known(self) -> None:
-        if not self._knows_loss:
-            who = "guard=True" if self._guard else f"the rule {self.learned.name}, which looks at the loss"
-            raise ValueError(
-                f"Received {who}, but no loss. In a training step of your own, call optimizer.scale_loss(loss) "
-                "before the gradients are taken. A LossScaleOptimizer keeps the loss to itself: in its place, take "
-                "model.compile(..., auto_scale_loss=False) and loss_scale_factor=... here."
-            )
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make it again; φ is part of them."""

@@ -26,9 +26,8 @@ def keep(card: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
         if not python_files.is_file(kind):
             return kind
         file = python_files.path(kind)
-        source = python_files.source(file)
-        copy = python_files.copy_name(file, source)
-        copies[copy] = source
+        copy = python_files.copy_name(file, python_files.source(file))
+        copies[copy] = python_files.source(file)
         return f"{copy}:{kind.partition('.py:')[2]}"
 
     if not _files(card):

@@ -1,8 +1,7 @@
 """`weights.npz` and `optimizer.json`: a trained optimizer as a folder, and the way from and to its variables.
 
 A full disk or a kill leaves the old files as they were. (A kill between the two renames leaves the new weights beside
-the old card. Reading them says so, and the next save repairs it.) What is read is checked against the card: a damaged
-or foreign file is an error with a reason, never a silently bad optimizer.
+the old card; reading them says so.) What is read is checked against the card: a damaged or foreign file is an error.
 """
 
 import hashlib
@@ -115,11 +114,8 @@ def save_weights(directory: str | os.PathLike, named_weights: Mapping[str, Any],
     write_all({directory / name: data for name, data in files.items()})
 
 
-def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], Arrays]:
+def load_weights(directory: str | os.PathLike) -> tuple[dict[str, Any], Arrays]:
     """Reads a folder that `save_weights` has written. No code is run.
-
-    Args:
-        path: the folder, or either of its two files.
 
     Returns:
         The card, in which Python files are the copies in the folder, and name -> array.
@@ -129,13 +125,12 @@ def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], Arrays]:
             them is not finite, or if code was changed.
         OSError: if a file cannot be read.
     """
-    path = Path(path)
-    directory = path.parent if path.name in (WEIGHTS, CARD) else path
+    directory = Path(directory)
     missing = [name for name in (WEIGHTS, CARD) if not (directory / name).is_file()]
     if missing:
         raise ValueError(
-            f"Received {path}, which has no {' and no '.join(missing)}, expected a folder with {WEIGHTS} and {CARD}. "
-            "Weights of the original program need `python -m l2o_tf.cli.weights import` once."
+            f"Received {directory}, which has no {' and no '.join(missing)}, expected a folder with {WEIGHTS} and "
+            f"{CARD}. Weights of the original program need `python -m l2o_tf.cli.weights import` once."
         )
     card, data = _read_card(directory / CARD), read_bytes(directory / WEIGHTS, 2 * MOST_BYTES)
     described = card["weights"]["variables"]
