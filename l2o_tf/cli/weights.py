@@ -70,7 +70,7 @@ def _import(given: argparse.Namespace) -> str:
 
 def _interpolate(given: argparse.Namespace) -> str:
     console.import_tensorflow()
-    from l2o_tf.saving.interpolation import interpolate
+    from l2o_tf.saving.derived import interpolate
 
     interpolate(given.first, given.second, given.share, given.output)
     return f"{given.share:.0%} of the way from {given.first} to {given.second} in {given.output}"
@@ -78,7 +78,7 @@ def _interpolate(given: argparse.Namespace) -> str:
 
 def _adjust(given: argparse.Namespace) -> str:
     console.import_tensorflow()
-    from l2o_tf.saving.adjusting import adjust
+    from l2o_tf.saving.derived import adjust
 
     options = {name: getattr(given, name) for name in ("factor", "no_drift", "initial_learning_rates", "allow_code")}
     removed = adjust(given.optimizer, given.output, **options)

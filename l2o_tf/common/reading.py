@@ -1,14 +1,13 @@
 """Reads files that anybody may have written. It checks what they claim to hold before it takes memory for that.
 
 Only regular files up to a size are read. JSON has a limited depth. Of an `.npz` file the headers of all arrays are read
-first, some hundred bytes each. By these the caller decides whether the arrays are read.
+first, some hundred bytes each. By these it is decided whether the arrays are read.
 """
 
 import io
 import json
 import math
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,7 +101,6 @@ class Header(NamedTuple):
 def read_npz(
     data: bytes,
     source: str | Path,
-    refuse: Callable[[dict[str, Header]], str | None] = lambda headers: None,
     most: int = MOST_BYTES,
     most_arrays: int = MOST_ARRAYS,
 ) -> dict[str, np.ndarray]:
@@ -111,12 +109,11 @@ def read_npz(
     Args:
         data: the file's content.
         source: what errors call it.
-        refuse: gets the headers before an array is read; returns an error message, or None to read the arrays.
         most, most_arrays: limits for the bytes of all arrays and for their number.
 
     Raises:
         ValueError: if the bytes are not a complete `.npz` file, hold Python objects, are encrypted, or would be more
-            than `most` in memory; or with the message of `refuse`.
+            than `most` in memory.
     """
     try:
         if data.count(zipfile.stringCentralDir) > most_arrays:  # `zipfile` would keep a record of each
@@ -128,16 +125,12 @@ def read_npz(
             headers = {name: _header(archive, info) for name, info in members.items()}
             if sum(header.nbytes for header in headers.values()) > most:
                 raise ValueError(f"its arrays are of more than {most:,} bytes")
-            complaint = refuse(headers)
-            found = {} if complaint else {name: _array(archive, members[name], headers[name]) for name in members}
+            return {name: _array(archive, members[name], headers[name]) for name in members}
     except Exception as error:  # Whatever a damaged or hostile file leads to, it is the file's fault.
         raise ValueError(
             f"Received {source}, {len(data):,} bytes, which is damaged, cut short or no .npz file of plain arrays "
             f"({reason(error)}). Copy or save it again."
         ) from error
-    if complaint:
-        raise ValueError(complaint)
-    return found
 
 
 def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Header:

@@ -33,8 +33,7 @@ VARIABLES = "variables"
 MOST_VARIABLES = 10_000
 """Variables that a file may describe. No model has that many."""
 
-Learned = keras.optimizers.Optimizer
-"""A `LearnedOptimizer`, whose module imports this one."""
+Learned = keras.optimizers.Optimizer  # a `LearnedOptimizer`, whose module imports this one
 
 
 class Identity(NamedTuple):

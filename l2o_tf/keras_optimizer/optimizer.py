@@ -143,9 +143,10 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             self._as_state = functools.partial(tf.nest.pack_sequence_as, tf.nest.map_structure(lambda _: 0, state))
             with keras.name_scope(self.name, caller=self):
                 values = enumerate(map(np.array, tf.nest.flatten(state)))
-                self._state = [_StateVariable(self, value, name=f"state_{i}") for i, value in values]
-        for variable in self._state:
+                made = [_StateVariable(self, value, name=f"state_{i}") for i, value in values]
+        for variable in made:
             self._track_variable(variable)
+        self._state = made  # after that: Keras tracks what is assigned and new
 
     def initial_state(self, params: Params) -> tuple[Any, Any]:
         """The state of the learned optimizer and that of the guard (`()` without one) before the first step."""

@@ -8,8 +8,8 @@ A trained optimizer is a folder with two files::
 and, where a rule is the user's own, a copy of its code, which is run only if that is allowed (`code`).
 
 Names are those of the original program, whose released weights need an importer only (`original`; L2O-Scale:
-`tensorflow1`). `weights` writes and reads such folders, and `loading` makes optimizers of them. `interpolation` and
-`adjusting` make new ones of what is there: `python -m l2o_tf.cli.weights`.
+`tensorflow1`). `weights` writes and reads such folders, and `loading` makes optimizers of them. `derived` makes new
+ones of what is there: `python -m l2o_tf.cli.weights`.
 """
 
 from l2o_tf.saving.provenance import provenance as provenance

@@ -7,7 +7,6 @@ the old card; reading them says so.) What is read is checked against the card: a
 import hashlib
 import io
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from l2o_tf.common import descriptions
 from l2o_tf.common.folders import as_path
 from l2o_tf.common.quoting import cut, differences, few, reason, short
-from l2o_tf.common.reading import MOST_BYTES, Header, read_bytes, read_json, read_npz
+from l2o_tf.common.reading import MOST_BYTES, read_bytes, read_json, read_npz
 from l2o_tf.common.writing import write_all
 from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer
 from l2o_tf.saving import CARD, RUN, WEIGHTS, code
@@ -103,13 +102,14 @@ def save_weights(directory: str | os.PathLike, named_weights: Mapping[str, Any],
     described = {
         "file": WEIGHTS,
         "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
-        "variables": {name: _describe(value) for name, value in weights.items()},
+        "variables": {name: f"{value.dtype}{list(value.shape)}" for name, value in weights.items()},
     }
     card, copies = code.keep(card)
     try:
-        text = json.dumps(_json({"format": FORMAT, **card, "weights": described}), indent=2, allow_nan=False)
-    except TypeError as error:
+        text = json.dumps({"format": FORMAT, **card, "weights": described}, default=lambda value: value.tolist())
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"Received a card for {directory} that JSON cannot hold: {error}.") from error
+    text = json.dumps(json.loads(text, parse_constant=lambda nan_or_infinity: None), indent=2)
     files = {**copies, WEIGHTS: buffer.getvalue(), CARD: text.encode() + b"\n"}
     write_all({directory / name: data for name, data in files.items()})
 
@@ -133,25 +133,13 @@ def load_weights(directory: str | os.PathLike) -> tuple[dict[str, Any], Arrays]:
             f"{CARD}. Weights of the original program need `python -m l2o_tf.cli.weights import` once."
         )
     card, data = _read_card(directory / CARD), read_bytes(directory / WEIGHTS, 2 * MOST_BYTES)
-    described = card["weights"]["variables"]
-
-    def undescribed(headers: Mapping[str, Header]) -> str | None:
-        received = {name: _describe(header) for name, header in headers.items()}
-        if received == described:
-            return None
-        said, expected = (few([f"{cut(k)} {cut(v)}" for k, v in each.items()]) for each in (received, described))
-        return (
-            f"Received {directory / WEIGHTS} that {CARD} beside it does not describe: {said or 'nothing'}, expected "
-            f"{expected or 'nothing'}. Copy both files from the same folder."
-        )
-
-    weights = read_npz(data, directory / WEIGHTS, undescribed)
-    check_usable(weights, f"in {directory / WEIGHTS}")
     if hashlib.sha256(data).hexdigest() != card["weights"]["sha256"]:
         raise ValueError(
-            f"Received {directory / WEIGHTS} whose SHA-256 is not the one in {CARD}: it was changed, or the two files "
-            "come from different saves. Copy both from the same folder, or save again."
+            f"Received {directory / WEIGHTS} whose SHA-256 is not the one in {CARD}: it was changed, damaged or cut "
+            "short, or the two files come from different saves. Copy both from the same folder, or save again."
         )
+    weights = read_npz(data, directory / WEIGHTS)
+    check_usable(weights, f"in {directory / WEIGHTS}")
     return code.find(card, directory), weights
 
 
@@ -207,23 +195,8 @@ def _read_card(path: Path) -> dict[str, Any]:
             f"Received {path}, which is damaged or cut short ({reason(error)}). Copy or save it again."
         ) from error
     described = card.get("weights") if isinstance(card, dict) else None
-    if not (isinstance(described, dict) and isinstance(described.get("variables"), dict) and described.get("sha256")):
+    if not (isinstance(described, dict) and described.get("sha256")):
         raise ValueError(f"Received {path}, which does not describe weights, expected a card made by `save_weights`.")
     if card.get("format") != FORMAT:
         raise ValueError(f"Received {path} of format {short(card.get('format'))}, expected {FORMAT}.")
     return card
-
-
-def _json(value: Any) -> Any:
-    """NumPy numbers as Python's, NaN and infinity as None, all the way down."""
-    if isinstance(value, Mapping):
-        return {str(key): _json(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json(entry) for entry in value]
-    if isinstance(value, np.generic | np.ndarray):
-        return _json(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _describe(value: np.ndarray | Header) -> str:
-    return f"{value.dtype}{list(value.shape)}"

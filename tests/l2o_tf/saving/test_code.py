@@ -14,7 +14,7 @@ from l2o_tf.cli.weights import main
 from l2o_tf.common import descriptions
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.saving import loading
-from l2o_tf.saving.interpolation import interpolate
+from l2o_tf.saving.derived import interpolate
 from problems.common import python_files
 from tests import scripts
 

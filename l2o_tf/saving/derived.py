@@ -1,8 +1,16 @@
-"""Adjusts a trained optimizer to long runs: shorter updates, no drift, or other first learning rates.
+"""Makes new optimizers of trained ones: weights between two, or an adjustment to long runs.
 
-Meta-training sees windows of runs of some hundred steps. In runs of ten thousand, updates that are best there may be
-too long, and an output that is not quite zero without a gradient adds up to a drift. Each depends on one number, which
-can be set without training::
+**Between two**, the second of which was trained further from the first::
+
+    φ = (1 - α) φ_1 + α φ_2
+
+Further training gains on what it sees and may lose elsewhere. On that line there are often weights with much of the
+gain and little of the loss (Wortsman et al., *Robust fine-tuning of zero-shot models*, CVPR 2022, arXiv 2109.01903).
+It is not meant for optimizers that were trained apart, whose hidden units have no common order.
+
+**Adjusted.** Meta-training sees windows of runs of some hundred steps. In runs of ten thousand, updates that are best
+there may be too long, and an output that is not quite zero without a gradient adds up to a drift. Each depends on one
+number, which can be set without training::
 
     Δθ' = s Δθ                                        # the output scale, or of L2O-Scale o' = o + ln s
     b'  = b - z,    z the last layer's output at rest      # so that g = 0, 0, ... leads to Δθ = 0
@@ -11,7 +19,7 @@ z is measured where there never was a gradient. After gradients, a network may c
 is measured, too (`l2o_tf.saving.drift`). The upper end of the range from which L2O-Scale draws first learning rates,
 1e-6 to 1e-2, hurts long runs; it is an argument of the architecture. docs/data.md says how all this is chosen.
 
-The card keeps the provenance of the training; that of the change is beside it, in `adjusted`.
+The card keeps the provenance of the training; that of the change is beside it, in `interpolated` or `adjusted`.
 """
 
 import math
@@ -20,14 +28,51 @@ from typing import Any
 
 import numpy as np
 
+from l2o_tf.common.quoting import few, short
 from l2o_tf.optimizers import Optimizer, make_optimizer
 from l2o_tf.optimizers.scale.weights import STEP_SIZE
 from l2o_tf.saving import drift
-from l2o_tf.saving.loading import find_ours, make
+from l2o_tf.saving.loading import different_arguments, find_ours, make
 from l2o_tf.saving.provenance import provenance
 from l2o_tf.saving.weights import Arrays, assign_weights, require_free, save_weights
 
 OUTPUT_BIAS = "linear/b"
+
+
+def interpolate(first: str, second: str, share: float, output: str) -> None:
+    """Writes weights between two, with the card of the second and in it what they were made of.
+
+    Args:
+        first, second: names as in `loading.find`, of optimizers that have weights.
+        share: α, from 0, the first, to 1, the second.
+        output: folder for `weights.npz` and `optimizer.json`.
+
+    Raises:
+        ValueError: if the output has weights already, the share is another number, or one of the optimizers is not
+            there, has no weights, was adjusted, or is of another architecture or has other arguments than the other.
+        OSError: if the output cannot be written.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"Received a share of {share}, expected a number from 0, the first, to 1, the second.")
+    folder = require_free(output)
+    (one, before, *_), (two, after, *_) = find_ours(first), find_ours(second)
+    if one["optimizer"] != two["optimizer"] or _shapes(before) != _shapes(after):
+        raise ValueError(
+            f"Received {first} ({one['optimizer']}, {short(_shapes(before))}) and {second} ({two['optimizer']}, "
+            f"{short(_shapes(after))}), expected two of one architecture, the second trained further from the first."
+        )
+    if different := different_arguments(one["architecture"], two["architecture"], "first", "second"):
+        raise ValueError(f"Received {first} and {second}, whose arguments differ: {few(different)}.")
+    between = {name: (1 - share) * before[name] + share * after[name] for name in after}
+    if "adjusted" in two:
+        raise ValueError(f"Received {second}, which was adjusted after training: adjust what is between them instead.")
+    made_of = [{"name": name, "sha256": end["weights"]["sha256"]} for name, end in ((first, one), (second, two))]
+    made = {"share": share, "between": made_of, "provenance": provenance()}
+    save_weights(folder, between, {**two, "interpolated": made})
+
+
+def _shapes(weights: Arrays) -> dict[str, tuple[int, ...]]:
+    return {name: value.shape for name, value in weights.items()}
 
 
 def adjust(
