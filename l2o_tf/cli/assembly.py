@@ -1,6 +1,6 @@
 """Flags -> the objects of a meta-training, and nothing else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from l2o_tf.cli import architecture
@@ -46,18 +46,24 @@ def make_arguments(config: Config) -> dict[str, Any]:
     """The arguments of `MetaTrainer` besides student and problems."""
     clipping = {"global_clipnorm": config.clip_norm or None, "clipvalue": config.clip_value or None}
     meta_gradient = WholeRun() if config.second_derivatives else FirstOrder()
-    stages = {"min_periods": config.min_periods, "patience": config.patience}
+    curriculum = single_stage(config.num_steps)
+    if config.curriculum:
+        horizons = tuple(map(int, config.curriculum_steps.split(",")))
+        curriculum = Curriculum(horizons, min_periods=config.min_periods, patience=config.patience)
+    count, steps = map(_long_tail, (config.long_tail_windows, config.long_tail_steps))
+    shortest = steps.least if steps else config.unroll_length
+    if config.objective == "penultimate" and shortest < 2:
+        raise ValueError(
+            f"Received --objective=penultimate with windows of {shortest} step, where no update comes before that "
+            "loss. Use longer windows (--unroll_length, --long_tail_steps), or --objective=final."
+        )
     return {
         "lessons": make_lessons(config),
-        "curriculum": Curriculum(config.stages, **stages) if config.curriculum else single_stage(config.num_steps),
-        "windows": Windows(
-            config.unroll_length,
-            count=_long_tail(config.long_tail_windows),
-            steps=_long_tail(config.long_tail_steps),
-        ),
+        "curriculum": curriculum,
+        "windows": Windows(config.unroll_length, count=count, steps=steps),
         "meta_gradient": ZeroNonfinite(meta_gradient) if config.zero_nonfinite else meta_gradient,
         "meta_optimizer": META_OPTIMIZERS[config.meta_optimizer](config.learning_rate, **clipping),
-        "schedule": [StageDecay(config.stage_decay)] if config.stage_decay < 1 else [],
+        "schedule": [StageDecay(config.stage_decay)] if config.stage_decay != 1 else [],
         "validation": Validation(
             period=config.evaluation_period,
             num_runs=config.num_runs_validation,
@@ -75,7 +81,7 @@ def make_arguments(config: Config) -> dict[str, Any]:
 def describe(config: Config) -> Description:
     """What the folder of a run says of it."""
     return Description(
-        config.to_dict(),
+        {**config.to_dict(), "architecture": architecture.normal(config.kinds, config.architecture)},
         defaults={**GONE, **Config().to_dict()},
         irrelevant=IRRELEVANT,
         files=[config.problem, *config.kinds],
@@ -83,11 +89,7 @@ def describe(config: Config) -> Description:
 
 
 def _long_tail(text: str) -> LongTail | None:
-    """`"20,10,30"` -> `LongTail(20.0, 10, 30)`.
-
-    Raises:
-        ValueError: if the bounds are no whole numbers, or in the wrong order.
-    """
+    """`"20,10,30"` -> `LongTail(20.0, 10, 30)`."""
     if not text:
         return None
     mean, *bounds = text.split(",")
@@ -154,27 +156,13 @@ def make_problems(config: Config) -> tuple[Sequence[Problem], Sequence[Problem]]
         return problem._replace(name=name)
 
     data = DataOptions(config.data, config.data_dir or None, config.split)
+    is_harder = config.random_scaling or config.convex_term
     if config.problem in PROBLEM_SETS:
-        problems = MadeOnce(PROBLEM_SETS[config.problem], begun, data_options=data)
-    else:
-        options = {"data": config.data, "data_dir": config.data_dir or None, "split": config.split}
-        problems = [begun(make_problem(config.problem, **options))]
-    if not (config.random_scaling or config.convex_term):
-        return problems, problems
-    return _Changed(problems, harder), problems
-
-
-class _Changed(Sequence):
-    """Problems with something done to each of them, once it is asked for."""
-
-    def __init__(self, problems: Sequence[Problem], change: Callable[[Problem], Problem]):
-        self._problems, self._change = problems, change
-
-    def __len__(self) -> int:
-        return len(self._problems)
-
-    def __getitem__(self, index: int) -> Problem:
-        return self._change(self._problems[index])
+        members = PROBLEM_SETS[config.problem]
+        plain = MadeOnce(members, begun, data_options=data)
+        return MadeOnce(members, lambda each: harder(begun(each)), data_options=data) if is_harder else plain, plain
+    problem = begun(make_problem(config.problem, **data._asdict()))
+    return [harder(problem) if is_harder else problem], [problem]
 
 
 def make_student(config: Config) -> Optimizer:
@@ -185,17 +173,16 @@ def make_student(config: Config) -> Optimizer:
     """
     if not config.assignments:
         _require_architecture(config.optimizer)
-    learned = [kind for kind in config.kinds if kind in CELLS or is_file(kind)]
+    learned = list(filter(_learns, config.kinds))
     given = architecture.arguments(learned, config.architecture) if learned else {}
     if config.assignments:
         assignments = [
-            [pattern, kind, _architecture(config, kind, config.seed + index, given.get(kind, {}))]
+            [pattern, kind, _architecture(config, kind, config.seed + index, given)]
             for index, (pattern, kind) in enumerate(config.assignments)
         ]
         student = make_optimizer("assigned", {"assignments": assignments})
     else:
-        kind = config.optimizer
-        student = make_optimizer(kind, _architecture(config, kind, config.seed, given[kind]))
+        student = make_optimizer(config.optimizer, _architecture(config, config.optimizer, config.seed, given))
     if not student.trainable_variables:
         flag = "net_assignments" if config.assignments else "optimizer"
         raise ValueError(
@@ -206,9 +193,13 @@ def make_student(config: Config) -> Optimizer:
     return student
 
 
+def _learns(kind: str) -> bool:
+    return kind in CELLS or is_file(kind)
+
+
 def _require_architecture(name: str) -> None:
     """Raises a ValueError for the name of an optimizer that is none which could be trained."""
-    if name in CELLS or is_file(name):
+    if _learns(name):
         return
     expected = f"expected one of {list(CELLS)} or path/to/file.py:Class"
     if name in names.pretrained_names():
@@ -219,12 +210,10 @@ def _require_architecture(name: str) -> None:
     raise ValueError(f"Received --optimizer={name}, {expected}.{names.hint(name, CELLS)}")
 
 
-def _architecture(config: Config, kind: str, seed: int, given: dict[str, Any]) -> dict[str, Any]:
+def _architecture(config: Config, kind: str, seed: int, given: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Arguments of an optimizer of this kind; analytic ones get the teachers' learning rate, `frozen` has none."""
-    if kind == FROZEN.kind:
-        return {}
     if is_file(kind):
-        return from_file.initial_architecture(kind, seed, given)
-    if kind not in CELLS:
-        return {"learning_rate": config.teacher_learning_rate}
-    return {**given, "seed": seed}
+        return from_file.initial_architecture(kind, seed, given[kind])
+    if kind in CELLS:
+        return {**given[kind], "seed": seed}
+    return {} if kind == FROZEN.kind else {"learning_rate": config.teacher_learning_rate}

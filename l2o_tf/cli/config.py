@@ -5,206 +5,232 @@ says what published programs do differently. Help texts and allowed values stand
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from l2o_tf.cli import architecture, config_checks, presets
-from l2o_tf.cli.config_checks import Choice, Entries, Range, number, whole
+from absl import flags
+
+from l2o_tf.cli import architecture, presets
 from l2o_tf.cli.presets import PRESETS
 from l2o_tf.common import names
-from l2o_tf.common.quoting import cut
 
-
-def _field(default, help_text: str, allowed: Range | Choice | Entries | None = None):
-    return dataclasses.field(default=default, metadata={"help": help_text, "allowed": allowed})
-
-
+INT32 = 2**31 - 1
+FLOAT32 = 1e30
+"""Far below the largest number in single precision: results of computations with it are finite, too."""
 MOST_STEPS = 1_000_000
-LEARNING_RATE = number(0.0, 1e6, above=True)
-DECAY = number(0.0, 1.0, below=True)
-LONG_TAIL = Entries("mean,least or mean,least,most, all", number(0.0, 100_000.0, above=True), least=0, most=3)
+MOST_CALLS = 64
+
+
+class Checked(flags.ArgumentParser):
+    """Reads a flag whose text means a value of a type that passes a test."""
+
+    def __init__(self, kind: type, is_good: Callable[[Any], bool], expected: str):
+        self._kind, self._is_good, self._expected = kind, is_good, expected
+
+    def parse(self, argument: Any) -> Any:
+        value = self._kind(argument)
+        if not self._is_good(value):  # as NaN never is
+            raise ValueError(f"expected {self._expected}")
+        return value
+
+
+def whole(least: int = 1, most: int = INT32) -> Checked:
+    """Whole numbers; TensorFlow counts in int32."""
+    return Checked(int, lambda value: least <= value <= most, f"a whole number from {least:,} to {most:,}")
+
+
+def number(least: float, most: float = FLOAT32) -> Checked:
+    """Numbers in single precision."""
+    return Checked(float, lambda value: least <= value <= most, f"a number from {least:g} to {most:g}")
+
+
+def above_zero(most: float) -> Checked:
+    """Positive numbers."""
+    return Checked(float, lambda value: 0 < value <= most, f"a number above 0, at most {most:g}")
+
+
+def choice(*words: str) -> Checked:
+    """One of several words."""
+    return Checked(str, words.__contains__, f"one of {list(words)}")
+
+
+def commas(kind: type) -> Checked:
+    """A text of numbers separated by commas."""
+    return Checked(str, lambda text: [kind(entry) for entry in text.split(",")], "")
+
+
+TEXT = flags.ArgumentParser()
+ASSIGNMENTS = Checked(
+    str,
+    lambda text: not text or all(all(entry.rpartition("=")) for entry in text.split(",")),
+    "entries such as conv*=L2O-DM, separated by commas",
+)
 OBJECTIVES = ("sum", "mean", "final", "penultimate", "log_mean")
 OBJECTIVES += ("log_ratio", "log_ratio_numerator", "log_ratio_original", "ratio_original")
+
+
+def _option(default: Any, help_text: str, parser: flags.ArgumentParser = TEXT) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help_text, "parser": parser})
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The resolved configuration of a meta-training; see the fields' metadata, or `meta_train.py --help`."""
 
-    preset: str = _field(
+    preset: str = _option(
         "paper", "Whose defaults apply: the 'paper', its 'original' program, or RNNprop's own ('rnnprop2017')."
     )
-    problem: str = _field(
+    problem: str = _option(
         "mnist",
         "What the optimizer is trained on: a name from `python -m problems --list`, or 'path/to/file.py:function'.",
     )
-    optimizer: str = _field("L2O-DM", "What is trained: 'L2O-DM', 'RNNprop', 'L2O-Scale', or 'path/to/file.py:Class'.")
-    architecture: str = _field(
-        "",
-        "Arguments of its constructor: 'k=10,layers=20+20'. --architecture=help lists them.",
-        Entries("arguments such as layers=20+20", least=0, is_good=lambda entry: all(entry.partition("=")[:2])),
+    optimizer: str = _option("L2O-DM", "What is trained: 'L2O-DM', 'RNNprop', 'L2O-Scale', or 'path/to/file.py:Class'.")
+    architecture: str = _option(
+        "", "Arguments of its constructor: 'k=10,layers=20+20'. --architecture=help lists them."
     )
-    initial_weights: str = _field(
+    initial_weights: str = _option(
         "",
         "Begin with the weights and the architecture of a trained optimizer: a shipped name or a run. Default: random.",
     )
-    net_assignments: str = _field(
+    net_assignments: str = _option(
         "",
         "An optimizer per parameter name: 'conv*=L2O-DM,embedding*=frozen,*=adam'. The first match counts.",
-        Entries("entries such as conv*=L2O-DM", least=0, is_good=lambda entry: all(entry.rpartition("="))),
+        ASSIGNMENTS,
     )
-    seed: int = _field(
+    seed: int = _option(
         0, "Seed of everything that is drawn: weights, optimizees, minibatches, validation runs.", whole(0)
     )
 
-    problem_stddev: float = _field(
+    problem_stddev: float = _option(
         0.0, "Standard deviation of the optimizee's first parameters. 0: the problem's own start.", number(0.0, 1e6)
     )
-    random_scaling: bool = _field(
+    random_scaling: bool = _option(
         False, "Scale each coordinate of the optimizee by exp(U(-b, b)), as RNNprop's program does."
     )
-    random_scaling_bound: float = _field(3.0, "The bound b of --random_scaling.", number(0.0, 40.0, above=True))
-    convex_term: bool = _field(
+    random_scaling_bound: float = _option(3.0, "The bound b of --random_scaling.", above_zero(40.0))
+    convex_term: bool = _option(
         False, "Add a convex function of 20 more coordinates to the loss, as RNNprop's program does."
     )
-    data: str = _field(
+    data: str = _option(
         "auto",
         "Where images come from: 'tfds', 'embedded' digits, or 'auto': TFDS, else Keras's cache, else embedded.",
-        Choice("auto", "tfds", "embedded"),
+        choice("auto", "tfds", "embedded"),
     )
-    data_dir: str = _field("", "Folder of TFDS. Default: $TFDS_DATA_DIR, else TFDS's own.")
-    split: str = _field(
+    data_dir: str = _option("", "Folder of TFDS. Default: $TFDS_DATA_DIR, else TFDS's own.")
+    split: str = _option(
         "original",
         "Which images: 'train', 'test', or 'original': those that the original program uses.",
-        Choice("original", "train", "test"),
+        choice("original", "train", "test"),
     )
 
-    num_epochs: int = _field(5000, "Largest number of meta-epochs. A meta-epoch is one run of the optimizee.", whole())
-    num_steps: int = _field(100, "Steps of each run (the horizon). A curriculum has its own.", whole(most=MOST_STEPS))
-    unroll_length: int = _field(20, "Steps of each window of truncated backpropagation.", whole(most=100_000))
-    meta_batch_size: int = _field(
+    num_epochs: int = _option(5000, "Largest number of meta-epochs. A meta-epoch is one run of the optimizee.", whole())
+    num_steps: int = _option(100, "Steps of each run (the horizon). A curriculum has its own.", whole(most=MOST_STEPS))
+    unroll_length: int = _option(20, "Steps of each window of truncated backpropagation.", whole(most=100_000))
+    meta_batch_size: int = _option(
         1, "Optimizees per meta-epoch. The meta-gradient is the mean over them.", whole(most=1024)
     )
-    long_tail_windows: str = _field(
-        "",
-        "Draw the number of windows of each run: 'mean,least' or 'mean,least,most' give round(Exp(mean)) + least.",
-        LONG_TAIL,
+    long_tail_windows: str = _option(
+        "", "Draw the number of windows of each run: 'mean,least' or 'mean,least,most' give round(Exp(mean)) + least."
     )
-    long_tail_steps: str = _field(
-        "", "Draw the steps of each window in the same way. Default: --unroll_length.", LONG_TAIL
-    )
-    max_growth: float = _field(
+    long_tail_steps: str = _option("", "Draw the steps of each window in the same way. Default: --unroll_length.")
+    max_growth: float = _option(
         0.0, "End a run once a window ends above f_0 + (M - 1)|f_0|, where M is this number. 0: never.", number(0.0)
     )
-    keep_states: bool = _field(
+    keep_states: bool = _option(
         False, "Begin each run with the optimizer's states of the run before, as L2O-Scale's program does."
     )
 
-    curriculum: bool = _field(False, "Lengthen the runs in stages (Algorithm 1).")
-    curriculum_steps: str = _field(
+    curriculum: bool = _option(False, "Lengthen the runs in stages (Algorithm 1).")
+    curriculum_steps: str = _option(
         "100,200,500,1000,1500,2000,2500,3000",
         "Steps of a run in each stage. The last number is only for validation.",
-        Entries("horizons", whole(most=MOST_STEPS)),
+        commas(int),
     )
-    min_periods: int = _field(3, "Smallest number of periods of a stage (N_period).", whole())
-    patience: int = _field(
+    min_periods: int = _option(3, "Smallest number of periods of a stage (N_period).", whole())
+    patience: int = _option(
         1, "Leave a stage after so many periods in a row without improvement. Algorithm 1 has 1.", whole()
     )
-    stage_decay: float = _field(
-        1.0,
-        "Multiply the meta-learning rate by this number at each new stage.",
-        number(0.0, 1.0, above=True),
+    stage_decay: float = _option(
+        1.0, "Multiply the meta-learning rate by this number at each new stage.", above_zero(1.0)
     )
 
-    imitation: bool = _field(False, "Imitate analytic optimizers in some meta-epochs (Algorithm 2).")
-    imitation_ratio: float = _field(
+    imitation: bool = _option(False, "Imitate analytic optimizers in some meta-epochs (Algorithm 2).")
+    imitation_ratio: float = _option(
         0.3, "Share of the meta-epochs that imitate (r), without a curriculum.", number(0.0, 1.0)
     )
-    imitation_ratios: str = _field(
-        "0.3",
-        "The same for each stage of a curriculum. The last entry serves all later stages.",
-        Entries("shares", number(0.0, 1.0)),
+    imitation_ratios: str = _option(
+        "0.3", "The same for each stage of a curriculum. The last entry serves all later stages.", commas(float)
     )
-    imitation_distance: str = _field(
+    imitation_distance: str = _option(
         "sum",
         "Distance from the teacher: 'sum' of squares (Eq. 1), or 'half_mean' of them (original program).",
-        Choice("sum", "half_mean"),
+        choice("sum", "half_mean"),
     )
-    teachers: str = _field(
-        "adam,sgd,adagrad",
-        "Optimizers that the student imitates, or shares its runs with.",
-        Entries("names of analytic optimizers"),
-    )
-    teacher_choice: str = _field(
+    teachers: str = _option("adam,sgd,adagrad", "Optimizers that the student imitates, or shares its runs with.")
+    teacher_choice: str = _option(
         "random",
         "The next teacher is 'random' (Algorithm 2), or they take turns: 'cycle' (original program).",
-        Choice("random", "cycle"),
+        choice("random", "cycle"),
     )
-    teacher_learning_rate: float = _field(0.01, "Learning rate of every teacher.", LEARNING_RATE)
-    teacher_steps: int = _field(
+    teacher_learning_rate: float = _option(0.01, "Learning rate of every teacher.", above_zero(1e6))
+    teacher_steps: int = _option(
         1, "Updates of the teacher that the student learns in one step (k).", whole(most=10_000)
     )
-    self_improving: bool = _field(
+    self_improving: bool = _option(
         False, "Let the teachers act in the student's runs, less and less often (section 4.2)."
     )
 
-    evaluation_period: int = _field(
+    evaluation_period: int = _option(
         100, "Meta-epochs of a period. Each period, and the whole run, ends with a validation.", whole()
     )
-    num_runs_validation: int = _field(20, "Runs of a validation.", whole(most=100_000))
-    validation_seeds: str = _field(
+    num_runs_validation: int = _option(20, "Runs of a validation.", whole(most=100_000))
+    validation_seeds: str = _option(
         "fixed",
         "Whether all validations have the same runs: 'fixed', or new ones: 'fresh' (original program).",
-        Choice("fixed", "fresh"),
+        choice("fixed", "fresh"),
     )
-    validation_window: int = _field(
+    validation_window: int = _option(
         1, "The validation cost is the mean of so many losses at the end of each run.", whole(most=MOST_STEPS)
     )
-    ema_momentum: float = _field(
+    ema_momentum: float = _option(
         0.0,
         "Validate and keep an average of the weights over about 1/(1 - this number) updates. 0: no average.",
-        DECAY,
+        Checked(float, lambda value: 0 <= value < 1, "a number from 0 to below 1"),
     )
 
-    objective: str = _field(
+    objective: str = _option(
         "sum",
         "What is minimised, of the losses of a window: 'sum', 'mean', 'final', 'penultimate', 'log_mean', 'log_ratio'; "
         "docs/glossary.md has their equations, and others.",
-        Choice(*OBJECTIVES),
+        choice(*OBJECTIVES),
     )
-    judge: str = _field(
+    judge: str = _option(
         "steps",
         "Which losses these are: those of the 'steps', of fixed minibatches ('sample'), or of all data ('whole').",
-        Choice("steps", "sample", "whole"),
+        choice("steps", "sample", "whole"),
     )
-    judge_minibatches: int = _field(
+    judge_minibatches: int = _option(
         78, "Number of minibatches of --judge=sample. 78 minibatches of 128 are 10,000 examples.", whole(most=100_000)
     )
-    second_derivatives: bool = _field(
+    second_derivatives: bool = _option(
         False, "Differentiate the optimizee's gradients, too. By default they count as constants."
     )
-    jit_compile: bool = _field(
-        True,
-        "Compile windows with XLA; of optimizees that convolve, the optimizer only. Off with --long_tail_steps.",
+    jit_compile: bool = _option(
+        True, "Compile windows with XLA; of optimizees that convolve, the optimizer only. Off with --long_tail_steps."
     )
 
-    meta_optimizer: str = _field(
+    meta_optimizer: str = _option(
         "adam",
         "What trains the weights: 'adam', or 'rmsprop' as L2O-Scale's program has it. Both are those of TensorFlow 1.",
-        Choice("adam", "rmsprop"),
+        choice("adam", "rmsprop"),
     )
-    learning_rate: float = _field(1e-3, "Learning rate of the meta-optimizer.", LEARNING_RATE)
-    clip_norm: float = _field(0.0, "Clip the meta-gradient to this global norm. 0: no clipping.", number(0.0))
-    clip_value: float = _field(0.0, "Clip every entry of the meta-gradient to this size. 0: no clipping.", number(0.0))
-    zero_nonfinite: bool = _field(
+    learning_rate: float = _option(1e-3, "Learning rate of the meta-optimizer.", above_zero(1e6))
+    clip_norm: float = _option(0.0, "Clip the meta-gradient to this global norm. 0: no clipping.", number(0.0))
+    clip_value: float = _option(0.0, "Clip every entry of the meta-gradient to this size. 0: no clipping.", number(0.0))
+    zero_nonfinite: bool = _option(
         False, "Replace entries of the meta-gradient that are not finite by 0, as L2O-Scale's program does."
     )
-
-    def __post_init__(self):
-        wrong = next(config_checks.complaints(self), None)
-        if wrong:
-            raise ValueError(wrong)
 
     @property
     def kinds(self) -> list[str]:
@@ -215,11 +241,6 @@ class Config:
     def assignments(self) -> list[tuple[str, str]]:
         """`(pattern, optimizer)` of each entry of `net_assignments`."""
         return _assignments(self.net_assignments)
-
-    @property
-    def stages(self) -> tuple[int, ...]:
-        """Horizons of the curriculum as integers."""
-        return tuple(int(horizon) for horizon in self.curriculum_steps.split(","))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -270,6 +291,11 @@ GONE: dict[str, Any] = {
 }
 """Options of earlier versions, with the defaults that they had. A run that had others cannot be continued."""
 
+_FOR_PYTHON = dict.fromkeys(("anneal", "max_skips", "reset_slots", "self_improving_epochs"), "the Python API")
+MOVED = {name: f"--architecture={name}=..., with + for commas" for name in GONE}
+MOVED |= {"log_and_sign_k": "--architecture=k=...", "output_scale": "--architecture=scale=...", **_FOR_PYTHON}
+"""Flag of an earlier version -> what is to be used instead."""
+
 IRRELEVANT = ("data_dir", "num_epochs")
 """Options that may differ between the sessions of a run. They change nothing that was done before, with one exception:
 a run that ends in the middle of a period ends with a validation."""
@@ -279,57 +305,50 @@ def resolve(overrides: Mapping[str, Any], of_weights: Mapping[str, Any] = Mappin
     """The configuration for explicitly given options: preset first, then what was given.
 
     Args:
-        overrides: option name -> value, only those that the user gave; a list where the flag has commas.
+        overrides: option name -> value, only those that the user gave.
         of_weights: options that make an optimizer like `initial_weights`; they override those of the preset.
 
     Raises:
-        ValueError: for unknown names, contradictory options, and values of a wrong type or out of range.
+        ValueError: for options that contradict each other, or do nothing.
     """
-    overrides = {name: _converted(name, value) for name, value in overrides.items()}
     preset = overrides.get("preset", "paper")
     if preset not in PRESETS:
         raise ValueError(f"Received --preset={preset}, expected one of {sorted(PRESETS)}.{names.hint(preset, PRESETS)}")
     kinds = _kinds({**PRESETS[preset], **of_weights, **overrides})
     given = {**presets.values(preset, kinds), **of_weights}
-    given |= {
-        **overrides,
-        "architecture": architecture.merged(*(o.get("architecture", "") for o in (given, overrides))),
-    }
+    arguments = [options.get("architecture", "") for options in (given, overrides)]
+    given |= {**overrides, "architecture": architecture.merged(*arguments)}
     _give_way(given, overrides)
-    for option, switches in REQUIRES.items():
-        if option in overrides and not any(_is_on(given, switch) for switch in switches):
-            needed = " or ".join(f"--{switch}" for switch in switches)
-            raise ValueError(f"Received --{option} without {needed}, where it does nothing. Add {needed}, or drop it.")
-    if "optimizer" in overrides and given.get("net_assignments"):
-        raise ValueError("Received --optimizer with --net_assignments, which names the optimizers. Drop one of them.")
-    if given.get("curriculum"):
-        for option, instead in (("num_steps", "curriculum_steps"), ("imitation_ratio", "imitation_ratios")):
-            if option in overrides:
-                raise ValueError(
-                    f"Received --curriculum with --{option}, which contradict each other: a curriculum has a value per "
-                    f"stage. Use --{instead}, or drop one of the two."
-                )
-    elif "imitation_ratios" in overrides:
-        raise ValueError(
-            "Received --imitation_ratios without --curriculum. Use --imitation_ratio, or add --curriculum."
-        )
-    return Config(**given)
-
-
-def _converted(name: str, value: Any) -> Any:
-    """The value as the option has it: lists with commas, numbers as Python's."""
-    if name not in FIELDS:
-        raise ValueError(
-            f"Received the option {cut(name)!r}, expected one of those that meta_train.py --help lists."
-            f"{names.hint(str(name), FIELDS)}"
-        )
-    field = FIELDS[name]
-    if isinstance(value, list | tuple) and isinstance(field.metadata["allowed"], Entries):
-        value = ",".join(map(str, value))
-    wrong = config_checks.wrong_type(field, value)
-    if wrong:
+    config = Config(**given)
+    if wrong := next(_contradictions(config, overrides), None):
         raise ValueError(wrong)
-    return value if type(value) is int else type(field.default)(value)
+    return config
+
+
+def _contradictions(config: Config, overrides: Mapping[str, Any]) -> Iterator[str]:
+    """An error message for each combination of options that does not work, and that no object refuses by itself."""
+    for option, switches in REQUIRES.items():
+        if option in overrides and not any(_is_on(config, switch) for switch in switches):
+            needed = " or ".join(f"--{switch}" for switch in switches)
+            yield f"Received --{option} without {needed}, where it does nothing. Add {needed}, or drop it."
+    if "optimizer" in overrides and config.net_assignments:
+        yield "Received --optimizer with --net_assignments, which names the optimizers. Drop one of them."
+    for option, instead in (("num_steps", "curriculum_steps"), ("imitation_ratio", "imitation_ratios")):
+        if config.curriculum and option in overrides:
+            yield (
+                f"Received --curriculum with --{option}, which contradict each other: a curriculum has a value per "
+                f"stage. Use --{instead}, or drop one of the two."
+            )
+    if "imitation_ratios" in overrides and not config.curriculum:
+        yield "Received --imitation_ratios without --curriculum. Use --imitation_ratio, or add --curriculum."
+    if config.keep_states and config.self_improving:
+        yield "Received --keep_states with --self_improving, whose teachers begin every run anew. Drop one of them."
+    if config.meta_batch_size > MOST_CALLS and (config.self_improving or "L2O-Scale" in config.kinds):
+        what = "--self_improving" if config.self_improving else "L2O-Scale"
+        yield (
+            f"Received --meta_batch_size={config.meta_batch_size} with {what}, where each optimizee is compiled by "
+            f"itself, expected at most {MOST_CALLS}."
+        )
 
 
 def _give_way(given: dict[str, Any], overrides: Mapping[str, Any]) -> None:
@@ -341,9 +360,9 @@ def _give_way(given: dict[str, Any], overrides: Mapping[str, Any]) -> None:
             given.update({name: value for name, value in instead.items() if name not in overrides})
 
 
-def _is_on(given: Mapping[str, Any], switch: str) -> bool:
+def _is_on(config: Config, switch: str) -> bool:
     name, _, value = switch.partition("=")
-    return given.get(name) == value if value else bool(given.get(name))
+    return getattr(config, name) == value if value else bool(getattr(config, name))
 
 
 def _assignments(net_assignments: str) -> list[tuple[str, str]]:

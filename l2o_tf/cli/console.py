@@ -64,7 +64,7 @@ def parse(
     Args:
         argv: the command line.
         values: the flags.
-        module: whose docstring and flags `--help` shows.
+        module: whose docstring and flags `--help` shows; its `MOVED`, if it has that, says what to use for old flags.
         headings: as in `run`.
 
     Returns:
@@ -77,7 +77,8 @@ def parse(
     try:
         rest = values([_with_recipe(argument) for argument in argv])
     except (flags.Error, ValueError) as error:  # the latter for --noflag=value
-        _say(f"{error}. See --help.")
+        moved = getattr(sys.modules[module], "MOVED", {}).get(getattr(error, "flagname", None))
+        _say(f"{error}. See --help." if moved is None else f"{error}, which is of an earlier version. Use {moved}.")
         sys.exit(2)
     if "verbosity" in values and values["verbosity"].using_default_value:
         values.verbosity = logging.WARNING  # absl's choice would be INFO, where libraries tell everything

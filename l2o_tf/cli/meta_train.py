@@ -17,12 +17,17 @@ from absl import flags
 from l2o_tf.cli import architecture, console
 from l2o_tf.cli import config as configuration
 
+MOVED = configuration.MOVED
+
 
 def define_flags(values: flags.FlagValues) -> None:
     """One flag per option of `Config`, and those that say where and how to run."""
-    kinds = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
     for name, option in configuration.FIELDS.items():
-        kinds[type(option.default)](name, option.default, option.metadata["help"], flag_values=values)
+        if type(option.default) is bool:
+            flags.DEFINE_boolean(name, option.default, option.metadata["help"], flag_values=values)
+        else:
+            parser, shown = option.metadata["parser"], flags.ArgumentSerializer()
+            flags.DEFINE(parser, name, option.default, option.metadata["help"], values, shown)
     text = "Folder of the run. Default: runs/<optimizer>-<techniques>-<problem>-<preset>-s<seed>."
     flags.DEFINE_string("output_dir", None, text, flag_values=values)
     flags.DEFINE_boolean("resume", True, "Continue the run in --output_dir if there is one.", flag_values=values)

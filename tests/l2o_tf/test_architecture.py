@@ -23,6 +23,10 @@ OTHERS = {  # a value of each argument that is not its default
         **{"global_input": "mean", "zero_learning_rate_weights": False},
     },
 }
+WITH_EFFECT = {  # so that all others have an effect
+    "L2O-DM": {"preprocess": "LogAndSign"},
+    "L2O-Scale": {"levels": (5, 6, 7), "dynamic_learning_rates": True},
+}
 PAIRS = [(kind, name) for kind, values in OTHERS.items() for name in values]
 
 FILE = """
@@ -31,7 +35,7 @@ import keras
 
 class Cell(keras.layers.Layer):
     def __init__(
-        self, width: int, rate=0.1, sizes=(), gates: list[float] = (0.5,), on=False, free=None, seed=None, **kwargs
+        self, width: int, rate: float = 1, sizes=(), gates=(0.5,), on=False, free=None, seed=None, **kwargs
     ):
         super().__init__(**kwargs)
         self.kept = {"width": width, "rate": rate, "sizes": sizes, "gates": gates, "on": on, "free": free}
@@ -50,7 +54,7 @@ def cell(tmp_path):
 
 
 def test_every_argument_of_every_architecture():
-    assert {kind: set(architecture._parameters(kind)) for kind in CELLS} == {
+    assert {kind: set(architecture._defaults(kind)) for kind in CELLS} == {
         kind: set(values) for kind, values in OTHERS.items()
     }
 
@@ -69,9 +73,7 @@ def test_it_reaches_the_constructor_and_changes_nothing_else(kind, name):
 
 @pytest.mark.parametrize("kind", CELLS)
 def test_the_text_of_an_architecture_gives_it_again(kind):
-    values = OTHERS[kind] | (
-        {"extreme_learning_rate": False, "learning_rate_shortcut": False} if "Scale" in kind else {}
-    )
+    values = OTHERS[kind] | WITH_EFFECT.get(kind, {})
     made = make_student(resolve({"optimizer": kind, "architecture": text(kind, values)}))
     assert text(kind, made.architecture) == text(kind, values)
     assert text(kind, CELLS[kind]().get_config()) == ""
@@ -89,7 +91,7 @@ def test_each_assigned_optimizer_gets_what_it_takes():
 
 
 class TestCellsInFiles:
-    def test_types_are_those_of_annotations_and_defaults(self, cell):
+    def test_types_are_those_of_the_defaults(self, cell):
         given = "width=4,rate=2,sizes=1+2,gates=1+1e+2,on=true,free=3+x"
         found = {"width": 4, "rate": 2.0, "sizes": (1, 2), "gates": (1.0, 100.0), "on": True, "free": (3, "x")}
         assert arguments([cell], given) == {cell: found}
@@ -104,7 +106,7 @@ class TestCellsInFiles:
             make_student(resolve({"optimizer": cell}))
 
     def test_they_are_listed(self, cell):
-        assert "--architecture=width=none,rate=0.1,sizes=,gates=0.5,on=false,free=none" in architecture.listing([cell])
+        assert "--architecture=width=none,rate=1,sizes=,gates=0.5,on=false,free=none" in architecture.listing([cell])
 
 
 @pytest.mark.parametrize(
@@ -120,6 +122,7 @@ class TestCellsInFiles:
         ("k", "--architecture=k, expected name=value"),
         ("k=-1", "Received k=-1.0, expected a positive number"),
         ("layers=0", r"Received layers=\(0,\), expected positive hidden sizes"),
+        ("preprocess=Clamp,k=3", "Received k=3.0, which does nothing without preprocess='LogAndSign'. Drop it."),
         ("preprocess=Clam", "Received preprocess='Clam', expected one of"),
     ],
 )

@@ -15,6 +15,7 @@ import keras
 
 from l2o_tf.optimizers import preprocess as preprocessing
 from l2o_tf.optimizers.cell import constant
+from l2o_tf.optimizers.effects import require_effect
 from l2o_tf.optimizers.lstm import rows
 from l2o_tf.optimizers.lstm.cell import LSTMCell
 
@@ -43,8 +44,8 @@ class DMCell(LSTMCell):
         seed: seed of the initialisation; default None, random.
 
     Raises:
-        ValueError: for an unknown preprocessing or initializer, or sizes, a k or a scale that are not positive, or
-            huge.
+        ValueError: for an unknown preprocessing or initializer, sizes, a k or a scale that are not positive, or huge,
+            or a k that has no effect.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class DMCell(LSTMCell):
         if initializer not in ("default", "zeros"):
             raise ValueError(f"Received initializer={initializer!r}, expected 'default' or 'zeros'.")
         rows.check_numbers(k=k, scale=scale)
+        require_effect(DMCell, {"k": k}, {"preprocess='LogAndSign'": (preprocess == "LogAndSign", ["k"])})
         rows.check_layers(layers)
         self.keep(arguments)
         self.state_size = [units for units in self.layers for _ in ("h", "c")]

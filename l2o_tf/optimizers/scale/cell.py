@@ -34,8 +34,19 @@ import tensorflow as tf
 
 from l2o_tf.common import nest
 from l2o_tf.optimizers.cell import Cell
+from l2o_tf.optimizers.effects import require_effect
 from l2o_tf.optimizers.scale import step, weights
 from problems.base import Seed, make_seed
+
+
+def _needs(cell: "ScaleCell") -> dict[str, tuple[bool, tuple[str, ...]]]:
+    rates = ("initial_learning_rates", "max_log_learning_rate", "zero_learning_rate_weights")
+    products = ("learn_input_decay", "gradient_products", "scale_decay_per_time_scale")
+    return {
+        "dynamic_learning_rates": (cell.dynamic_learning_rates, rates),
+        "three levels": (len(cell.levels) == 3, ("global_input",)),
+        "several time scales": (cell.time_scales > 1, products),
+    }
 
 
 @keras.saving.register_keras_serializable("l2o_tf")
@@ -77,7 +88,7 @@ class ScaleCell(Cell):
         seed: seed of the initial weights; default None, random.
 
     Raises:
-        ValueError: for values that are out of range.
+        ValueError: for values that are out of range, or have no effect.
     """
 
     def __init__(
@@ -106,6 +117,7 @@ class ScaleCell(Cell):
         super().__init__(**kwargs)
         self.keep(arguments)
         weights.check(self)
+        require_effect(ScaleCell, vars(self), _needs(self))
         self.state_size = [*self.levels, *(3 - len(levels)) * [0], 1, 1, 1, time_scales, time_scales, 1]
 
     def table(self):

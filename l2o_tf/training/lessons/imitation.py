@@ -76,9 +76,7 @@ class Imitation(Technique):
 
     def __post_init__(self):
         super().__post_init__()
-        names = [teacher.name for teacher in optimizers(self.teachers)]
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"Received teachers {names}, expected some, each with a name of its own.")
+        optimizers(self.teachers)  # refuses what is none
         named("distance", self.distance, DISTANCES)
         require_positive("teacher_steps", self.teacher_steps)
         if self.choice not in ("random", "cycle"):
@@ -142,7 +140,11 @@ class Imitation(Technique):
 
 
 def optimizers(teachers: tuple[str | Optimizer, ...]) -> list[Optimizer]:
-    """Makes optimizers from a tuple of names and optimizers; raises a ValueError for anything else."""
+    """Makes optimizers from a tuple of names and optimizers; raises a ValueError for anything else, or equal names."""
     if not isinstance(teachers, tuple | list):
         raise ValueError(f"Received teachers={teachers!r}, expected a tuple of names or optimizers.")
-    return [teacher if isinstance(teacher, Optimizer) else rule(teacher) for teacher in teachers]
+    found = [teacher if isinstance(teacher, Optimizer) else rule(teacher) for teacher in teachers]
+    names = [teacher.name for teacher in found]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"Received teachers {names}, expected some, each with a name of its own.")
+    return found

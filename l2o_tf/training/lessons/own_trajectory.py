@@ -4,6 +4,7 @@ L_f(φ) = Σ_t ω_t f(θ_t; φ)
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,7 @@ from l2o_tf.unrolling import batch, unroll
 from l2o_tf.unrolling.batch import Optimizees
 from l2o_tf.unrolling.meta_gradients import Window
 from l2o_tf.unrolling.objectives import OBJECTIVES, Objective, total
-from problems.base import Seed, fold, objective_of, require_not_negative
+from problems.base import Seed, fold, objective_of
 
 Judge = Callable[[Params, Any], tf.Tensor]
 """`(params, constants) -> scalar`."""
@@ -46,7 +47,7 @@ class OwnTrajectory(Technique):
         ratio: see `Technique`.
 
     Raises:
-        ValueError: for an unknown objective or judge, or a negative growth.
+        ValueError: for an unknown objective or judge, or a growth that is neither 0 nor above 1.
 
     Example:
         >>> import l2o_tf as l2o
@@ -63,7 +64,8 @@ class OwnTrajectory(Technique):
         named("objective", self.objective, OBJECTIVES)
         if self.judge is not None:
             named("judge", self.judge, {"problem": objective_of})
-        require_not_negative("max_growth", self.max_growth)
+        if self.max_growth and not 1 < self.max_growth < math.inf:
+            raise ValueError(f"Received max_growth={self.max_growth}, expected 0 (never) or more than 1.")
 
     def lessons(self, setting: Setting) -> list[Lesson]:
         calls = batch.num_calls(setting.meta_batch_size, setting.student)

@@ -102,7 +102,7 @@ def test_gates_can_be_looked_at():
 
 class TestKeras:
     def test_config_round_trip(self):
-        options = {"layers": (3, 2), "preprocess": "Clamp", "k": 7.0, "scale": 0.5, "initializer": "zeros", "seed": 8}
+        options = {"layers": (3, 2), "k": 7.0, "scale": 0.5, "initializer": "zeros", "seed": 8}
         cell = DMCell(**options, name="mine", dtype="float64")
         config = cell.get_config()
         assert options.items() <= config.items()
@@ -161,6 +161,7 @@ class TestWeights:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"preprocess": "Clamp", "k": 10.0}, "Received k=10.0, which does nothing without preprocess='LogAndSign'"),
         ({"preprocess": "log"}, r"Received preprocess='log', expected one of \['identity', 'Clamp', 'LogAndSign'\]"),
         ({"initializer": "ones"}, "Received initializer='ones', expected 'default' or 'zeros'"),
         ({"scale": float("nan")}, "Received scale=nan, expected a positive number"),

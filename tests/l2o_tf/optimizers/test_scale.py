@@ -70,6 +70,7 @@ def both(steps=4, seed=1, **options):
     return play(cell, state, inputs), play_reference(weights, rates, inputs, **options)
 
 
+NO_RATES = {"dynamic_learning_rates": False, "relative_learning_rate": "none"}
 OPTIONS = [
     {},
     {"levels": (4, 3)},
@@ -77,7 +78,7 @@ OPTIONS = [
     {"time_scales": 1},
     {"time_scales": 2, "scale_decay_per_time_scale": True},
     {"max_log_learning_rate": -6.0},
-    {"dynamic_learning_rates": False, "relative_learning_rate": "none"},
+    NO_RATES,
     {"learn_input_decay": False},
     {"learn_scale_decay": False},
     {"learn_initial_vectors": False},
@@ -242,20 +243,20 @@ class TestKeras:
     def test_serialization_through_json(self):
         """Every argument, each other than its default."""
         changed = {
-            **{"levels": [3, 2], "time_scales": 3, "initial_learning_rates": [1e-5, 1e-3]},
-            **{"max_log_learning_rate": 1.0, "dynamic_learning_rates": False, "learn_input_decay": False},
+            **{"levels": [3, 2, 4], "time_scales": 3, "initial_learning_rates": [1e-5, 1e-3]},
+            **{"max_log_learning_rate": 1.0, "learn_input_decay": False},
             **{"learn_scale_decay": False, "learn_initial_vectors": False, "scale_decay_per_time_scale": True},
             **{"gradient_products": False, "log_mean_squares": False, "relative_learning_rate": "none"},
             **{"extreme_learning_rate": False, "learning_rate_shortcut": False, "gradient_shortcut": False},
             **{"global_input": "mean", "zero_learning_rate_weights": False, "seed": 8},
         }
-        for options in (changed, {"extreme_learning_rate": True, "learning_rate_shortcut": True}):
+        for options in (changed, NO_RATES, {"extreme_learning_rate": True, "learning_rate_shortcut": True}):
             cell = ScaleCell(**options)
             text = json.dumps(keras.saving.serialize_keras_object(cell))
             again = keras.saving.deserialize_keras_object(json.loads(text))
             assert again.get_config() == cell.get_config()
             assert {key: json.loads(json.dumps(again.get_config()[key])) for key in options} == options
-        assert changed.keys() == set(ScaleCell().get_config()) - {"name", "trainable", "dtype"}
+        assert changed.keys() | NO_RATES.keys() == set(ScaleCell().get_config()) - {"name", "trainable", "dtype"}
 
     def test_coordinates_of_a_tensor_may_come_in_any_order(self):
         cell = ScaleCell(**SMALL, initial_learning_rates=(0.01, 0.01), seed=1)
@@ -303,6 +304,9 @@ class TestWeights:
         ({"max_log_learning_rate": -40.0}, "expected more than -33"),
         ({"relative_learning_rate": "mean"}, r"expected one of \['problem', 'tensor', 'none'\]"),
         ({"global_input": "first"}, r"expected one of \['last', 'mean'\]"),
+        ({"levels": (5, 5), "global_input": "mean"}, "global_input='mean', which does nothing without three levels"),
+        ({"time_scales": 1, "gradient_products": False}, "gradient_products=False, .* without several time scales"),
+        ({**NO_RATES, "max_log_learning_rate": 2.0}, "max_log_learning_rate=2.0, .* without dynamic_learning_rates"),
         ({"dynamic_learning_rates": False}, "Received dynamic_learning_rates=False, expected True, or no features"),
     ],
 )

@@ -40,7 +40,9 @@ class TestProbabilities:
         with pytest.raises(
             ValueError, match=rf"Received initial_probability={probability}, expected one in \[0, 1/3\]"
         ):
-            lessons.self_improving(tiny.perceptron(), sgd(), 3 * [sgd()], initial_probability=probability, **OPTIONS)
+            lessons.self_improving(
+                tiny.perceptron(), sgd(), ["adam", "sgd", "adagrad"], initial_probability=probability, **OPTIONS
+            )
 
 
 def drawn_turns(epoch, steps=2_000, **options):
