@@ -156,7 +156,8 @@ def import_tensorflow() -> None:
         xla_cache.enable()
     with keras_backend.explained():
         startup.import_tensorflow()
-    keras_backend.use_float32()
+    keras_backend.check()
+    sys.modules["keras"].config.set_floatx("float32")
 
 
 def _tensorflow_errors() -> tuple[type[Exception], ...]:

@@ -1,7 +1,7 @@
-"""What a stored description of an optimizer names: its kind, its arguments, and the code that it needs. No TensorFlow.
+"""What a stored description of an optimizer names; no TensorFlow.
 
-A description is a kind and the arguments of its constructor, `("L2O-DM", {"layers": [20, 20]})`, or, for
-`"assigned"`, `[pattern, kind, architecture]` of each part.
+It is a kind and the arguments of its constructor, `("L2O-DM", {"layers": [20, 20]})`; those of `"assigned"` are
+`[pattern, kind, architecture]` of each part.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +16,7 @@ MOST_ASSIGNMENTS = 1000
 def kinds(kind: str, architecture: Mapping[str, Any] | None = None) -> list[str]:
     """Kinds of the optimizers that `make_optimizer` would make: one, or those of all assignments.
 
-    Raises:
-        ValueError: if the arguments describe no optimizer, or too many.
+    Raises ValueError if the arguments describe no optimizer, or too many.
     """
     found = []
     renamed(lambda each: found.append(each) or each, kind, architecture)
@@ -29,11 +28,7 @@ def kinds(kind: str, architecture: Mapping[str, Any] | None = None) -> list[str]
 def renamed(
     rename: Callable[[str], str], kind: str, architecture: Mapping[str, Any] | None = None
 ) -> tuple[str, Mapping[str, Any]]:
-    """The same description, with each of its `kinds` renamed.
-
-    Raises:
-        ValueError: if the arguments describe no optimizer.
-    """
+    """The same description, with each of its `kinds` renamed; a ValueError if it describes no optimizer."""
     architecture = {} if architecture is None else architecture
     if not isinstance(kind, str) or not isinstance(architecture, Mapping):
         raise ValueError(f"Received optimizer {short(kind)} of {short(architecture)}, expected a name and arguments.")

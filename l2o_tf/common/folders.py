@@ -9,11 +9,7 @@ from pathlib import Path
 
 
 def make_folder(path: str | os.PathLike, flag: str = "output_dir") -> Path:
-    """The folder for results.
-
-    Args:
-        path: where; made if missing.
-        flag: the flag that asked for it, which errors name; may be empty.
+    """The folder for results, made if missing; errors name the flag that asked for it, if one did.
 
     Raises:
         ValueError: as `as_path`; if its name is not UTF-8, which the files in it could not tell.
@@ -48,9 +44,7 @@ def as_path(path: str | os.PathLike, flag: str = "") -> Path:
 
 @contextlib.contextmanager
 def alone_in(folder: Path, flag: str = "output_dir") -> Iterator[None]:
-    """Holds a folder for this process; the lock ends with the process, however that ends, and leaves no file.
-
-    Half-written files of earlier processes are removed.
+    """Holds a folder for this process, and removes half-written files of earlier ones; the lock leaves no file.
 
     Raises:
         ValueError: if another process holds it.
@@ -58,7 +52,7 @@ def alone_in(folder: Path, flag: str = "output_dir") -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        remove_parts(folder)
+        _remove_parts(folder)
     except BlockingIOError:
         os.close(handle)
         raise ValueError(
@@ -72,12 +66,8 @@ def alone_in(folder: Path, flag: str = "output_dir") -> Iterator[None]:
         os.close(handle)
 
 
-def remove_parts(folder: Path) -> None:
-    """Removes half-written files that killed processes have left in a folder; call it where the folder is held.
-
-    Those of `saving.write_atomically` are `.NAME.part`, those of pictures `.NAME.PID.part`; the latter stay while the
-    process lives, since anybody may draw.
-    """
+def _remove_parts(folder: Path) -> None:
+    """Removes half-written files: `.NAME.part`, and pictures, `.NAME.PID.part`, whose process is dead."""
     for part in folder.glob(".*.part"):
         found = re.fullmatch(r"\..+\.(?:json|jsonl|npz|png)(?:\.(\d+))?\.part", part.name)
         if found and part.is_file() and not (found[1] and _is_alive(int(found[1]))):
@@ -86,12 +76,11 @@ def remove_parts(folder: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it is another user's
-        pass
+    with contextlib.suppress(PermissionError):  # it is another user's
+        try:
+            os.kill(process, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
     return True
 
 

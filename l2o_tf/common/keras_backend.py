@@ -1,4 +1,4 @@
-"""Makes sure that Keras runs on TensorFlow, and in the scripts computes in float32.
+"""Makes sure that Keras runs on TensorFlow.
 
 When Keras is imported, it reads its backend and its default dtype from the environment and from `keras.json`.
 """
@@ -9,24 +9,18 @@ from collections.abc import Iterator
 
 from l2o_tf.common.quoting import reason
 
-
-def _where() -> str:
-    return f"KERAS_BACKEND or {os.path.join(os.environ.get('KERAS_HOME', '~/.keras'), 'keras.json')}"
+_WHERE = f"KERAS_BACKEND or {os.path.join(os.environ.get('KERAS_HOME', '~/.keras'), 'keras.json')}"
 
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Explains an error of `import keras` that comes of Keras's configuration. Put the import inside.
-
-    Raises:
-        ValueError: if Keras cannot be imported as it is configured.
-    """
+    """Turns an error of `import keras` that comes of Keras's configuration into a ValueError. Put the import inside."""
     try:
         yield
     except (ImportError, ValueError, AssertionError) as error:
         raise ValueError(
             f"Received a configuration with which Keras cannot be imported ({reason(error)}), expected the backend "
-            f"'tensorflow' and the floatx 'float32'. Set them in {_where()}."
+            f"'tensorflow' and the floatx 'float32'. Set them in {_WHERE}."
         ) from error
 
 
@@ -40,16 +34,4 @@ def check() -> None:
         import keras
     found = keras.config.backend()
     if found != "tensorflow":
-        raise ValueError(f"Received the Keras backend {found!r}, expected 'tensorflow'. Set it in {_where()}.")
-
-
-def use_float32() -> None:
-    """Calls `check`, and makes float32 the default dtype, whatever `keras.json` says. Only scripts call it.
-
-    Raises:
-        ValueError: as `check`.
-    """
-    check()
-    import keras
-
-    keras.config.set_floatx("float32")
+        raise ValueError(f"Received the Keras backend {found!r}, expected 'tensorflow'. Set it in {_WHERE}.")

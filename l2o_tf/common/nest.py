@@ -1,13 +1,11 @@
 """One vector for all coordinates, and back; means over the tensors that it is made of.
 
-A learned optimizer treats every scalar of the optimizee alike, so the tensors of an optimizee are concatenated to one
-`[N]` vector and the recurrent cell runs once per step, not once per tensor. The order is that of the dict, row-major
-within a tensor: the order in which the original programs create their variables.
+The tensors of an optimizee are concatenated to one `[N]` vector, so that the recurrent cell runs once per step. The
+order is that of the dict, row-major within a tensor, as the original programs create their variables.
 
-The coordinates that belong to one tensor are contiguous and their numbers are static. Of few tensors, `segment_mean`
-and `spread` are products with a `[K, N]` matrix of zeros and ones, which reads everything once; that costs K times the
-work and the memory, so beyond a million entries they cut and join. Either way the gradients are of the same kind.
-(`tf.math.segment_sum` and `tf.gather` are scatters in one of the two directions, which XLA runs row by row on a CPU.)
+Of few tensors, `segment_mean` and `spread` are products with a `[K, N]` matrix of zeros and ones, which reads all of it
+once; beyond a million entries they cut and join. (`tf.math.segment_sum` and `tf.gather` are scatters in one of the two
+directions, which XLA runs row by row on a CPU.)
 """
 
 import math
@@ -40,17 +38,10 @@ def unflatten(vector: tf.Tensor, like: Params) -> Params:
 
 
 def per_coordinate(values: tf.Tensor, params: Params) -> tf.Tensor:
-    """`[T, K] -> [T, N]`: one value for each of K optimizees, given to each of their coordinates.
-
-    Args:
-        values: `[T, K]`, K static.
-        params: of K optimizees side by side: every tensor has a leading axis of K.
-    """
+    """`[T, K] -> [T, N]`: the value of each of K optimizees for its coordinates; tensors have a leading axis of K."""
     count = values.shape[1]
     rows = tf.shape(values)[0] if values.shape[0] is None else values.shape[0]
-    columns = []
-    for size in sizes(params):
-        columns.append(tf.reshape(tf.repeat(values[:, :, None], size // count, axis=2), [rows, size]))
+    columns = [tf.reshape(tf.repeat(values[:, :, None], n // count, axis=2), [rows, n]) for n in sizes(params)]
     return tf.concat(columns, axis=1)
 
 

@@ -1,8 +1,4 @@
-"""Reads files that anybody may have written. It checks what they claim to hold before it takes memory for that.
-
-Only regular files up to a size are read. JSON has a limited depth. Of an `.npz` file the headers of all arrays are read
-first, some hundred bytes each. By these it is decided whether the arrays are read.
-"""
+"""Reads files that anybody may have written, and checks what they claim to hold before it takes memory for that."""
 
 import io
 import json
@@ -29,12 +25,7 @@ MOST_HEADER_BYTES = 10_000
 
 
 def read_bytes(path: Path, most: int) -> bytes:
-    """The content of a regular file.
-
-    Raises:
-        ValueError: if it is no regular file, or longer than `most` bytes.
-        OSError: if it cannot be read.
-    """
+    """The content of a regular file of at most so many bytes; others are a ValueError."""
     if not path.is_file():
         raise ValueError(f"Received {path}, expected a regular file.")
     size = path.stat().st_size
@@ -44,48 +35,29 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        ValueError: if it is no JSON, too long, too full or too deep. The message does not name the file.
-        OSError: if it cannot be read.
-    """
+    """What a JSON file holds. Errors are those of `read_bytes` and `parse_json`, which do not name the file."""
     return parse_json(read_bytes(path, MOST_JSON_BYTES))
 
 
 def parse_json(data: bytes) -> Any:
-    """What JSON says.
-
-    Raises:
-        ValueError: if it is no JSON, too full or too deep.
-    """
+    """What JSON says; a ValueError if it is none, too full or too deep."""
     if data.count(b"[") + data.count(b"{") > MOST_JSON_NESTS:  # 3 bytes each, in memory a hundred
         raise ValueError(f"it has more than {MOST_JSON_NESTS:,} lists")
     try:
         found = json.loads(data)
     except RecursionError:
         raise ValueError(f"it is deeper than {MOST_JSON_DEPTH} levels") from None
-    _check_depth(found)
-    return found
-
-
-def _check_depth(value: Any) -> None:
-    level = [value]
+    level = [found]
     for _ in range(MOST_JSON_DEPTH):
         nests = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
         level = [each for nest in nests for each in nest]
     if level:
         raise ValueError(f"it is deeper than {MOST_JSON_DEPTH} levels")
+    return found
 
 
 class Header(NamedTuple):
-    """What an `.npz` file says about an array.
-
-    Attributes:
-        dtype, shape: of the array.
-        order: `"C"` or `"F"`.
-        size: bytes of the header itself.
-    """
+    """What an `.npz` file says about an array; `order` is `"C"` or `"F"`, `size` the bytes of the header itself."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -104,7 +76,7 @@ def read_npz(
     most: int = MOST_BYTES,
     most_arrays: int = MOST_ARRAYS,
 ) -> dict[str, np.ndarray]:
-    """Arrays by name.
+    """Arrays by name; their headers, some hundred bytes each, are read first.
 
     Args:
         data: the file's content.

@@ -12,15 +12,13 @@ from collections.abc import Iterator
 @contextlib.contextmanager
 def hidden() -> Iterator[None]:
     """Hides the warning; a context, and a decorator: `@retracing.hidden()`."""
+
+    def is_about_something_else(record: logging.LogRecord) -> bool:
+        return "triggered tf.function retracing" not in record.getMessage()
+
     logger = logging.getLogger("tensorflow")
-    already = _is_about_something_else in logger.filters
-    logger.addFilter(_is_about_something_else)
+    logger.addFilter(is_about_something_else)
     try:
         yield
     finally:
-        if not already:
-            logger.removeFilter(_is_about_something_else)
-
-
-def _is_about_something_else(record: logging.LogRecord) -> bool:
-    return "triggered tf.function retracing" not in record.getMessage()
+        logger.removeFilter(is_about_something_else)

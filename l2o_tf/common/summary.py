@@ -12,7 +12,7 @@ A run has *diverged* at step `t` if any of its first `t` losses is not finite. D
 there on and are reported as a share of their own, so that no number silently hides them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,14 +30,7 @@ LN_FLOOR = float(np.log(np.finfo(np.float32).tiny))
 
 
 class Row(NamedTuple):
-    """One line of a comparison.
-
-    Attributes:
-        problem: name of the problem.
-        optimizer: name of the optimizer.
-        summary: what `summarize` returned.
-        data: which data was used (`str(DataInfo)`), or None.
-    """
+    """One line of a comparison: names, what `summarize` returned, and which data was used, `str(DataInfo)`."""
 
     problem: str
     optimizer: str
@@ -46,11 +39,7 @@ class Row(NamedTuple):
 
 
 def as_curves(losses: Any) -> np.ndarray:
-    """Losses as float64 `[runs, steps]`; one curve `[steps]` becomes one run.
-
-    Raises:
-        ValueError: if there is no run, no step, or another number of axes.
-    """
+    """Losses as float64 `[runs, steps]`; one curve `[steps]` becomes one run. Raises ValueError for other shapes."""
     curves = np.atleast_2d(np.asarray(losses, np.float64))
     if curves.ndim != 2 or 0 in curves.shape:
         raise ValueError(
@@ -67,16 +56,9 @@ def first_divergence(losses: np.ndarray) -> np.ndarray:
 
 
 def ln_means(losses: Any, ends: Sequence[int] | np.ndarray, window: int = WINDOW) -> np.ndarray:
-    """Natural logarithm of trailing means, per run.
+    """`s_r(t)` of each run at each t of `ends`, float64 `[runs, len(ends)]`.
 
-    Args:
-        losses: `[runs, steps]`; `losses[:, t - 1]` is the t-th recorded loss.
-        ends: steps in `1..steps` at which a window ends.
-        window: number of losses per window; windows are cut short at the start.
-
-    Returns:
-        float64 `[runs, len(ends)]`; NaN from the first end on whose past contains a non-finite loss. A mean of zero or
-        less gives `LN_FLOOR`.
+    It is NaN from the first end on whose past contains a non-finite loss. A mean of zero or less gives `LN_FLOOR`.
     """
     curves = as_curves(losses)
     alive = first_divergence(curves)
@@ -104,8 +86,8 @@ def summarize(
         losses: `[runs, steps]`.
         checkpoints: steps; those beyond the last step are left out, and the last step is always one of them.
         window: number of losses averaged before the logarithm.
-        seconds: wall time of all runs together without compilation, or None if unknown. It is divided by the number
-            of runs, and the part that belongs to a checkpoint is taken to be proportional to its step.
+        seconds: wall time of all runs together without compilation, or None if unknown. That of a run and a step is
+            taken to be proportional.
 
     Returns:
         A dict that JSON can hold (None stands for "does not exist")::
@@ -147,18 +129,19 @@ def _statistics(values: np.ndarray) -> dict[str, float | None]:
 def format_table(rows: Sequence[Row]) -> str:
     """A table for the terminal, at most 107 columns wide: one block per problem, one line per step; long names cut."""
     shown = shortened((row.optimizer for row in rows), 40)
-    rows = [row._replace(optimizer=shown[row.optimizer]) for row in rows]
-    width = max([len("optimizer"), *(len(row.optimizer) for row in rows)])
+    width = max([len("optimizer"), *map(len, shown.values())])
+    head = f"{'optimizer':<{width}} {'step':>8} {'seconds':>9} {'ms/step':>8} "
+    head += f"{'mean':>8} {'std':>7} {'median':>8} {'diverged':>9}"
     blocks = []
-    for problem, members in _by_problem(rows).items():
-        lines = [_headline(problem, members), ""]
-        lines.append(
-            f"{'optimizer':<{width}} {'step':>8} {'seconds':>9} {'ms/step':>8} "
-            f"{'mean':>8} {'std':>7} {'median':>8} {'diverged':>9}"
-        )
-        lines.append("-" * len(lines[-1]))
-        for row in members:
-            lines += _terminal_lines(row, width)
+    for problem in dict.fromkeys(row.problem for row in rows):
+        members = [row for row in rows if row.problem == problem]
+        runs = "/".join(f"{count:,}" for count in sorted({row.summary["runs"] for row in members}))
+        lines = [
+            f"{problem}{f' on {members[0].data}' if members[0].data else ''}",
+            f"ln of the mean of up to {WINDOW} losses, over {runs} runs; time per run without compilation",
+            *("", head, "-" * len(head)),
+            *(line for row in members for line in _lines(shown[row.optimizer], row.summary, width)),
+        ]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -170,29 +153,14 @@ def format_cell(at: Mapping[str, Any] | None) -> str:
     return f"{at['mean']:.2f}" if at["std"] is None else f"{at['mean']:.2f} ± {at['std']:.2f}"
 
 
-def _terminal_lines(row: Row, width: int) -> list[str]:
-    speed = _number(row.summary["ms_per_step"], 3)
-    return [
-        f"{row.optimizer if first else '':<{width}} {at['step']:>8,} {_number(at['seconds'], 2):>9} {speed:>8} "
-        f"{_number(at['mean'], 2):>8} {_number(at['std'], 2):>7} {_number(at['median'], 2):>8} {at['diverged']:>9.0%}"
-        for first, at in zip([True] + [False] * len(row.summary["at"]), row.summary["at"], strict=False)
-    ]
-
-
-def _headline(problem: str, rows: Sequence[Row]) -> str:
-    runs = "/".join(f"{count:,}" for count in sorted({row.summary["runs"] for row in rows}))
-    return (
-        f"{problem}{f' on {rows[0].data}' if rows[0].data else ''}\n"
-        f"ln of the mean of up to {WINDOW} losses, over {runs} runs; time per run without compilation"
-    )
+def _lines(name: str, summary: Mapping[str, Any], width: int) -> Iterator[str]:
+    for index, at in enumerate(summary["at"]):
+        yield (
+            f"{'' if index else name:<{width}} {at['step']:>8,} {_number(at['seconds'], 2):>9} "
+            f"{_number(summary['ms_per_step'], 3):>8} {_number(at['mean'], 2):>8} {_number(at['std'], 2):>7} "
+            f"{_number(at['median'], 2):>8} {at['diverged']:>9.0%}"
+        )
 
 
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _by_problem(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.problem, []).append(row)
-    return groups

@@ -1,13 +1,12 @@
 """Keeps on disk what XLA has compiled, for the next process.
 
-The cache is TensorFlow's. It tells entries apart by program and device, but not by processor or `XLA_FLAGS`; its CPU
-entries are machine code. Several machines may share a home directory. So each processor, and each value of `XLA_FLAGS`,
-has a folder of its own::
+TensorFlow's cache tells entries apart by program and device, but not by processor or `XLA_FLAGS`, and its CPU entries
+are machine code. So each processor, and each value of `XLA_FLAGS`, has a folder of its own::
 
     $XDG_CACHE_HOME/l2o_tf/xla/<TensorFlow's version>-<hash of processor and flags>        ($XDG_CACHE_HOME: ~/.cache)
 
 `L2O_TF_XLA_CACHE` names another parent folder; if it is empty, there is no cache. A cache directory in `TF_XLA_FLAGS`
-is left as it is. Entries are written to a temporary file and renamed; the folder may be deleted at any time.
+is left as it is. The folder may be deleted at any time.
 
 TensorFlow does not check entries: one flipped bit can end the process. So an entry is *sealed* when the process that
 made it ends or saves: its SHA-256 is written before it, as a protocol buffer field that TensorFlow ignores. Entries
@@ -43,7 +42,9 @@ def enable(environment: MutableMapping[str, str] = os.environ) -> None:
     chosen = environment.get(SETTING)
     if FLAG in given or chosen == "":
         return
-    folder = (Path(chosen) if chosen else _default(environment)) / _key(environment)
+    decides = hashlib.sha256((_processor() + environment.get("XLA_FLAGS", "")).encode()).hexdigest()
+    cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache", "l2o_tf", "xla")
+    folder = Path(chosen or cache, f"{importlib.metadata.version('tensorflow')}-{decides[:12]}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK) or " " in str(folder):  # a flag of TF_XLA_FLAGS ends at a space
@@ -78,18 +79,14 @@ def seal(environment: Mapping[str, str] = os.environ) -> None:
     with contextlib.suppress(OSError):
         for path in _entries(Path(folder_of(environment))):
             with path.open("rb") as file:
-                sealed = file.read(len(SEAL)) == SEAL
-            if not sealed:
-                _seal(path)
-
-
-def _seal(path: Path) -> None:
-    content, part = path.read_bytes(), path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        part.write_bytes(SEAL + hashlib.sha256(content).digest() + content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+                if file.read(len(SEAL)) == SEAL:
+                    continue
+            content, part = path.read_bytes(), path.with_name(f"{path.name}.{os.getpid()}.tmp")
+            try:
+                part.write_bytes(SEAL + hashlib.sha256(content).digest() + content)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
 
 
 def _drop_bad_entries(folder: Path) -> None:
@@ -112,15 +109,6 @@ def _drop_bad_entries(folder: Path) -> None:
 
 def _entries(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.suffix == ".pb" and path.is_file()]
-
-
-def _default(environment: MutableMapping[str, str]) -> Path:
-    return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "l2o_tf" / "xla"
-
-
-def _key(environment: MutableMapping[str, str]) -> str:
-    decides = _processor() + environment.get("XLA_FLAGS", "")
-    return f"{importlib.metadata.version('tensorflow')}-{hashlib.sha256(decides.encode()).hexdigest()[:12]}"
 
 
 def _processor() -> str:
