@@ -23,11 +23,7 @@ _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 
 def entries(text: str) -> dict[str, str]:
-    """`"k=10,layers=20+20"` -> `{"k": "10", "layers": "20+20"}`.
-
-    Raises:
-        ValueError: for an entry without a name or `=`, or a name that comes twice.
-    """
+    """`"k=10,layers=20+20"` -> `{"k": "10", "layers": "20+20"}`."""
     found = {}
     for entry in text.split(",") if text else []:
         name, equals, value = entry.partition("=")
@@ -49,15 +45,7 @@ def merged(*texts: str) -> str:
 
 
 def arguments(kinds: Iterable[str], text: str) -> dict[str, dict[str, Any]]:
-    """What each of several optimizers gets of `--architecture`: the arguments that its constructor takes.
-
-    Args:
-        kinds: names of architectures, or `path/to/file.py:Class`; other optimizers take nothing.
-        text: value of the flag.
-
-    Raises:
-        ValueError: for an argument that no constructor takes, or a text that is not of its type.
-    """
+    """What each of these optimizers gets of the text: the arguments that its constructor takes."""
     known = {kind: _defaults(kind) for kind in kinds}
     found: dict[str, dict[str, Any]] = {kind: {} for kind in known}
     for name, value in entries(text).items():
@@ -75,10 +63,7 @@ def normal(kinds: Iterable[str], given: str) -> str:
 
 
 def text(kind: str, architecture: Mapping[str, Any]) -> str:
-    """The flag's value that gives an optimizer these arguments.
-
-    Arguments that have their defaults are left out, and so are values that a text cannot express, such as dicts.
-    """
+    """The text that gives an optimizer these arguments, without defaults and what a text cannot express."""
     defaults = _defaults(kind)
     texts = {name: _text(architecture[name]) for name in defaults if name in architecture}
     return merged(",".join(f"{name}={it}" for name, it in texts.items() if it not in (None, _text(defaults[name]))))

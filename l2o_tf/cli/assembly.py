@@ -30,11 +30,7 @@ from problems.transforms.coordinates import measured_on_minibatches, normal_star
 
 
 def make_trainer(config: Config) -> MetaTrainer:
-    """The meta-training that a configuration describes. What needs no data is checked before data are loaded.
-
-    Raises:
-        ValueError: for a name that is unknown, data that cannot be had, or options that do not fit each other.
-    """
+    """The meta-training that a configuration describes. What needs no data is checked before data are loaded."""
     arguments = make_arguments(config)
     check_lengths(arguments["curriculum"], arguments["windows"], arguments["validation"])
     student = make_student(config)
@@ -107,9 +103,7 @@ def make_lessons(config: Config) -> list[Technique]:
     teachers = tuple(make_teacher(name, config.teacher_learning_rate) for name in config.teachers.split(","))
     judge = None if config.judge == "steps" else "problem"
     judged = {"objective": config.objective, "judge": judge, "max_growth": config.max_growth}
-    lessons: list[Technique] = [OwnTrajectory(**judged)]
-    if config.self_improving:
-        lessons = [SelfImproving(teachers, **judged)]
+    lessons = [SelfImproving(teachers, **judged) if config.self_improving else OwnTrajectory(**judged)]
     if config.imitation:
         ratios = tuple(float(ratio) for ratio in config.imitation_ratios.split(","))
         lessons.append(
@@ -126,22 +120,14 @@ def make_lessons(config: Config) -> list[Technique]:
 
 
 def make_teacher(name: str, learning_rate: float) -> Optimizer:
-    """An analytic optimizer to imitate; its name in any case.
-
-    Raises:
-        ValueError: for a name that is none.
-    """
+    """An analytic optimizer to imitate; its name in any case."""
     if name.lower() not in ANALYTIC:
         raise ValueError(f"Received teacher {name!r}, expected one of {list(ANALYTIC)}.{names.hint(name, ANALYTIC)}")
     return make_optimizer(name.lower(), {"learning_rate": learning_rate})
 
 
 def make_problems(config: Config) -> tuple[Sequence[Problem], Sequence[Problem]]:
-    """The problems to train on, and those to validate on, which have neither random scaling nor a convex term.
-
-    Raises:
-        ValueError: for an unknown problem, or data that cannot be had.
-    """
+    """The problems to train on, and those to validate on, which have neither random scaling nor a convex term."""
 
     def begun(problem: Problem) -> Problem:
         problem = measured_on_minibatches(problem, config.judge_minibatches) if config.judge == "sample" else problem
@@ -166,11 +152,7 @@ def make_problems(config: Config) -> tuple[Sequence[Problem], Sequence[Problem]]
 
 
 def make_student(config: Config) -> Optimizer:
-    """The optimizer that is to be trained, with random weights or those of `initial_weights`.
-
-    Raises:
-        ValueError: for an unknown optimizer, if there is nothing to learn, or if the weights are not of such a one.
-    """
+    """The optimizer that is to be trained, with random weights or those of `initial_weights`."""
     if not config.assignments:
         _require_architecture(config.optimizer)
     learned = list(filter(_learns, config.kinds))

@@ -22,7 +22,7 @@ MOST_STEPS = 1_000_000
 MOST_CALLS = 64
 
 
-class Checked(flags.ArgumentParser):
+class _Checked(flags.ArgumentParser):
     """Reads a flag whose text means a value of a type that passes a test."""
 
     def __init__(self, kind: type, is_good: Callable[[Any], bool], expected: str):
@@ -35,33 +35,28 @@ class Checked(flags.ArgumentParser):
         return value
 
 
-def whole(least: int = 1, most: int = INT32) -> Checked:
-    """Whole numbers; TensorFlow counts in int32."""
-    return Checked(int, lambda value: least <= value <= most, f"a whole number from {least:,} to {most:,}")
+def _whole(least: int = 1, most: int = INT32) -> _Checked:
+    return _Checked(int, lambda value: least <= value <= most, f"a whole number from {least:,} to {most:,}")
 
 
-def number(least: float, most: float = FLOAT32) -> Checked:
-    """Numbers in single precision."""
-    return Checked(float, lambda value: least <= value <= most, f"a number from {least:g} to {most:g}")
+def _number(least: float, most: float = FLOAT32) -> _Checked:
+    return _Checked(float, lambda value: least <= value <= most, f"a number from {least:g} to {most:g}")
 
 
-def above_zero(most: float) -> Checked:
-    """Positive numbers."""
-    return Checked(float, lambda value: 0 < value <= most, f"a number above 0, at most {most:g}")
+def _positive(most: float) -> _Checked:
+    return _Checked(float, lambda value: 0 < value <= most, f"a number above 0, at most {most:g}")
 
 
-def choice(*words: str) -> Checked:
-    """One of several words."""
-    return Checked(str, words.__contains__, f"one of {list(words)}")
+def _choice(*words: str) -> _Checked:
+    return _Checked(str, words.__contains__, f"one of {list(words)}")
 
 
-def commas(kind: type) -> Checked:
-    """A text of numbers separated by commas."""
-    return Checked(str, lambda text: [kind(entry) for entry in text.split(",")], "")
+def _commas(kind: type) -> _Checked:
+    return _Checked(str, lambda text: [kind(entry) for entry in text.split(",")], "")
 
 
-TEXT = flags.ArgumentParser()
-ASSIGNMENTS = Checked(
+_TEXT = flags.ArgumentParser()
+_ASSIGNMENTS = _Checked(
     str,
     lambda text: not text or all(all(entry.rpartition("=")) for entry in text.split(",")),
     "entries such as conv*=L2O-DM, separated by commas",
@@ -70,7 +65,7 @@ OBJECTIVES = ("sum", "mean", "final", "penultimate", "log_mean")
 OBJECTIVES += ("log_ratio", "log_ratio_numerator", "log_ratio_original", "ratio_original")
 
 
-def _option(default: Any, help_text: str, parser: flags.ArgumentParser = TEXT) -> Any:
+def _option(default: Any, help_text: str, parser: flags.ArgumentParser = _TEXT) -> Any:
     return dataclasses.field(default=default, metadata={"help": help_text, "parser": parser})
 
 
@@ -96,46 +91,48 @@ class Config:
     net_assignments: str = _option(
         "",
         "An optimizer per parameter name: 'conv*=L2O-DM,embedding*=frozen,*=adam'. The first match counts.",
-        ASSIGNMENTS,
+        _ASSIGNMENTS,
     )
     seed: int = _option(
-        0, "Seed of everything that is drawn: weights, optimizees, minibatches, validation runs.", whole(0)
+        0, "Seed of everything that is drawn: weights, optimizees, minibatches, validation runs.", _whole(0)
     )
 
     problem_stddev: float = _option(
-        0.0, "Standard deviation of the optimizee's first parameters. 0: the problem's own start.", number(0.0, 1e6)
+        0.0, "Standard deviation of the optimizee's first parameters. 0: the problem's own start.", _number(0.0, 1e6)
     )
     random_scaling: bool = _option(
         False, "Scale each coordinate of the optimizee by exp(U(-b, b)), as RNNprop's program does."
     )
-    random_scaling_bound: float = _option(3.0, "The bound b of --random_scaling.", above_zero(40.0))
+    random_scaling_bound: float = _option(3.0, "The bound b of --random_scaling.", _positive(40.0))
     convex_term: bool = _option(
         False, "Add a convex function of 20 more coordinates to the loss, as RNNprop's program does."
     )
     data: str = _option(
         "auto",
         "Where images come from: 'tfds', 'embedded' digits, or 'auto': TFDS, else Keras's cache, else embedded.",
-        choice("auto", "tfds", "embedded"),
+        _choice("auto", "tfds", "embedded"),
     )
     data_dir: str = _option("", "Folder of TFDS. Default: $TFDS_DATA_DIR, else TFDS's own.")
     split: str = _option(
         "original",
         "Which images: 'train', 'test', or 'original': those that the original program uses.",
-        choice("original", "train", "test"),
+        _choice("original", "train", "test"),
     )
 
-    num_epochs: int = _option(5000, "Largest number of meta-epochs. A meta-epoch is one run of the optimizee.", whole())
-    num_steps: int = _option(100, "Steps of each run (the horizon). A curriculum has its own.", whole(most=MOST_STEPS))
-    unroll_length: int = _option(20, "Steps of each window of truncated backpropagation.", whole(most=100_000))
+    num_epochs: int = _option(
+        5000, "Largest number of meta-epochs. A meta-epoch is one run of the optimizee.", _whole()
+    )
+    num_steps: int = _option(100, "Steps of each run (the horizon). A curriculum has its own.", _whole(most=MOST_STEPS))
+    unroll_length: int = _option(20, "Steps of each window of truncated backpropagation.", _whole(most=100_000))
     meta_batch_size: int = _option(
-        1, "Optimizees per meta-epoch. The meta-gradient is the mean over them.", whole(most=1024)
+        1, "Optimizees per meta-epoch. The meta-gradient is the mean over them.", _whole(most=1024)
     )
     long_tail_windows: str = _option(
         "", "Draw the number of windows of each run: 'mean,least' or 'mean,least,most' give round(Exp(mean)) + least."
     )
     long_tail_steps: str = _option("", "Draw the steps of each window in the same way. Default: --unroll_length.")
     max_growth: float = _option(
-        0.0, "End a run once a window ends above f_0 + (M - 1)|f_0|, where M is this number. 0: never.", number(0.0)
+        0.0, "End a run once a window ends above f_0 + (M - 1)|f_0|, where M is this number. 0: never.", _number(0.0)
     )
     keep_states: bool = _option(
         False, "Begin each run with the optimizer's states of the run before, as L2O-Scale's program does."
@@ -145,73 +142,73 @@ class Config:
     curriculum_steps: str = _option(
         "100,200,500,1000,1500,2000,2500,3000",
         "Steps of a run in each stage. The last number is only for validation.",
-        commas(int),
+        _commas(int),
     )
-    min_periods: int = _option(3, "Smallest number of periods of a stage (N_period).", whole())
+    min_periods: int = _option(3, "Smallest number of periods of a stage (N_period).", _whole())
     patience: int = _option(
-        1, "Leave a stage after so many periods in a row without improvement. Algorithm 1 has 1.", whole()
+        1, "Leave a stage after so many periods in a row without improvement. Algorithm 1 has 1.", _whole()
     )
     stage_decay: float = _option(
-        1.0, "Multiply the meta-learning rate by this number at each new stage.", above_zero(1.0)
+        1.0, "Multiply the meta-learning rate by this number at each new stage.", _positive(1.0)
     )
 
     imitation: bool = _option(False, "Imitate analytic optimizers in some meta-epochs (Algorithm 2).")
     imitation_ratio: float = _option(
-        0.3, "Share of the meta-epochs that imitate (r), without a curriculum.", number(0.0, 1.0)
+        0.3, "Share of the meta-epochs that imitate (r), without a curriculum.", _number(0.0, 1.0)
     )
     imitation_ratios: str = _option(
-        "0.3", "The same for each stage of a curriculum. The last entry serves all later stages.", commas(float)
+        "0.3", "The same for each stage of a curriculum. The last entry serves all later stages.", _commas(float)
     )
     imitation_distance: str = _option(
         "sum",
         "Distance from the teacher: 'sum' of squares (Eq. 1), or 'half_mean' of them (original program).",
-        choice("sum", "half_mean"),
+        _choice("sum", "half_mean"),
     )
     teachers: str = _option("adam,sgd,adagrad", "Optimizers that the student imitates, or shares its runs with.")
     teacher_choice: str = _option(
         "random",
         "The next teacher is 'random' (Algorithm 2), or they take turns: 'cycle' (original program).",
-        choice("random", "cycle"),
+        _choice("random", "cycle"),
     )
-    teacher_learning_rate: float = _option(0.01, "Learning rate of every teacher.", above_zero(1e6))
+    teacher_learning_rate: float = _option(0.01, "Learning rate of every teacher.", _positive(1e6))
     teacher_steps: int = _option(
-        1, "Updates of the teacher that the student learns in one step (k).", whole(most=10_000)
+        1, "Updates of the teacher that the student learns in one step (k).", _whole(most=10_000)
     )
     self_improving: bool = _option(
         False, "Let the teachers act in the student's runs, less and less often (section 4.2)."
     )
 
     evaluation_period: int = _option(
-        100, "Meta-epochs of a period. Each period, and the whole run, ends with a validation.", whole()
+        100, "Meta-epochs of a period. Each period, and the whole run, ends with a validation.", _whole()
     )
-    num_runs_validation: int = _option(20, "Runs of a validation.", whole(most=100_000))
+    num_runs_validation: int = _option(20, "Runs of a validation.", _whole(most=100_000))
     validation_seeds: str = _option(
         "fixed",
         "Whether all validations have the same runs: 'fixed', or new ones: 'fresh' (original program).",
-        choice("fixed", "fresh"),
+        _choice("fixed", "fresh"),
     )
     validation_window: int = _option(
-        1, "The validation cost is the mean of so many losses at the end of each run.", whole(most=MOST_STEPS)
+        1, "The validation cost is the mean of so many losses at the end of each run.", _whole(most=MOST_STEPS)
     )
     ema_momentum: float = _option(
         0.0,
         "Validate and keep an average of the weights over about 1/(1 - this number) updates. 0: no average.",
-        Checked(float, lambda value: 0 <= value < 1, "a number from 0 to below 1"),
+        _Checked(float, lambda value: 0 <= value < 1, "a number from 0 to below 1"),
     )
 
     objective: str = _option(
         "sum",
         "What is minimised, of the losses of a window: 'sum', 'mean', 'final', 'penultimate', 'log_mean', 'log_ratio'; "
         "docs/glossary.md has their equations, and others.",
-        choice(*OBJECTIVES),
+        _choice(*OBJECTIVES),
     )
     judge: str = _option(
         "steps",
         "Which losses these are: those of the 'steps', of fixed minibatches ('sample'), or of all data ('whole').",
-        choice("steps", "sample", "whole"),
+        _choice("steps", "sample", "whole"),
     )
     judge_minibatches: int = _option(
-        78, "Number of minibatches of --judge=sample. 78 minibatches of 128 are 10,000 examples.", whole(most=100_000)
+        78, "Number of minibatches of --judge=sample. 78 minibatches of 128 are 10,000 examples.", _whole(most=100_000)
     )
     second_derivatives: bool = _option(
         False, "Differentiate the optimizee's gradients, too. By default they count as constants."
@@ -223,11 +220,13 @@ class Config:
     meta_optimizer: str = _option(
         "adam",
         "What trains the weights: 'adam', or 'rmsprop' as L2O-Scale's program has it. Both are those of TensorFlow 1.",
-        choice("adam", "rmsprop"),
+        _choice("adam", "rmsprop"),
     )
-    learning_rate: float = _option(1e-3, "Learning rate of the meta-optimizer.", above_zero(1e6))
-    clip_norm: float = _option(0.0, "Clip the meta-gradient to this global norm. 0: no clipping.", number(0.0))
-    clip_value: float = _option(0.0, "Clip every entry of the meta-gradient to this size. 0: no clipping.", number(0.0))
+    learning_rate: float = _option(1e-3, "Learning rate of the meta-optimizer.", _positive(1e6))
+    clip_norm: float = _option(0.0, "Clip the meta-gradient to this global norm. 0: no clipping.", _number(0.0))
+    clip_value: float = _option(
+        0.0, "Clip every entry of the meta-gradient to this size. 0: no clipping.", _number(0.0)
+    )
     zero_nonfinite: bool = _option(
         False, "Replace entries of the meta-gradient that are not finite by 0, as L2O-Scale's program does."
     )
@@ -262,22 +261,15 @@ HEADINGS = {
 """The first option of a group -> what the group is about."""
 
 REQUIRES = {
-    "curriculum_steps": ("curriculum",),
-    "min_periods": ("curriculum",),
-    "patience": ("curriculum",),
-    "stage_decay": ("curriculum",),
-    "imitation_ratio": ("imitation",),
-    "imitation_ratios": ("imitation",),
-    "imitation_distance": ("imitation",),
-    "teacher_choice": ("imitation",),
-    "teacher_steps": ("imitation",),
+    **dict.fromkeys(("curriculum_steps", "min_periods", "patience", "stage_decay"), ("curriculum",)),
+    **dict.fromkeys(("imitation_ratio", "imitation_ratios", "imitation_distance"), ("imitation",)),
+    **dict.fromkeys(("teacher_choice", "teacher_steps"), ("imitation",)),
     "teachers": ("imitation", "self_improving"),
     "teacher_learning_rate": ("imitation", "self_improving", "net_assignments"),
     "random_scaling_bound": ("random_scaling",),
     "judge_minibatches": ("judge=sample",),
 }
 """An option on the left does something only with one of the switches on the right, `name` or `name=value`."""
-
 
 GONE: dict[str, Any] = {
     **{"layers": "20,20", "preprocess": "LogAndSign", "log_and_sign_k": 5.0, "output_scale": 0.01, "beta_1": 0.95},
@@ -297,19 +289,14 @@ MOVED |= {"log_and_sign_k": "--architecture=k=...", "output_scale": "--architect
 """Flag of an earlier version -> what is to be used instead."""
 
 IRRELEVANT = ("data_dir", "num_epochs")
-"""Options that may differ between the sessions of a run. They change nothing that was done before, with one exception:
-a run that ends in the middle of a period ends with a validation."""
+"""Options that may differ between the sessions of a run: they change nothing that was done before, but for the
+validation with which a run ends in the middle of a period."""
 
 
 def resolve(overrides: Mapping[str, Any], of_weights: Mapping[str, Any] = MappingProxyType({})) -> Config:
-    """The configuration for explicitly given options: preset first, then what was given.
+    """The preset's options, overridden by those that make an optimizer like `initial_weights`, and by the user's.
 
-    Args:
-        overrides: option name -> value, only those that the user gave.
-        of_weights: options that make an optimizer like `initial_weights`; they override those of the preset.
-
-    Raises:
-        ValueError: for options that contradict each other, or do nothing.
+    Raises ValueError for options that contradict each other, or do nothing.
     """
     preset = overrides.get("preset", "paper")
     if preset not in PRESETS:
@@ -318,7 +305,11 @@ def resolve(overrides: Mapping[str, Any], of_weights: Mapping[str, Any] = Mappin
     given = {**presets.values(preset, kinds), **of_weights}
     arguments = [options.get("architecture", "") for options in (given, overrides)]
     given |= {**overrides, "architecture": architecture.merged(*arguments)}
-    _give_way(given, overrides)
+    if given.get("long_tail_steps"):
+        given.setdefault("jit_compile", False)
+    for asked, instead in (("self_improving", {"keep_states": False}), ("clip_norm", {"clip_value": 0.0})):
+        if overrides.get(asked):  # which contradicts what a preset may say
+            given |= {name: value for name, value in instead.items() if name not in overrides}
     config = Config(**given)
     if wrong := next(_contradictions(config, overrides), None):
         raise ValueError(wrong)
@@ -349,15 +340,6 @@ def _contradictions(config: Config, overrides: Mapping[str, Any]) -> Iterator[st
             f"Received --meta_batch_size={config.meta_batch_size} with {what}, where each optimizee is compiled by "
             f"itself, expected at most {MOST_CALLS}."
         )
-
-
-def _give_way(given: dict[str, Any], overrides: Mapping[str, Any]) -> None:
-    """Drops values of a preset or a default that contradict the options of the user."""
-    if given.get("long_tail_steps"):
-        given.setdefault("jit_compile", False)
-    for asked, instead in (("self_improving", {"keep_states": False}), ("clip_norm", {"clip_value": 0.0})):
-        if overrides.get(asked):
-            given.update({name: value for name, value in instead.items() if name not in overrides})
 
 
 def _is_on(config: Config, switch: str) -> bool:

@@ -25,15 +25,10 @@ from absl import app, flags, logging
 from l2o_tf.common import keras_backend, xla_cache
 from problems.common import closed_pipe, startup
 
-_WHERE = (
-    "Graph execution error",
-    "Detected at node",
-    "File ",
-    "[[",
-    "<stack traces",
-    "Stack trace",
-    "tf2xla conversion",
-)
+_WHERE = ("Graph execution error", "Detected at node", "File ", "[[", "<stack traces", "Stack trace")
+_WHERE += ("tf2xla conversion",)
+_ADVICE = """. XLA cannot compile an operation of the model: let the function return `from_keras(..., xla=False)`, see \
+docs/adding-a-problem.md."""
 
 
 def run(
@@ -43,10 +38,8 @@ def run(
 ) -> None:
     """Entry point of a script: parses the flags of the command line, does the action, ends the process.
 
-    Args:
-        define_flags: defines the script's flags.
-        action: takes the flags, returns the exit code. A `ValueError` or `OSError` counts as the user's error.
-        headings: flag -> the heading that `--help` shows before it.
+    The action returns the exit code; its `ValueError` or `OSError` counts as the user's error. `headings` are
+    flag -> the heading that `--help` shows before it.
     """
     closed_pipe.install()
     define_flags(flags.FLAGS)
@@ -59,16 +52,9 @@ def run(
 def parse(
     argv: list[str], values: flags.FlagValues, module: str, headings: Mapping[str, str] = MappingProxyType({})
 ) -> list[str]:
-    """Parses flags; what is wrong with them is an exit with code 2, `--help` one with code 0.
+    """Parses flags, and returns what is none; what is wrong with them is an exit with code 2, `--help` one with code 0.
 
-    Args:
-        argv: the command line.
-        values: the flags.
-        module: whose docstring and flags `--help` shows; its `MOVED`, if it has that, says what to use for old flags.
-        headings: as in `run`.
-
-    Returns:
-        The program's name, and what is no flag.
+    `--help` shows the docstring and the flags of `module`; its `MOVED`, if it has that, says what to use for old flags.
     """
     if {"-h", "-help", "--h", "--help"} & set(argv[1:]):
         print(f"{(sys.modules[module].__doc__ or '').strip()}\n")
@@ -122,7 +108,8 @@ def guarded(action: Callable[[], int | None], rest: list[str]) -> int | None:
     except (ValueError, OSError) as error:
         return _refuse(str(error))
     except _tensorflow_errors() as error:
-        return _refuse(f"TensorFlow: {_reason(error)} (--verbosity=1 says where){_advice(error.message)}")
+        advice = _ADVICE if "unsupported operations" in error.message else ""
+        return _refuse(f"TensorFlow: {_reason(error)} (--verbosity=1 says where){advice}")
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
@@ -147,11 +134,7 @@ def without_cache_if_it_fails(action: Callable[[], int]) -> int:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without its start-up lines, with XLA's cache, and Keras in float32.
-
-    Raises:
-        ValueError: if Keras cannot be imported, or has another backend.
-    """
+    """Imports TensorFlow without its start-up lines, with XLA's cache, and Keras in float32."""
     if "tensorflow" not in sys.modules:
         xla_cache.enable()
     with keras_backend.explained():
@@ -171,16 +154,6 @@ def _reason(error: Exception) -> str:
     lines = [" ".join(line.split()) for line in error.message.splitlines()]
     said = [line for line in lines if line and not line.startswith(_WHERE)]
     return (said or [repr(error)])[0][:300]
-
-
-def _advice(message: str) -> str:
-    """What to do about it, where we know."""
-    if "unsupported operations" not in message:
-        return ""
-    return (
-        ". XLA cannot compile an operation of the model: let the function return `from_keras(..., xla=False)`, see "
-        "docs/adding-a-problem.md."
-    )
 
 
 def _refuse(message: str) -> int:

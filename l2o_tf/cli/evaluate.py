@@ -47,8 +47,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("side_by_side", 1, text, lower_bound=1, flag_values=values)
     text = "Where images come from: 'auto', 'tfds', 'embedded'."
     flags.DEFINE_enum("data", "auto", ["auto", "tfds", "embedded"], text, flag_values=values)
-    text = "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default."
-    flags.DEFINE_string("data_dir", None, text, flag_values=values)
+    flags.DEFINE_string("data_dir", None, "TFDS directory; default: $TFDS_DATA_DIR, then TFDS's own default.", values)
     text = "'original' (the test images, as the original program), 'train', 'test', or 'held_out' (to choose by)."
     flags.DEFINE_enum("split", "original", ["original", "train", "test", "held_out"], text, flag_values=values)
     flags.DEFINE_string("output_dir", "results", "Folder of curves.npz, summary.json, curves.png.", flag_values=values)

@@ -74,13 +74,13 @@ def _base(name: str) -> str:
 
 
 def main(values: flags.FlagValues) -> int:
-    """Turns flags into objects, and runs them; `--architecture=help` lists arguments instead.
-
-    Returns:
-        The exit code: 0 when finished, 128 + n when stopped by signal n.
-    """
+    """Turns flags into objects, and runs them; returns the exit code, 128 + n if stopped by signal n."""
     if values.architecture == "help":
-        return _list_arguments(values)
+        console.import_tensorflow()
+        from l2o_tf.optimizers import CELLS
+
+        print(architecture.listing([values.optimizer] if values["optimizer"].present else CELLS))
+        return 0
     config = requested(values)
     console.import_tensorflow()
     from l2o_tf.cli import assembly
@@ -94,15 +94,6 @@ def main(values: flags.FlagValues) -> int:
     )
     print(result)
     return 128 + result.signal if result.signal and not result.finished else 0
-
-
-def _list_arguments(values: flags.FlagValues) -> int:
-    """Prints the arguments of the optimizer that the flags name, or of all architectures."""
-    console.import_tensorflow()
-    from l2o_tf.optimizers import CELLS
-
-    print(architecture.listing([values.optimizer] if values["optimizer"].present else CELLS))
-    return 0
 
 
 def run():

@@ -62,12 +62,7 @@ OF_OPTIMIZER: dict[tuple[str, str], dict[str, Any]] = {
 
 
 def values(preset: str, kinds: Iterable[str]) -> dict[str, Any]:
-    """What a preset sets if these optimizers are trained.
-
-    Args:
-        preset: a key of `PRESETS`.
-        kinds: names of optimizers; where two differ, the later one decides.
-    """
+    """What a preset sets if these optimizers are trained; where two differ, the later one decides."""
     found = dict(PRESETS[preset])
     for kind in kinds:
         found |= OF_OPTIMIZER.get((preset, kind), {})

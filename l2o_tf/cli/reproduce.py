@@ -24,7 +24,7 @@ from typing import Any
 from absl import flags
 
 from l2o_tf.cli import console
-from l2o_tf.common import folders
+from l2o_tf.common import folders, summary
 from l2o_tf.evaluating import results
 
 STEPS = (100, 1000, 2000, 5000, 10_000)
@@ -48,18 +48,13 @@ PROBLEMS = (*PAPER["ln_loss"], "lenet", "nas")
 
 def define_flags(values: flags.FlagValues) -> None:
     """The flags of this script."""
-    text = "What to evaluate, as for evaluate.py; results that exist are kept."
-    flags.DEFINE_list("optimizer", [], text, flag_values=values)
-    text = "On what."
-    flags.DEFINE_list("problem", ["mnist", "mnist_relu", "mnist_deeper"], text, flag_values=values)
-    text = "Runs per optimizer and problem."
-    flags.DEFINE_integer("num_runs", 10, text, lower_bound=1, flag_values=values)
+    flags.DEFINE_list("optimizer", [], "What to evaluate, as for evaluate.py; results that exist are kept.", values)
+    flags.DEFINE_list("problem", ["mnist", "mnist_relu", "mnist_deeper"], "On what.", values)
+    flags.DEFINE_integer("num_runs", 10, "Runs per optimizer and problem.", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("num_steps", 10_000, "Steps per run.", lower_bound=1, flag_values=values)
     flags.DEFINE_string("results", "results/reproduction", "Folder of the result files.", flag_values=values)
-    text = "Document whose tables are written; default: they are printed."
-    flags.DEFINE_string("document", None, text, flag_values=values)
-    text = "TFDS directory; MNIST is needed, nothing takes its place."
-    flags.DEFINE_string("data_dir", None, text, flag_values=values)
+    flags.DEFINE_string("document", None, "Document whose tables are written; default: they are printed.", values)
+    flags.DEFINE_string("data_dir", None, "TFDS directory; MNIST is needed, nothing takes its place.", values)
 
 
 def evaluate_missing(values: flags.FlagValues, folder: Path) -> None:
@@ -70,8 +65,7 @@ def evaluate_missing(values: flags.FlagValues, folder: Path) -> None:
 
     options = {"mode": "test", "data": "tfds", "data_dir": values.data_dir}
     optimizers = comparison.with_cards(list(dict.fromkeys(values.optimizer)))
-    problems = [make_problem(name, **options) for name in dict.fromkeys(values.problem)]
-    pairs = comparison.all_pairs(optimizers, problems)
+    pairs = comparison.all_pairs(optimizers, [make_problem(name, **options) for name in dict.fromkeys(values.problem)])
     files = {folder / results.file_name(*pair.names, ".json"): pair for pair in pairs}
     if len(files) < len(pairs):
         names = [optimizer.name for optimizer, _ in optimizers]
@@ -88,15 +82,9 @@ def evaluate_missing(values: flags.FlagValues, folder: Path) -> None:
     missing = [pair for path, pair in files.items() if path not in kept]
     settings = {"seed": 0, "num_runs": values.num_runs, "num_steps": values.num_steps}
     for result in comparison.run_each(missing, folder, **settings):
-        record = {
-            "problem": result.problem,
-            "optimizer": result.optimizer,
-            "data": result.data,
-            "identity": result.identity,
-            "summary": result.summary,
-            "meta_training": {key: result.card[key] for key in _KEPT if key in result.card},
-            "provenance": result.provenance,
-        }
+        record = {name: getattr(result, name) for name in ("problem", "optimizer", "data", "identity", "summary")}
+        record["meta_training"] = {key: result.card[key] for key in _KEPT if key in result.card}
+        record["provenance"] = result.provenance
         path = folder / results.file_name(result.problem, result.optimizer, ".json")
         write_atomically(path, json.dumps(record, indent=1).encode())
         results.remove_pair(folder, result.names)
@@ -121,46 +109,43 @@ def _check(path: Path, pair: Any, values: flags.FlagValues) -> None:
 
 
 def tables(found: Sequence[dict], recorded: Sequence[dict] = ()) -> str:
-    """Results as Markdown: all problems at a glance, then a table or two for each.
-
-    Args:
-        found: the results.
-        recorded: others, to be shown beside those on the same problem.
-    """
-    problems = sorted({result["problem"] for result in found}, key=_place)
-    parts = [overview(found, problems)]
+    """Results as Markdown: all problems at a glance, then a table or two for each, with what is recorded beside."""
+    known = [*PROBLEMS, *sorted({result["problem"] for result in found} - {*PROBLEMS})]
+    problems = [problem for problem in known if any(result["problem"] == problem for result in found)]
+    parts = [_overview(found, problems)]
     for problem in problems:
         own = [result for result in found if result["problem"] == problem]
         beside = [result for result in recorded if result["problem"] == problem and not _is_variant(result)]
         parts.append(f"### {problem}\n\nData: {own[0]['data']}.\n")
         parts += _table([result for result in own if not _is_variant(result)])
         parts += [_row(result, f"*recorded: {result['optimizer']}*") for result in beside]
-        parts += [*(_paper_row(name, at) for name, at in PAPER["ln_loss"].get(problem, {}).items()), ""]
+        for name, means in PAPER["ln_loss"].get(problem, {}).items():
+            at = dict(zip(PAPER["steps"], means, strict=True))
+            parts.append(_line(f"*paper: {name}*", "10", *(_number(at.get(step), "") for step in STEPS)) + " |")
+        parts.append("")
         if variants := [result for result in own if _is_variant(result)]:
             parts += ["Variants:\n", *_table(variants), ""]
     return "\n".join(parts)
 
 
-def overview(found: Sequence[dict], problems: list[str]) -> str:
+def _overview(found: Sequence[dict], problems: list[str]) -> str:
     """A row per optimizer, a column per problem: ours at the last step, the released weights, the paper."""
-    ends = {(result["optimizer"], result["problem"]): result["summary"]["at"][-1] for result in found}
-    names = sorted({result["optimizer"] for result in found if "(" not in result["optimizer"]})
+    ends = {(result["optimizer"], result["problem"]): result["summary"]["at"][-1]["mean"] for result in found}
 
-    def cell(name, problem):
-        means = [(ends.get((key, problem)) or {}).get("mean") for key in (name, f"{RELEASED.get(name)} (original)")]
+    def cell(name: str, problem: str) -> str:
+        means = [ends.get((each, problem)) for each in (name, f"{RELEASED.get(name)} (original)")]
         means.append(
             dict(zip(PAPER["steps"], PAPER["ln_loss"].get(problem, {}).get(name, ()), strict=False)).get(10_000)
         )
-        texts = ["–" if mean is None else f"{mean:.2f}" for mean in means]
-        return "" if means == [None, None, None] else " / ".join(texts)
+        return "" if means == [None, None, None] else " / ".join(_number(mean, "–") for mean in means)
 
+    names = sorted({result["optimizer"] for result in found if "(" not in result["optimizer"]})
     lines = [
         "### At a glance\n",
         "ln loss at the last step: ours / the released weights / the paper's figure.\n",
-        f"| optimizer | {' | '.join(problems)} |",
-        "|---" * (len(problems) + 1) + "|",
+        *_head("optimizer", *problems),
+        *(_line(name, *(cell(name, problem) for problem in problems)) for name in names),
     ]
-    lines += [f"| {name} | {' | '.join(cell(name, problem) for problem in problems)} |" for name in names]
     return "\n".join([*lines, ""])
 
 
@@ -170,35 +155,30 @@ def _is_variant(result: dict) -> bool:
 
 
 def _table(found: Sequence[dict]) -> list[str]:
-    head = "| optimizer | runs | " + " | ".join(f"{step:,}" for step in STEPS) + " | diverged |"
-    return [head, "|---" * (len(STEPS) + 3) + "|", *(_row(result, result["optimizer"]) for result in found)]
-
-
-def _place(problem: str) -> tuple[int, str]:
-    return PROBLEMS.index(problem) if problem in PROBLEMS else len(PROBLEMS), problem
+    head = _head("optimizer", "runs", *(f"{step:,}" for step in STEPS), "diverged")
+    return [*head, *(_row(result, result["optimizer"]) for result in found)]
 
 
 def _row(result: dict, name: str) -> str:
-    from l2o_tf.common.summary import format_cell
-
     at = {entry["step"]: entry for entry in result["summary"]["at"]}
-    cells = [format_cell(at.get(step)) for step in STEPS]
-    diverged = f"{at[max(at)]['diverged']:.0%}"
-    return f"| {name} | {result['summary']['runs']} | " + " | ".join([*cells, diverged]) + " |"
+    cells = [summary.format_cell(at.get(step)) for step in STEPS]
+    return _line(name, str(result["summary"]["runs"]), *cells, f"{at[max(at)]['diverged']:.0%}")
 
 
-def _paper_row(name: str, at: tuple) -> str:
-    known = dict(zip(PAPER["steps"], at, strict=True))
-    cells = ["" if known.get(step) is None else f"{known[step]:.2f}" for step in STEPS]
-    return f"| *paper: {name}* | 10 | " + " | ".join(cells) + " | |"
+def _head(*names: str) -> list[str]:
+    return [_line(*names), "|---" * len(names) + "|"]
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(mean: float | None, missing: str) -> str:
+    return missing if mean is None else f"{mean:.2f}"
 
 
 def around_tables(document: Path) -> tuple[str, str]:
-    """What a document has before its tables and after them.
-
-    Raises:
-        ValueError: if there is no such document, it has not the two marks, or it cannot be written.
-    """
+    """What a document has before its tables and after them; a ValueError if it lacks the marks or cannot be written."""
     if not (document.is_file() and os.access(document, os.W_OK)):
         raise ValueError(f"Received --document={document}, expected a file that can be written.")
     before, _, rest = document.read_text().partition(BEGIN)

@@ -29,33 +29,31 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("import", help="import weights of the original program")
     command.add_argument("file", help="a pickle such as cw.l2l-0, a checkpoint such as model.ckpt-0, or an .npz file")
     command.add_argument("--optimizer", default="L2O-DM", help="architecture; default: %(default)s")
-    command.add_argument(
-        "--output", help="folder for weights.npz and optimizer.json; default: imported/<folder>-<file>"
-    )
+    into = "folder for weights.npz and optimizer.json"
+    command.add_argument("--output", help=f"{into}; default: imported/<folder>-<file>")
     command.set_defaults(run=_import)
     command = commands.add_parser("interpolate", help="weights between two, the second trained further from the first")
     command.add_argument("first", help="a shipped name or the folder of a run")
     command.add_argument("second", help="what was trained further from it")
     command.add_argument("--share", type=float, default=0.5, help="0: the first, 1: the second; default: %(default)s")
-    command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
+    command.add_argument("--output", required=True, help=into)
     command.set_defaults(run=_interpolate)
     command = commands.add_parser("adjust", help="the same optimizer with shorter updates, and the like, for long runs")
     command.add_argument("optimizer", help="a shipped name or the folder of a run")
-    command.add_argument(
-        "--factor", type=float, default=1.0, help="what updates are multiplied by; default: %(default)s"
-    )
+    text = "what updates are multiplied by; default: %(default)s"
+    command.add_argument("--factor", type=float, default=1.0, help=text)
     command.add_argument("--no_drift", action="store_true", help="let coordinates rest that never had a gradient")
     text = "range of L2O-Scale's first learning rates, such as 1e-5,1e-3"
     command.add_argument("--initial_learning_rates", type=numbers, help=text)
     command.add_argument("--allow_code", action="store_true", help="run the Python code that the folder has")
-    command.add_argument("--output", required=True, help="folder for weights.npz and optimizer.json")
+    command.add_argument("--output", required=True, help=into)
     command.set_defaults(run=_adjust)
     return parser
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """`"1e-6,1e-2"` -> `(1e-6, 1e-2)`."""
-    return tuple(float(entry) for entry in text.split(","))
+    """The numbers of a text with commas; argparse's errors have this function's name."""
+    return tuple(map(float, text.split(",")))
 
 
 def _import(given: argparse.Namespace) -> str:
@@ -79,19 +77,16 @@ def _interpolate(given: argparse.Namespace) -> str:
 def _adjust(given: argparse.Namespace) -> str:
     console.import_tensorflow()
     from l2o_tf.saving.derived import adjust
+    from l2o_tf.saving.drift import REST
 
     options = {name: getattr(given, name) for name in ("factor", "no_drift", "initial_learning_rates", "allow_code")}
     removed = adjust(given.optimizer, given.output, **options)
-    without = "" if removed is None else f", without a drift of {removed[0]:.1e} a step{_remaining(removed[1])}"
+    without = "" if removed is None else f", without a drift of {removed[0]:.1e} a step"
+    if removed and removed[1] > REST:
+        without += f" ({removed[1]:.1e} a step remain where gradients have ended)"
     rates = given.initial_learning_rates
     between = "" if rates is None else f", first learning rates {' to '.join(f'{rate:g}' for rate in rates)}"
     return f"{given.optimizer} with updates times {given.factor:g}{without}{between}, in {given.output}"
-
-
-def _remaining(update: float) -> str:
-    from l2o_tf.saving.drift import REST
-
-    return "" if update <= REST else f" ({update:.1e} a step remain where gradients have ended)"
 
 
 if __name__ == "__main__":
