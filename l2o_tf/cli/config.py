@@ -47,10 +47,6 @@ def _positive(most: float) -> _Checked:
     return _Checked(float, lambda value: 0 < value <= most, f"a number above 0, at most {most:g}")
 
 
-def _choice(*words: str) -> _Checked:
-    return _Checked(str, words.__contains__, f"one of {list(words)}")
-
-
 def _commas(kind: type) -> _Checked:
     return _Checked(str, lambda text: [kind(entry) for entry in text.split(",")], "")
 
@@ -61,12 +57,17 @@ _ASSIGNMENTS = _Checked(
     lambda text: not text or all(all(entry.rpartition("=")) for entry in text.split(",")),
     "entries such as conv*=L2O-DM, separated by commas",
 )
-OBJECTIVES = ("sum", "mean", "final", "penultimate", "log_mean")
-OBJECTIVES += ("log_ratio", "log_ratio_numerator", "log_ratio_original", "ratio_original")
+OBJECTIVES = "sum mean final penultimate log_mean log_ratio log_ratio_numerator log_ratio_original ratio_original"
 
 
 def _option(default: Any, help_text: str, parser: flags.ArgumentParser = _TEXT) -> Any:
     return dataclasses.field(default=default, metadata={"help": help_text, "parser": parser})
+
+
+def _one_of(words: str, help_text: str) -> Any:
+    """An option whose value is one of several words, with spaces between them; the first one is the default."""
+    known = words.split()
+    return _option(known[0], help_text, _Checked(str, known.__contains__, f"one of {known}"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,21 +78,17 @@ class Config:
         "paper", "Whose defaults apply: the 'paper', its 'original' program, or RNNprop's own ('rnnprop2017')."
     )
     problem: str = _option(
-        "mnist",
-        "What the optimizer is trained on: a name from `python -m problems --list`, or 'path/to/file.py:function'.",
+        "mnist", "What it is trained on: a name from `python -m problems --list`, or 'path/to/file.py:function'."
     )
     optimizer: str = _option("L2O-DM", "What is trained: 'L2O-DM', 'RNNprop', 'L2O-Scale', or 'path/to/file.py:Class'.")
     architecture: str = _option(
         "", "Arguments of its constructor: 'k=10,layers=20+20'. --architecture=help lists them."
     )
     initial_weights: str = _option(
-        "",
-        "Begin with the weights and the architecture of a trained optimizer: a shipped name or a run. Default: random.",
+        "", "Begin with weights and architecture of a trained optimizer: a shipped name or a run. Default: random."
     )
     net_assignments: str = _option(
-        "",
-        "An optimizer per parameter name: 'conv*=L2O-DM,embedding*=frozen,*=adam'. The first match counts.",
-        _ASSIGNMENTS,
+        "", "Optimizers by parameter name: 'conv*=L2O-DM,emb*=frozen,*=adam'. The first match counts.", _ASSIGNMENTS
     )
     seed: int = _option(
         0, "Seed of everything that is drawn: weights, optimizees, minibatches, validation runs.", _whole(0)
@@ -107,16 +104,13 @@ class Config:
     convex_term: bool = _option(
         False, "Add a convex function of 20 more coordinates to the loss, as RNNprop's program does."
     )
-    data: str = _option(
-        "auto",
+    data: str = _one_of(
+        "auto tfds embedded",
         "Where images come from: 'tfds', 'embedded' digits, or 'auto': TFDS, else Keras's cache, else embedded.",
-        _choice("auto", "tfds", "embedded"),
     )
     data_dir: str = _option("", "Folder of TFDS. Default: $TFDS_DATA_DIR, else TFDS's own.")
-    split: str = _option(
-        "original",
-        "Which images: 'train', 'test', or 'original': those that the original program uses.",
-        _choice("original", "train", "test"),
+    split: str = _one_of(
+        "original train test", "Which images: 'train', 'test', or 'original': those that the original program uses."
     )
 
     num_epochs: int = _option(
@@ -159,16 +153,13 @@ class Config:
     imitation_ratios: str = _option(
         "0.3", "The same for each stage of a curriculum. The last entry serves all later stages.", _commas(float)
     )
-    imitation_distance: str = _option(
-        "sum",
+    imitation_distance: str = _one_of(
+        "sum half_mean",
         "Distance from the teacher: 'sum' of squares (Eq. 1), or 'half_mean' of them (original program).",
-        _choice("sum", "half_mean"),
     )
     teachers: str = _option("adam,sgd,adagrad", "Optimizers that the student imitates, or shares its runs with.")
-    teacher_choice: str = _option(
-        "random",
-        "The next teacher is 'random' (Algorithm 2), or they take turns: 'cycle' (original program).",
-        _choice("random", "cycle"),
+    teacher_choice: str = _one_of(
+        "random cycle", "The next teacher is 'random' (Algorithm 2), or they take turns: 'cycle' (original program)."
     )
     teacher_learning_rate: float = _option(0.01, "Learning rate of every teacher.", _positive(1e6))
     teacher_steps: int = _option(
@@ -182,10 +173,8 @@ class Config:
         100, "Meta-epochs of a period. Each period, and the whole run, ends with a validation.", _whole()
     )
     num_runs_validation: int = _option(20, "Runs of a validation.", _whole(most=100_000))
-    validation_seeds: str = _option(
-        "fixed",
-        "Whether all validations have the same runs: 'fixed', or new ones: 'fresh' (original program).",
-        _choice("fixed", "fresh"),
+    validation_seeds: str = _one_of(
+        "fixed fresh", "Whether all validations have the same runs: 'fixed', or new ones: 'fresh' (original program)."
     )
     validation_window: int = _option(
         1, "The validation cost is the mean of so many losses at the end of each run.", _whole(most=MOST_STEPS)
@@ -196,16 +185,14 @@ class Config:
         _Checked(float, lambda value: 0 <= value < 1, "a number from 0 to below 1"),
     )
 
-    objective: str = _option(
-        "sum",
+    objective: str = _one_of(
+        OBJECTIVES,
         "What is minimised, of the losses of a window: 'sum', 'mean', 'final', 'penultimate', 'log_mean', 'log_ratio'; "
         "docs/glossary.md has their equations, and others.",
-        _choice(*OBJECTIVES),
     )
-    judge: str = _option(
-        "steps",
+    judge: str = _one_of(
+        "steps sample whole",
         "Which losses these are: those of the 'steps', of fixed minibatches ('sample'), or of all data ('whole').",
-        _choice("steps", "sample", "whole"),
     )
     judge_minibatches: int = _option(
         78, "Number of minibatches of --judge=sample. 78 minibatches of 128 are 10,000 examples.", _whole(most=100_000)
@@ -217,10 +204,9 @@ class Config:
         True, "Compile windows with XLA; of optimizees that convolve, the optimizer only. Off with --long_tail_steps."
     )
 
-    meta_optimizer: str = _option(
-        "adam",
+    meta_optimizer: str = _one_of(
+        "adam rmsprop",
         "What trains the weights: 'adam', or 'rmsprop' as L2O-Scale's program has it. Both are those of TensorFlow 1.",
-        _choice("adam", "rmsprop"),
     )
     learning_rate: float = _option(1e-3, "Learning rate of the meta-optimizer.", _positive(1e6))
     clip_norm: float = _option(0.0, "Clip the meta-gradient to this global norm. 0: no clipping.", _number(0.0))

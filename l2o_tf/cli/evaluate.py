@@ -11,12 +11,12 @@ Here --optimizer names trained weights or rules such as Adam; in meta_train.py i
 Every optimizer starts run r from the same parameters and sees the same minibatches. The script prints a table, and
 writes `curves.npz`, `summary.json` and `curves.png` in --output_dir; `evaluating/results.py` describes them. Results
 that the folder has are kept, and drawn with the new ones. So several commands can fill one folder. A command that does
-not fit the results in the folder is refused. The same command continues an interrupted evaluation. Lost are the runs
-that it was at, one for each core, and at most a minute more.
+not fit the results in the folder is refused. The same command continues an interrupted evaluation.
 """
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -75,29 +75,14 @@ def _problems(values: flags.FlagValues) -> list:
     return problems
 
 
-def present(found, folder: Path, x_scale: str) -> None:
-    """Prints the table, draws the picture, and says where the files are."""
-    from l2o_tf.evaluating import results
-
-    print(found.table())
-    found.plot(folder / results.PICTURE, x_scale=x_scale)
-    files = {"Curves": results.CURVES, "Summary": results.SUMMARY, "Picture": results.PICTURE}
-    print("", *(f"{what}: {folder / name}" for what, name in files.items() if (folder / name).exists()), sep="\n")
-
-
-def plot(values: flags.FlagValues) -> None:
-    """Draws what is in a folder."""
-    from l2o_tf.evaluating.results import Results
-
-    given = [f"--{flag.name}" for flag in values.get_flags_for_module(__name__) if flag.present]
-    if useless := [name for name in given if name not in ("--plot_only", "--output_dir", "--x_scale")]:
-        raise ValueError(f"Received --plot_only with {', '.join(useless)}, which it has no use for. Drop them.")
-    folder = Path(values.output_dir)
-    present(Results.read(folder), folder, values.x_scale)
-
-
-def evaluate(values: flags.FlagValues) -> None:
-    """Evaluates what the folder lacks, and presents all that it then has."""
+def evaluate(values: flags.FlagValues) -> Any:
+    """Evaluates what the folder lacks; returns all `Results` that it then has."""
+    for name in ("optimizer", "problem"):
+        if not values[name].value:
+            raise ValueError(f"Received no --{name}, expected at least one.")
+        if bad := [each for each in values[name].value if not each.isprintable()]:
+            raise ValueError(f"Received --{name}={bad[0][:80]!r}, which cannot be printed. Rename that file or folder.")
+    console.import_tensorflow()
     from l2o_tf.evaluating import comparison
     from l2o_tf.saving.loading import wants_learning_rate
 
@@ -110,25 +95,26 @@ def evaluate(values: flags.FlagValues) -> None:
     folder = folders.make_folder(values.output_dir)
     with folders.alone_in(folder):
         try:
-            found = comparison.evaluate_pairs(pairs, folder, side_by_side=values.side_by_side, **options)
+            return comparison.evaluate_pairs(pairs, folder, side_by_side=values.side_by_side, **options)
         except KeyboardInterrupt:
             print("The same command continues.", file=sys.stderr)
             raise
-        present(found, folder, values.x_scale)
 
 
 def main(values: flags.FlagValues) -> int:
-    """Turns flags into evaluations, and those into files and a table."""
+    """Prints the table, draws the picture, and says where the files are; evaluates before, unless `--plot_only`."""
+    from l2o_tf.evaluating import results
+
+    folder = Path(values.output_dir)
     if values.plot_only:
-        plot(values)
-        return 0
-    for name in ("optimizer", "problem"):
-        if not values[name].value:
-            raise ValueError(f"Received no --{name}, expected at least one.")
-        if bad := [each for each in values[name].value if not each.isprintable()]:
-            raise ValueError(f"Received --{name}={bad[0][:80]!r}, which cannot be printed. Rename that file or folder.")
-    console.import_tensorflow()
-    evaluate(values)
+        given = [f"--{flag.name}" for flag in values.get_flags_for_module(__name__) if flag.present]
+        if useless := [name for name in given if name not in ("--plot_only", "--output_dir", "--x_scale")]:
+            raise ValueError(f"Received --plot_only with {', '.join(useless)}, which it has no use for. Drop them.")
+    found = results.Results.read(folder) if values.plot_only else evaluate(values)
+    print(found.table())
+    found.plot(folder / results.PICTURE, x_scale=values.x_scale)
+    files = {"Curves": results.CURVES, "Summary": results.SUMMARY, "Picture": results.PICTURE}
+    print("", *(f"{what}: {folder / name}" for what, name in files.items() if (folder / name).exists()), sep="\n")
     return 0
 
 
