@@ -92,10 +92,8 @@ def options(found: Iterable[flags.Flag], headings: Mapping[str, str], width: int
         left = f"  --[no]{flag.name}" if flag.boolean else f"  {flag.serialize() or f'--{flag.name}='}"
         text = f"{flag.help} Default: on." if flag.boolean and flag.default else flag.help
         told = textwrap.wrap(text, width, initial_indent=gap, subsequent_indent=gap)
-        if len(left) < len(gap) - 1:
-            told[0] = left.ljust(len(gap)) + told[0].lstrip()
-            left = None
-        lines += [*([left] if left else []), *told]
+        beside = len(left) < len(gap) - 1
+        lines += [left.ljust(len(gap)) + told[0].lstrip(), *told[1:]] if beside else [left, *told]
     return "\n".join(lines).strip()
 
 
@@ -116,11 +114,7 @@ def guarded(action: Callable[[], int | None], rest: list[str]) -> int | None:
 
 
 def without_cache_if_it_fails(action: Callable[[], int]) -> int:
-    """Does the action; if XLA's cache fails, as on a full disk, the process starts again without a cache.
-
-    TensorFlow cannot go on after such a failure, and it reads its settings only once. The action continues from its
-    files, as after a kill.
-    """
+    """Does the action; if XLA's cache fails, as on a full disk, the process starts again without it."""
     try:
         return action()
     except _tensorflow_errors() as error:
@@ -140,7 +134,9 @@ def import_tensorflow() -> None:
     with keras_backend.explained():
         startup.import_tensorflow()
     keras_backend.check()
-    sys.modules["keras"].config.set_floatx("float32")
+    import keras
+
+    keras.config.set_floatx("float32")
 
 
 def _tensorflow_errors() -> tuple[type[Exception], ...]:

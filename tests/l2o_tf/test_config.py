@@ -8,8 +8,9 @@ from absl import flags
 
 from l2o_tf.cli import meta_train
 from l2o_tf.cli.assembly import describe, make_arguments, make_lessons
-from l2o_tf.cli.config import FIELDS, GONE, MOVED, PRESETS, REQUIRES, Config, resolve
+from l2o_tf.cli.config import FIELDS, GONE, MOVED, OBJECTIVES, PRESETS, REQUIRES, Config, resolve
 from l2o_tf.common import names
+from l2o_tf.unrolling import objectives
 
 
 class TestDefaults:
@@ -179,6 +180,10 @@ def test_flags_refuse(name, values):
 )
 def test_objects_refuse(options):
     assert "expected" in arguments_refused(**options)
+
+
+def test_objectives_are_those_of_the_unroll():
+    assert OBJECTIVES.split() == list(objectives.OBJECTIVES)
 
 
 def test_limits_are_included():
