@@ -26,10 +26,9 @@ class Settings(NamedTuple):
     Attributes:
         num_steps: optimizee steps per repetition.
         unroll_length: T of a window of meta-training; divides `num_steps`.
-        data, data_dir: as in meta_train.py.
+        data: as in meta_train.py.
     """
 
     num_steps: int
     unroll_length: int
     data: str = "auto"
-    data_dir: str | None = None

@@ -87,7 +87,7 @@ def one_step(case: Case, settings: Settings, max_gib: float, max_seconds: float)
         watcher = threading.Thread(target=watch, args=(worker,), daemon=True)
         watcher.start()
         try:
-            return worker.start() | worker.memory()
+            return worker.start()
         except RuntimeError:
             if not stopped:
                 raise

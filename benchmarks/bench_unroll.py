@@ -68,7 +68,6 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("unroll_length", 20, "Steps per window of training.", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("repetitions", 7, "Timed repetitions per method.", lower_bound=1, flag_values=values)
     flags.DEFINE_string("data", "auto", "Source of images: 'auto', 'tfds', 'embedded'.", flag_values=values)
-    flags.DEFINE_string("data_dir", None, "Folder of TFDS; default: $TFDS_DATA_DIR.", flag_values=values)
     history.define_flag(values)
 
 
@@ -119,12 +118,13 @@ def measure(cases: Sequence[Case], settings: Settings, repetitions: int) -> list
         say(f"{' / '.join(cases[0][:3])}: {repetitions} rounds of {', '.join(case.method for case in cases)}")
         for worker in workers:
             worker.run()
-        seconds = [[] for _ in cases]
+        seconds, memory = [[] for _ in cases], [{} for _ in cases]
         for repetition in range(repetitions):
             for place in range(len(cases)):  # each round begins with the next case, so that none has a fixed place
                 turn = (repetition + place) % len(cases)
-                seconds[turn].append(workers[turn].run())
-        memory = [worker.memory() for worker in workers]
+                answer = workers[turn].run()
+                seconds[turn].append(answer["seconds"])
+                memory[turn] = {"peak_mib": answer["peak_mib"]}
     timing = summarize([case.method for case in cases], seconds, settings.num_steps)
     return [case._asdict() | t | f | m for case, t, f, m in zip(cases, timing, facts, memory, strict=True)] + absent
 
@@ -189,7 +189,7 @@ def main(values: flags.FlagValues) -> int:
     made_by, load = provenance(), round(os.getloadavg()[0], 2)
     if load > 0.5:
         say(f"WARNING: the machine is not idle (load {load}); times will be too long and uneven.")
-    settings = Settings(steps, length, asked["data"], values.data_dir)
+    settings = Settings(steps, length, asked["data"])
     results = [row for group in groups for row in measure(group, settings, asked["repetitions"])]
     print(table(history.append(values.history, made_by, asked, load, results)))
     return 0

@@ -33,7 +33,7 @@ def prepare(case: Case, settings: Settings) -> tuple[Repetition, dict]:
     if case.problem.startswith(BOWL):
         problem = bowl(int(case.problem.removeprefix(BOWL)))
     else:
-        problem = make_problem(case.problem, mode=mode, data=settings.data, data_dir=settings.data_dir)
+        problem = make_problem(case.problem, mode=mode, data=settings.data)
     if case.optimizer not in CELLS:
         raise ValueError(f"Received --optimizer={case.optimizer}, expected some of {', '.join(CELLS)}.")
     keras.utils.set_random_seed(0)

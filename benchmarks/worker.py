@@ -4,9 +4,8 @@ A process per case keeps memory apart, and leaves no caches behind for the next.
 object per line::
 
     <- {"case": [...], "settings": [...]}
-    -> {"first_call_s", "data", "coordinates", "device"}      or {"error": "..."}
-    <- "run"       -> {"seconds": 0.123}                      any number of times
-    <- "memory"    -> {"peak_mib"}
+    -> {"first_call_s", "peak_mib", "data", "coordinates", "device"}      or {"error": "..."}
+    <- "run"    -> {"seconds", "peak_mib"}                                any number of times
     <- end of file: the process ends
 
 **Memory** is resident memory of the process on the host. It is the high-water mark (`VmHWM`) at the end, minus what was
@@ -74,13 +73,9 @@ class Worker:
         """Loads, compiles and makes the first call."""
         return self._ask(self._order)
 
-    def run(self) -> float:
-        """Seconds of one repetition."""
-        return self._ask("run")["seconds"]
-
-    def memory(self) -> dict[str, float]:
-        """`peak_mib`."""
-        return self._ask("memory")
+    def run(self) -> dict[str, float]:
+        """`seconds` of one repetition, and `peak_mib` up to now."""
+        return self._ask("run")
 
     def _ask(self, request: str) -> dict[str, Any]:
         line = ""
@@ -125,12 +120,9 @@ def serve(case: Case, settings: Settings, requests, reply) -> None:
     repetition, facts = prepare(case, settings)
     reset_high_water()
     base = high_water_mib()
-    reply(first_call_s=_seconds(repetition), **facts)
-    for request in requests:
-        if request.strip() == "run":
-            reply(seconds=_seconds(repetition))
-        else:
-            reply(peak_mib=high_water_mib() - base)
+    reply(first_call_s=_seconds(repetition), peak_mib=high_water_mib() - base, **facts)
+    for _ in requests:
+        reply(seconds=_seconds(repetition), peak_mib=high_water_mib() - base)
 
 
 def _seconds(repetition) -> float:

@@ -124,15 +124,12 @@ def _from_tfds(name: str, split: str, data_dir: str | None) -> tuple[Any, np.nda
         import tensorflow_datasets as tfds
 
         builder = tfds.builder(name, data_dir=folder)
-        prepared = builder.data_path.exists()
-        stored = builder.as_dataset(split=split, batch_size=-1, as_supervised=True) if prepared else None
-        x, y = tfds.as_numpy(stored) if prepared else (None, None)
+        if builder.data_path.exists():
+            return tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1, as_supervised=True))
     except Exception as error:  # TFDS, and each data set's own code, raise anything
         raise DataError(f"{asked}, which TFDS cannot read in {folder}: {describe(error)}.") from error
-    if not prepared:
-        command = f"python -c \"import tensorflow_datasets as tfds; tfds.load('{name}', data_dir='{folder}')\""
-        raise DataError(f"{asked}, which is not prepared in {folder}. Set TFDS_DATA_DIR, or prepare it: {command}")
-    return x, y
+    command = f"python -c \"import tensorflow_datasets as tfds; tfds.load('{name}', data_dir='{folder}')\""
+    raise DataError(f"{asked}, which is not prepared in {folder}. Set TFDS_DATA_DIR, or prepare it: {command}")
 
 
 def rows(data: Data, indices: tf.Tensor) -> tuple[Any, tf.Tensor]:

@@ -69,16 +69,6 @@ def answers(accuracy: Accuracy, labels: tf.Tensor, outputs: Any) -> dict[str, tf
     return {"right": tf.reduce_mean(right * counted), "counted": tf.reduce_mean(counted)}
 
 
-def checked(accuracy: Any) -> Accuracy:
-    """The accuracy of a user; a ValueError for a metric, which adds up what it is called with, or no function."""
-    if isinstance(accuracy, keras.metrics.Metric) or not callable(accuracy):
-        raise ValueError(
-            f"Received accuracy={accuracy!r}, expected a function (labels, outputs) -> [B] of 0 and 1, such as "
-            "`keras.metrics.sparse_categorical_accuracy`."
-        )
-    return accuracy
-
-
 def check_labels(loss: keras.losses.Loss, labels: np.ndarray, outputs: Any) -> None:
     """Refuses labels that a cross-entropy has no output for: class numbers too large, probabilities outside of 0..1."""
     if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
@@ -96,8 +86,18 @@ def check_labels(loss: keras.losses.Loss, labels: np.ndarray, outputs: Any) -> N
         raise ValueError(f"Received labels out of range, {wrong.flat[0]} for one, expected {expected}.")
 
 
-def accuracy_of(loss: keras.losses.Loss) -> Accuracy | None:
-    """The share of right answers that belongs to a cross-entropy of the last axis; None for other losses."""
+def accuracy_of(loss: keras.losses.Loss, accuracy: Any = None) -> Accuracy | None:
+    """The accuracy of a user; else that of a cross-entropy of the last axis; None for other losses.
+
+    A metric, which adds up what it is called with, is a ValueError.
+    """
+    if isinstance(accuracy, keras.metrics.Metric) or not (accuracy is None or callable(accuracy)):
+        raise ValueError(
+            f"Received accuracy={accuracy!r}, expected a function (labels, outputs) -> [B] of 0 and 1, such as "
+            "`keras.metrics.sparse_categorical_accuracy`."
+        )
+    if accuracy is not None:
+        return accuracy
     if loss.get_config().get("axis", -1) != -1:
         return None
     if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):

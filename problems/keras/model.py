@@ -99,7 +99,7 @@ def from_keras(
     if xla not in (None, True, False):
         raise ValueError(f"Received xla={xla!r}, expected True, False or None.")
     pure, loss = stateless(model), keras_loss.resolve(loss)
-    accuracy = keras_loss.accuracy_of(loss) if accuracy is None else keras_loss.checked(accuracy)
+    accuracy = keras_loss.accuracy_of(loss, accuracy)
     data = keras_data.read(dataset, model, name=name, split=split, data_dir=data_dir)
     start, constants, size = _start(pure, initial), values(pure.frozen), data.info.size
 

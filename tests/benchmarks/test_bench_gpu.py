@@ -99,5 +99,4 @@ def test_the_peer_is_a_case_of_the_benchmark(phase):
     with Worker(Case("mnist", "L2O-DM", phase, "jax"), Settings(num_steps=4, unroll_length=2)) as worker:
         facts = worker.start()
         assert (facts["coordinates"], facts["device"]) == (15910, "cpu")
-        assert worker.run() > 0
-        assert worker.memory()["peak_mib"] > 0
+        assert min(worker.run().values()) > 0

@@ -133,11 +133,9 @@ def test_every_case_has_every_place_in_a_round(monkeypatch):
         def start(self):
             return {}
 
-        memory = start
-
         def run(self):
             order.append(self.method)
-            return 1.0
+            return {"seconds": 1.0, "peak_mib": 2.0}
 
     monkeypatch.setattr(bench_unroll, "Worker", Recorder)
     (group,) = groups("mnist", "L2O-DM", "training", "plain,ours,second")

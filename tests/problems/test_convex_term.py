@@ -8,15 +8,9 @@ from problems import make_problem
 from problems.base import make_seed, objective_of
 from problems.transforms.convex_term import KEY, convex_term
 from problems.transforms.coordinates import measured_on_minibatches
+from tests.problems.gradients import loss_and_gradients
 
 SEED = make_seed(11)
-
-
-def value_and_grads(problem, params, constants, batch):
-    with tf.GradientTape() as tape:
-        tape.watch(params)
-        loss = problem.loss(params, constants, batch)
-    return loss, tape.gradient(loss, params)
 
 
 @pytest.mark.parametrize("name", ["digits", "quadratic"])
@@ -29,8 +23,8 @@ def test_loss_and_slopes_against_numpy(name):
     np.testing.assert_array_equal(batch, problem.sample(SEED, 1)[0])
     assert list(params) == [*inner, KEY]
     x = np.float32([0.0, 0.5, -0.5, 30.0, -30.0])
-    loss, grads = value_and_grads(extended, params | {KEY: tf.constant(x)}, constants, batch)
-    inner_loss, inner_grads = value_and_grads(problem, inner, inner_constants, batch)
+    loss, grads = loss_and_gradients(extended, params | {KEY: tf.constant(x)}, constants, batch)
+    inner_loss, inner_grads = loss_and_gradients(problem, inner, inner_constants, batch)
     c, a = constants.term.scale["x"].numpy(), constants.term.inner.numpy()
     squares = (c * x - a) ** 2
     assert list(squares > 10) == [False, False, False, True, True]

@@ -14,15 +14,9 @@ from problems.transforms.coordinates import (
     sum_of,
 )
 from problems.transforms.gradients import gradient_noise, sparse_gradient
+from tests.problems.gradients import loss_and_gradients
 
 SEED = make_seed(11)
-
-
-def loss_and_gradients(problem, params, constants, batch):
-    with tf.GradientTape() as tape:
-        tape.watch(params)
-        loss = problem.loss(params, constants, batch)
-    return loss, tape.gradient(loss, params)
 
 
 @pytest.mark.parametrize("name", ["digits", "quadratic", "simple_multi_optimizer"])
@@ -121,7 +115,7 @@ def test_a_sum_is_the_sum_of_its_problems():
     each = [
         loss_and_gradients(part, {"x": params[f"{k}/x"]}, constants[k], batches[k][1]) for k, part in enumerate(parts)
     ]
-    np.testing.assert_allclose(loss, sum(value.numpy() for value, _ in each), rtol=1e-6)
+    np.testing.assert_allclose(loss, sum(value for value, _ in each), rtol=1e-6)
     for k, (_, gradient) in enumerate(each):
         np.testing.assert_allclose(gradients[f"{k}/x"], gradient["x"], rtol=1e-6)
     total = sum(objective_of(part)({"x": params[f"{k}/x"]}, constants[k]).numpy() for k, part in enumerate(parts))

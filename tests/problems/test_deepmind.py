@@ -5,23 +5,16 @@ import tensorflow as tf
 from problems import ensemble, make_problem
 from problems.base import make_seed, objective_of
 from problems.toys import deepmind
+from tests.problems.gradients import loss_and_gradients
 
 SEED = make_seed(3)
-
-
-def value_and_gradients(problem, params, constants):
-    batch = problem.sample(SEED, 1)[0]
-    with tf.GradientTape() as tape:
-        tape.watch(params)
-        loss = problem.loss(params, constants, batch)
-    return loss.numpy(), {key: g.numpy() for key, g in tape.gradient(loss, params).items()}
 
 
 def test_simple_is_the_square_from_one():
     problem = deepmind.simple()
     params, constants = problem.init(SEED)
     assert list(params) == ["x"] and params["x"].shape == [] and params["x"].numpy() == 1.0
-    loss, gradients = value_and_gradients(problem, {"x": tf.constant(-3.0)}, constants)
+    loss, gradients = loss_and_gradients(problem, {"x": tf.constant(-3.0)}, constants, 0)
     assert loss == 9.0 and gradients["x"] == -6.0
 
 
@@ -30,8 +23,8 @@ def test_simple_multi_optimizer_is_the_sum_of_squares_of_named_scalars():
     params, constants = problem.init(SEED)
     assert list(params) == ["x_0", "x_1", "x_2"]
     assert all(x.shape == [] and x.numpy() == 1.0 for x in params.values())
-    loss, gradients = value_and_gradients(
-        problem, {"x_0": tf.constant(1.0), "x_1": tf.constant(2.0), "x_2": tf.constant(-4.0)}, constants
+    loss, gradients = loss_and_gradients(
+        problem, {"x_0": tf.constant(1.0), "x_1": tf.constant(2.0), "x_2": tf.constant(-4.0)}, constants, 0
     )
     assert loss == 21.0 and gradients == {"x_0": 2.0, "x_1": 4.0, "x_2": -8.0}
     assert len(deepmind.simple_multi_optimizer().init(SEED)[0]) == 2  # DeepMind's default
@@ -42,7 +35,7 @@ def test_quadratic_against_its_closed_form():
     params, constants = problem.init(SEED)
     x, w, y = params["x"].numpy(), constants["w"].numpy(), constants["y"].numpy()
     residual = np.einsum("bij,bj->bi", w, x) - y
-    loss, gradients = value_and_gradients(problem, params, constants)
+    loss, gradients = loss_and_gradients(problem, params, constants, 0)
     np.testing.assert_allclose(loss, (residual**2).sum() / 6, rtol=1e-12)
     np.testing.assert_allclose(gradients["x"], 2 / 6 * np.einsum("bij,bi->bj", w, residual), rtol=1e-12)
 

@@ -8,15 +8,9 @@ from problems.data.drawn import Rows
 from problems.toys import classifiers, families, landscapes, matmul
 from problems.transforms.coordinates import log_objective, rescale
 from tests.problems.closed_forms import CLOSED_FORMS, MINIMA, slope, small
+from tests.problems.gradients import loss_and_gradients
 
 SEED = make_seed(5)
-
-
-def loss_and_gradients(problem, params, constants, batch):
-    with tf.GradientTape() as tape:
-        tape.watch(params)
-        loss = problem.loss(params, constants, batch)
-    return loss.numpy(), {key: g.numpy() for key, g in tape.gradient(loss, params).items()}
 
 
 def float64(nest):
