@@ -101,9 +101,8 @@ def exists(case: Case) -> bool:
 def measure(cases: Sequence[Case], settings: Settings, repetitions: int) -> list[dict[str, Any]]:
     """Measures the cases of one group: `repetitions` rounds, after one that is not counted.
 
-    Returns:
-        A row per case: its names, what its worker answers, and what `summarize` makes of the seconds. The row of a case
-        that cannot run here has the names and a `note` that says why.
+    A row has the case's names, what its worker answers, and what `summarize` makes of the seconds. The row of a case
+    that cannot run here has the names and a `note` that says why.
     """
     absent = [case._asdict() | {"note": peers.MISSING} for case in cases if not interpreter(case)]
     cases = [case for case in cases if interpreter(case)]

@@ -128,11 +128,9 @@ def shapes_of(problem: Problem, seed: Seed | None = None) -> Params:
 def measured_by(
     loss: Callable[[Params, Constants, Batch], tf.Tensor], whole: Callable[[Params, Constants], Measured] | None = None
 ) -> Measure:
-    """`Problem.measure` from the loss of one minibatch and what measures all data.
+    """`Problem.measure` from the loss of one minibatch and what measures all data (default: that cannot be measured).
 
-    Args:
-        loss: `Problem.loss`. On given minibatches its mean is the measure. They are taken one after the other.
-        whole: `(params, constants) -> Measured` on all data; default: none, and only minibatches can be measured.
+    On given minibatches the measure is the mean of `loss`, which takes one after the other.
     """
 
     def measure(params, constants, part=None):
@@ -148,14 +146,10 @@ def measured_by(
 def mean_of_rows(
     function: Callable[[tf.Tensor], dict], size: int, batch_size: int, signature: dict[str, tf.TensorSpec]
 ) -> dict[str, tf.Tensor]:
-    """The mean over all rows of a data set, in the memory of one minibatch.
+    """The mean over all `size` rows of a data set, in the memory of one minibatch.
 
-    Args:
-        function: int32 row numbers `[B]` -> the mean over these rows by name, as `signature` has it. B is `batch_size`,
-            and for the last minibatch what is left.
-        size: rows of the data set.
-        batch_size: rows at a time.
-        signature: shapes and types.
+    `function` takes int32 row numbers `[B]` and returns the means over these rows by name, with shapes and types as in
+    `signature`. B is `batch_size`, and for the last minibatch what is left.
     """
     whole, rest = divmod(size, batch_size)
     function = tf.autograph.experimental.do_not_convert(function)  # else an eager `map_fn` does, for each minibatch

@@ -75,8 +75,6 @@ OFFICIAL: dict[str, Official] = {
 }
 """The data sets that are not embedded."""
 
-DIGITS_TRAIN = 1_437
-
 
 class DataError(ValueError):
     """Data that cannot be had; the message says what was tried and what to do."""
@@ -225,8 +223,8 @@ def digits() -> Source:
     """The 8x8 digits that ship with the package; the last 360 of 1,797 are the test split."""
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
         images, labels = file["images"], file["labels"]
-    cut = DIGITS_TRAIN
-    return Source("digits", {"train": Arrays(images[:cut], labels[:cut]), "test": Arrays(images[cut:], labels[cut:])})
+    parts = {"train": slice(-360), "test": slice(-360, None)}
+    return Source("digits", {part: Arrays(images[rows], labels[rows]) for part, rows in parts.items()})
 
 
 def _enlarged_digits(shape: tuple[int, int, int]) -> Source:
