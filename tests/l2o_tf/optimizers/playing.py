@@ -1,4 +1,4 @@
-"""Gradients of every size to play to a cell, and the loop that does it."""
+"""Gradients of every size to play to a cell, the loop that does it, and what cells of LSTMs have in common."""
 
 import numpy as np
 import tensorflow as tf
@@ -27,3 +27,22 @@ def run(cell, inputs):
         delta, state = cell(tf.constant(g[:, None]), state)
         deltas.append(delta[:, 0].numpy())
     return np.stack(deltas), [value.numpy() for value in state]
+
+
+def assert_gates(cell, inputs, states, caches):
+    """What the cell shows of its gates is what the reference has cached of each layer."""
+    found = cell.diagnose(tf.constant(inputs)[:, None], [tf.constant(value) for value in states])
+    for layer, (_, i, _, f, o, _, _) in enumerate(caches, start=1):
+        for name, gate in {"input": i, "forget": f, "output": o}.items():
+            np.testing.assert_allclose(found.pop(f"gates/lstm_{layer}/{name}"), gate, atol=1e-5)
+    assert not found
+
+
+def assert_truncated_normal(drawn, stddevs):
+    """Weights of several seeds: normal, cut at two of `stddevs` by name, which is 0 for zeros."""
+    for name, stddev in stddevs.items():
+        values = np.concatenate([weights[name].numpy().ravel() for weights in drawn])
+        tolerance = 3 / np.sqrt(values.size)
+        assert np.abs(values).max() <= 2 * stddev * (1 + 1e-6)
+        np.testing.assert_allclose(values.std(), 0.8796 * stddev, rtol=tolerance, err_msg=name)
+        assert abs(values.mean()) <= tolerance * stddev

@@ -10,11 +10,10 @@ from l2o_tf.optimizers.lstm.dm import DMCell
 from problems.base import make_seed
 from tests.l2o_tf import numpy_reference as reference
 from tests.l2o_tf import tiny
-from tests.l2o_tf.optimizers.playing import gradients, run
+from tests.l2o_tf.optimizers.playing import assert_gates, assert_truncated_normal, gradients, run
 
 RELEASED = ("dm", "dm_aug", "dm_cl", "dm_cl_il")
 STATES = ("h1", "c1", "h2", "c2")
-TRUNCATED_STD = 0.8796  # of a unit normal cut at two standard deviations
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-6), ("float64", 1e-13)])
@@ -92,12 +91,8 @@ def test_gates_can_be_looked_at():
     student, weights = tiny.random_student(3)
     inputs, states = gradients(1)[0], reference.zero_state(weights, 48)
     states = [value + 0.1 for value in states]
-    found = student.cell.diagnose(tf.constant(inputs)[:, None], [tf.constant(value) for value in states])
     _, _, (_, caches, _) = reference.dm_step(weights, inputs, states)
-    for layer, (_, i, _, f, o, _, _) in enumerate(caches, start=1):
-        for name, gate in {"input": i, "forget": f, "output": o}.items():
-            np.testing.assert_allclose(found.pop(f"gates/lstm_{layer}/{name}"), gate, atol=1e-5)
-    assert not found
+    assert_gates(student.cell, inputs, states, caches)
 
 
 class TestKeras:
@@ -131,16 +126,8 @@ class TestWeights:
         """Truncated normal of 1/sqrt(fan_in) for matrices and gate biases, zero for the last bias."""
         drawn = [CoordinatewiseOptimizer(DMCell(seed=seed)).named_variables for seed in range(25)]
         fan_in = {"lstm_1": 22, "lstm_2": 40, "linear": 20}
-        for name in drawn[0]:
-            values = np.concatenate([weights[name].numpy().ravel() for weights in drawn])
-            if name == "linear/b":
-                assert not values.any()
-                continue
-            stddev = fan_in[name.split("/")[0]] ** -0.5
-            assert np.abs(values).max() <= 2 * stddev * (1 + 1e-6)
-            tolerance = 3 / np.sqrt(values.size)
-            np.testing.assert_allclose(values.std(), TRUNCATED_STD * stddev, rtol=tolerance, err_msg=name)
-            assert abs(values.mean()) < tolerance * stddev
+        stddevs = {name: 0 if name == "linear/b" else fan_in[name.split("/")[0]] ** -0.5 for name in drawn[0]}
+        assert_truncated_normal(drawn, stddevs)
 
     @pytest.mark.parametrize("seed", [0, 2**31 - 1])
     def test_any_seed_that_a_flag_can_give(self, seed):

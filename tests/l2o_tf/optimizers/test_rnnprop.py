@@ -16,9 +16,8 @@ from l2o_tf.unrolling.objectives import total
 from problems.base import make_seed
 from tests.l2o_tf import lessons, tiny
 from tests.l2o_tf import numpy_reference as reference
-from tests.l2o_tf.optimizers.playing import gradients, run
+from tests.l2o_tf.optimizers.playing import assert_gates, assert_truncated_normal, gradients, run
 
-TRUNCATED_STD = 0.8796  # of a unit normal cut at two standard deviations
 PROGRAM_2017 = {"feature_order": "gm", "scale": 0.1, "projection_stddev": 0.1}
 
 
@@ -132,12 +131,8 @@ def test_zero_and_huge_gradients():
 def test_gates_can_be_looked_at():
     student, weights = tiny.random_rnnprop(3)
     inputs, states = gradients(1)[0], [value + 0.1 for value in reference.zero_state(weights, 48)]
-    found = student.cell.diagnose(tf.constant(inputs)[:, None], [tf.constant(value) for value in states])
     _, _, (_, caches, *_) = reference.rnnprop_step(weights, inputs, states)
-    for layer, (_, i, _, f, o, _, _) in enumerate(caches, start=1):
-        for name, gate in {"input": i, "forget": f, "output": o}.items():
-            np.testing.assert_allclose(found.pop(f"gates/lstm_{layer}/{name}"), gate, atol=1e-5)
-    assert not found
+    assert_gates(student.cell, inputs, states, caches)
 
 
 def test_every_argument_survives_json():
@@ -163,12 +158,7 @@ class TestWeights:
     def test_initial_distribution(self, options, projection, output):
         drawn = [CoordinatewiseOptimizer(RNNpropCell(seed=seed, **options)).named_variables for seed in range(12)]
         stddevs = {"input_projection/w": projection, "linear/w": output, "input_projection/b": 0, "linear/b": 0}
-        for name in drawn[0]:
-            values = np.concatenate([weights[name].numpy().ravel() for weights in drawn])
-            stddev = stddevs.get(name, 40**-0.5)
-            assert np.abs(values).max() <= 2 * stddev * (1 + 1e-6)
-            np.testing.assert_allclose(values.std(), TRUNCATED_STD * stddev, rtol=3 / np.sqrt(values.size))
-            assert abs(values.mean()) <= 3 * stddev / np.sqrt(values.size)
+        assert_truncated_normal(drawn, dict.fromkeys(drawn[0], 40**-0.5) | stddevs)
 
     def test_a_run_begins_with_empty_moments_at_step_0(self):
         student = CoordinatewiseOptimizer(RNNpropCell(layers=(4,), dtype="float64"))

@@ -11,7 +11,7 @@ from l2o_tf.common import nest
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.base import HierarchicalOptimizer, Step
 from l2o_tf.optimizers.scale.cell import ScaleCell
-from l2o_tf.optimizers.scale.equations import initial_log_learning_rates, straight_through_clip
+from l2o_tf.optimizers.scale.equations import decays, initial_log_learning_rates, straight_through_clip
 from l2o_tf.optimizers.scale.step import ScaleState
 from l2o_tf.unrolling import unroll
 from l2o_tf.unrolling.meta_gradients import WholeRun
@@ -183,6 +183,16 @@ def test_the_numpy_reference_follows_the_original_program(recordings):
     for key, ours in zip(KEYS, (h, c, z, d_i, d_s, lam), strict=True):
         assert_close(ours, recorded(golden, key, -1))
     assert_close(a[:, 3:], recorded(golden, "grad_accum4", -1))
+
+
+def test_no_memory_at_all_has_a_slope():
+    """Far below 0 the sigmoid of a decay is 0 in float32, where a root's slope has no bound."""
+    slowest = tf.constant([[0.0, 0.25]])
+    with tf.GradientTape() as tape:
+        tape.watch(slowest)
+        found = decays(slowest, 3)
+    np.testing.assert_allclose(found, slowest.numpy() ** [[1], [0.5], [0.25]], rtol=1e-6)
+    np.testing.assert_allclose(tape.gradient(found, slowest), [[1, 1 + 1 + 0.25**0.25]], rtol=1e-6)
 
 
 class TestLearningRates:
