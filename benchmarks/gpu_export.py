@@ -22,7 +22,7 @@ from l2o_tf.cli import console
 from l2o_tf.common import nest
 from l2o_tf.optimizers import Optimizer, make_optimizer
 from l2o_tf.saving import provenance
-from l2o_tf.training.lessons.lesson import Setting, first_run
+from l2o_tf.training.lessons.lesson import Group, Setting
 from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
 from l2o_tf.unrolling import batch, unroll
 from l2o_tf.unrolling.batch import Optimizees
@@ -50,9 +50,8 @@ def training_step(optimizees: Optimizees, student: Optimizer):
 
     The backward pass takes all coordinates together, as on a GPU, and not in blocks as on a processor.
     """
-    setting = Setting(optimizees.problem, student, FirstOrder(), jit_compile=False)
-    window = OwnTrajectory().compile_window(setting, optimizees, student)
-    start = first_run(setting, optimizees, student, SEED, 0)
+    group = Group(Setting(optimizees.problem, student, FirstOrder(), jit_compile=False), optimizees, student)
+    window, start = OwnTrajectory().compile_window(group), group.first_run(SEED, 0)
 
     @tf.function(jit_compile=True, autograph=False)
     def step(params, states, batches):

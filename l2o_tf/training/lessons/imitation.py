@@ -21,10 +21,9 @@ import tensorflow as tf
 
 from l2o_tf.optimizers.analytic import rule
 from l2o_tf.optimizers.base import Optimizer
-from l2o_tf.training.lessons.lesson import META_GRADIENT, Lesson, Outcome, Setting, Technique, first_run, in_turn, named
+from l2o_tf.training.lessons.lesson import Group, Lesson, Outcome, Setting, Technique, in_turn, named
 from l2o_tf.unrolling import batch, unroll
-from l2o_tf.unrolling.meta_gradients import Window
-from problems.base import fold, require_positive
+from problems.base import require_positive
 
 Distance = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
 """`(labels [T, N], updates [T, N], K) -> scalar`; if the N coordinates are those of K optimizees, their mean."""
@@ -94,35 +93,24 @@ class Imitation(Technique):
         calls = batch.num_calls(setting.meta_batch_size, setting.student)
         size, k = setting.meta_batch_size // calls, self.teacher_steps
         optimizees = batch.Optimizees(setting.problem, size, setting.student, teacher)
-        problem, student = optimizees.problem, optimizees.in_blocks_if_large(setting.student)
-        xla, distance = unroll.xla_part(problem, setting.jit_compile), named("distance", self.distance, DISTANCES)
+        group, distance = Group.of(setting, optimizees), named("distance", self.distance, DISTANCES)
 
         @tf.function(autograph=False)
         def compiled(run, batches, seed):
             taught, lecture = unroll.unroll(
-                lambda params, batch: problem.loss(params, run.constants, batch),
+                lambda params, batch: optimizees.problem.loss(params, run.constants, batch),
                 teacher,
                 run.state._replace(optimizer=run.technique),
                 batches,
                 record=True,
-                xla=xla,
+                xla=group.xla,
                 shape=optimizees.shape,
             )
             labels = tf.reduce_sum(tf.reshape(lecture.updates, [-1, k, lecture.updates.shape[1]]), axis=1)
             grads, params = (tf.concat([x[::k], tf.zeros_like(x[:1])], axis=0) for x in (lecture.grads, lecture.params))
-            found = setting.meta_gradient.window(
-                Window(
-                    unroll.PlayedPath(),
-                    student,
-                    run.state,
-                    unroll.Recorded(grads, params, lecture.losses[::k]),
-                    lambda trajectory: distance(labels, trajectory.updates, size),
-                    record=True,
-                    xla=xla,
-                    shape=optimizees.shape,
-                    seed=fold(seed, META_GRADIENT),
-                    memory=run.memory,
-                )
+            steps = unroll.Recorded(grads, params, lecture.losses[::k])
+            found = group.estimate(
+                run, unroll.PlayedPath(), steps, lambda t: distance(labels, t.updates, size), seed, record=True
             )
             state, losses = taught._replace(optimizer=found.state.optimizer), optimizees.mean_losses(lecture.losses)
             run = run._replace(state=state, memory=found.memory, technique=taught.optimizer)
@@ -130,11 +118,11 @@ class Imitation(Technique):
 
         def start(seed, meta_epoch, horizon=0):
             del meta_epoch
-            run = first_run(setting, optimizees, student, seed, horizon)
+            run = group.first_run(seed, horizon)
             return run._replace(technique=teacher.initial_state(run.state.params, seed))
 
         def window(run, seed, num_steps):
-            return compiled(run, problem.sample(optimizees.seeds(seed), num_steps * k + 1), seed)
+            return compiled(run, group.batches(seed, num_steps * k + 1), seed)
 
         return in_turn(Lesson(f"imitation/{teacher.name}", start, window), calls)
 

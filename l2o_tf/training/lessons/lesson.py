@@ -14,7 +14,7 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
@@ -22,8 +22,8 @@ import tensorflow as tf
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.unrolling import batch, unroll
 from l2o_tf.unrolling.batch import Optimizees
-from l2o_tf.unrolling.meta_gradients import MetaGradient
-from problems.base import Problem, Seed
+from l2o_tf.unrolling.meta_gradients import Estimate, MetaGradient, Window
+from problems.base import Problem, Seed, fold
 
 META_GRADIENT = 0x3E7A
 """`fold`ed into the seed of a window's meta-gradient. Techniques and problems use small numbers."""
@@ -167,12 +167,41 @@ def named(name: str, value: Any, known: dict[str, Callable]) -> Callable:
     return found
 
 
-def first_run(setting: Setting, optimizees: Optimizees, student: Optimizer, seed: Seed, horizon: Any) -> Run:
-    """A run before its first window."""
-    params, constants = optimizees.problem.init(optimizees.seeds(seed))
-    unknown = tf.fill(optimizees.shape, tf.constant(math.nan, next(iter(params.values())).dtype))
-    state = unroll.initial_state(student, params, seed, horizon)
-    return Run(state, constants, unknown, setting.meta_gradient.start(student, state))
+class Group(NamedTuple):
+    """Optimizees that take their steps together, and the student on them; see `Group.of`."""
+
+    setting: Setting
+    optimizees: Optimizees
+    student: Optimizer
+
+    @classmethod
+    def of(cls, setting: Setting, optimizees: Optimizees) -> Self:
+        """The student works in blocks of coordinates if the optimizees are large."""
+        return cls(setting, optimizees, optimizees.in_blocks_if_large(setting.student))
+
+    def first_run(self, seed: Seed, horizon: Any) -> Run:
+        """A run before its first window."""
+        params, constants = self.optimizees.problem.init(self.optimizees.seeds(seed))
+        unknown = tf.fill(self.optimizees.shape, tf.constant(math.nan, next(iter(params.values())).dtype))
+        state = unroll.initial_state(self.student, params, seed, horizon)
+        return Run(state, constants, unknown, self.setting.meta_gradient.start(self.student, state))
+
+    def batches(self, seed: Seed, count: Any) -> unroll.Batches:
+        """`count` minibatches of each optimizee."""
+        return self.optimizees.problem.sample(self.optimizees.seeds(seed), count)
+
+    @property
+    def xla(self) -> unroll.XlaPart:
+        """What XLA compiles."""
+        return unroll.xla_part(self.optimizees.problem, self.setting.jit_compile)
+
+    def estimate(
+        self, run: Run, path: unroll.Path, batches: Any, objective: Callable, seed: Seed, *, record: bool = False
+    ) -> Estimate:
+        """The meta-gradient of a window of the student."""
+        options = {"record": record, "xla": self.xla, "shape": self.optimizees.shape, "memory": run.memory}
+        window = Window(path, self.student, run.state, batches, objective, seed=fold(seed, META_GRADIENT), **options)
+        return self.setting.meta_gradient.window(window)
 
 
 def in_turn(lesson: Lesson, count: int) -> Lesson:

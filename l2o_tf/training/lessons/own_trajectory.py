@@ -10,23 +10,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from l2o_tf.optimizers.base import Optimizer, Params
-from l2o_tf.training.lessons.lesson import (
-    META_GRADIENT,
-    Lesson,
-    Outcome,
-    Run,
-    Setting,
-    Technique,
-    first_run,
-    in_turn,
-    named,
-)
+from l2o_tf.optimizers.base import Params
+from l2o_tf.training.lessons.lesson import Group, Lesson, Outcome, Run, Setting, Technique, in_turn, named
 from l2o_tf.unrolling import batch, unroll
 from l2o_tf.unrolling.batch import Optimizees
-from l2o_tf.unrolling.meta_gradients import Window
 from l2o_tf.unrolling.objectives import OBJECTIVES, Objective, total
-from problems.base import Seed, fold, objective_of
+from problems.base import Seed, objective_of
 
 Judge = Callable[[Params, Any], tf.Tensor]
 """`(params, constants) -> scalar`."""
@@ -74,24 +63,22 @@ class OwnTrajectory(Technique):
 
     def lesson(self, setting: Setting, optimizees: Optimizees) -> Lesson:
         """The lesson on these optimizees together."""
-        student = optimizees.in_blocks_if_large(setting.student)
-        compiled = self.compile_window(setting, optimizees, student)
+        group = Group.of(setting, optimizees)
+        compiled = self.compile_window(group)
 
         def start(seed, meta_epoch, horizon=0):
             del meta_epoch
-            return first_run(setting, optimizees, student, seed, horizon)
+            return group.first_run(seed, horizon)
 
         def window(run, seed, num_steps):
-            return compiled(run, optimizees.problem.sample(optimizees.seeds(seed), num_steps + 1), seed)
+            return compiled(run, group.batches(seed, num_steps + 1), seed)
 
         return Lesson("train", start, window)
 
-    def compile_window(
-        self, setting: Setting, optimizees: Optimizees, student: Optimizer
-    ) -> Callable[[Run, Any, Seed], tuple[Run, Outcome]]:
+    def compile_window(self, group: Group) -> Callable[[Run, Any, Seed], tuple[Run, Outcome]]:
         """`(run, batches, seed) -> (run, Outcome)`: a window on the T+1 minibatches that it is given."""
-        problem, objective = optimizees.problem, named("objective", self.objective, OBJECTIVES)
-        judge = objective_of(setting.problem) if self.judge == "problem" else self.judge
+        optimizees, objective = group.optimizees, named("objective", self.objective, OBJECTIVES)
+        judge = objective_of(group.setting.problem) if self.judge == "problem" else self.judge
         judge = judge and optimizees.apart(judge)
 
         @tf.function(autograph=False)
@@ -99,23 +86,14 @@ class OwnTrajectory(Technique):
             def first(losses):
                 return tf.where(tf.math.is_nan(run.first), tf.stop_gradient(losses[0]), run.first)
 
+            def meta_loss(trajectory):
+                return optimizees.mean(objective, trajectory.losses, first(trajectory.losses))
+
             path = unroll.OwnPath(
-                lambda params, batch: problem.loss(params, run.constants, batch),
+                lambda params, batch: optimizees.problem.loss(params, run.constants, batch),
                 judge and (lambda params, batch: judge(params, run.constants)),
             )
-            found = setting.meta_gradient.window(
-                Window(
-                    path,
-                    student,
-                    run.state,
-                    batches,
-                    lambda trajectory: optimizees.mean(objective, trajectory.losses, first(trajectory.losses)),
-                    xla=unroll.xla_part(problem, setting.jit_compile),
-                    shape=optimizees.shape,
-                    seed=fold(seed, META_GRADIENT),
-                    memory=run.memory,
-                )
-            )
+            found = group.estimate(run, path, batches, meta_loss, seed)
             losses = found.trajectory.losses
             start = first(losses)
             exploded = tf.constant(False)
