@@ -84,10 +84,10 @@ def evaluate(values: flags.FlagValues) -> Any:
             raise ValueError(f"Received --{name}={bad[0][:80]!r}, which cannot be printed. Rename that file or folder.")
     console.import_tensorflow()
     from l2o_tf.evaluating import comparison
-    from l2o_tf.saving.loading import wants_learning_rate
+    from l2o_tf.saving.loading import is_analytic
 
     names = list(dict.fromkeys(values.optimizer))
-    if values.learning_rate is not None and not any(map(wants_learning_rate, names)):
+    if values.learning_rate is not None and not any(is_analytic(name) and ":" not in name for name in names):
         raise ValueError(f"Received --learning_rate with {names}, none of which takes it. Add Adam, say, or drop it.")
     optimizers = comparison.with_cards(names, values.learning_rate, allow_code=values.allow_code)
     pairs = comparison.all_pairs(optimizers, _problems(values))

@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from l2o_tf.common import folders, retracing, summary
+from l2o_tf.common import descriptions, folders, retracing, summary
 from l2o_tf.common.names import ends
 from l2o_tf.evaluating import results, rollouts
 from l2o_tf.evaluating.results import Identity, PairResult, Results
 from l2o_tf.optimizers import Optimizer
 from l2o_tf.recording.progress import Progress
 from l2o_tf.saving import named_weights, provenance
-from l2o_tf.saving.loading import kept_validation, kinds, load_optimizer
+from l2o_tf.saving.loading import kept_validation, load_optimizer
 from problems import PROBLEMS, contract, make_problem
 from problems.base import Problem, make_seed
 from problems.common.python_files import digests
@@ -60,7 +60,7 @@ class Pair(NamedTuple):
         The `"file"` of a problem that ships is None; that of one that was made in memory is `"in memory"`.
         """
         ships = self.problem.name in PROBLEMS
-        own = kinds(self.card)
+        own = descriptions.kinds(self.card["optimizer"], self.card.get("architecture"))
         files = digests([self.problem.name, *own])
         return {
             "problem": {

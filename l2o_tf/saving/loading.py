@@ -56,16 +56,6 @@ def is_analytic(name: str) -> bool:
     return name.partition(":")[0].lower() in ANALYTIC
 
 
-def wants_learning_rate(name: str) -> bool:
-    """Whether this is a rule without a learning rate of its own: `"Adam"`, not `"Adam:0.003"`."""
-    return is_analytic(name) and ":" not in name
-
-
-def kinds(card: Mapping[str, Any]) -> list[str]:
-    """Kinds of the optimizers that a card describes: one, or one for each entry of `net_assignments`."""
-    return descriptions.kinds(card["optimizer"], card.get("architecture"))
-
-
 def kept_validation(card: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The validation of the weights that were kept: the best of the last stage that beat its baseline.
 

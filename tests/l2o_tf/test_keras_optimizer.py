@@ -122,39 +122,6 @@ def test_a_killed_fit_is_continued_exactly(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def after_one_step(optimizer, model=None):
-    model = compiled(optimizer, model)
-    before = [v.numpy() for v in model.trainable_variables]
-    model.train_on_batch(X, Y)
-    return [v.numpy() - old for v, old in zip(model.trainable_variables, before, strict=True)]
-
-
-def test_accumulated_gradients_are_those_of_the_large_batch():
-    large, small = (
-        compiled(LearnedOptimizer("L2O-DM")),
-        compiled(LearnedOptimizer("L2O-DM", gradient_accumulation_steps=2)),
-    )
-    start = small.get_weights()
-    small.train_on_batch(X[:32], Y[:32])
-    assert all(np.array_equal(a, b) for a, b in zip(start, small.get_weights(), strict=True))
-    small.train_on_batch(X[32:], Y[32:])
-    large.train_on_batch(X, Y)
-    for ours, theirs in zip(small.get_weights(), large.get_weights(), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)
-
-
-def test_loss_scaling():
-    """Of L2O-DM; RNNprop would not notice gradients of another scale."""
-    plain = after_one_step(LearnedOptimizer("L2O-DM"))
-    for optimizer in (
-        keras.optimizers.LossScaleOptimizer(LearnedOptimizer("L2O-DM"), initial_scale=1024.0),
-        LearnedOptimizer("L2O-DM", loss_scale_factor=1024.0),
-        LearnedOptimizer("L2O-DM", loss_scale_factor=1024.0, guard=True),
-    ):
-        for scaled, expected in zip(after_one_step(optimizer), plain, strict=True):
-            np.testing.assert_allclose(scaled, expected, rtol=1e-3, atol=1e-6)
-
-
 @pytest.fixture(scope="module")
 def losses_in_float32():
     return train(compiled(LearnedOptimizer("RNNprop-CL-IL")), 4)
@@ -173,13 +140,6 @@ def test_mixed_precision(guard, losses_in_float32):
     model.compile(optimizer=optimizer, loss=loss, auto_scale_loss=not guard)
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) != guard
     np.testing.assert_allclose(train(model, 4), losses_in_float32, rtol=1e-2)
-
-
-def test_frozen_layers_stay_and_the_others_move_as_if_they_were_alone():
-    model = model_of(trainable=False)
-    steps = after_one_step(LearnedOptimizer("L2O-DM"), model)
-    assert len(steps) == 2
-    assert all(np.any(step) for step in steps)
 
 
 def test_sparse_gradients_are_dense_ones_with_zeros():  # where nothing rests
