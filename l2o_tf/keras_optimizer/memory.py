@@ -27,12 +27,8 @@ from l2o_tf.common import reading
 from l2o_tf.common.quoting import few
 from l2o_tf.keras_optimizer import state_rows
 
-VARIABLES = "variables"
-"""Key of a file under which the identities of its variables are. Files of earlier versions lack it."""
-
-MOST_VARIABLES = 10_000
-"""Variables that a file may describe. No model has that many."""
-
+VARIABLES = "variables"  # key of a file under which the identities of its variables are
+MOST_VARIABLES = 10_000  # that a file may describe; no model has that many
 Learned = keras.optimizers.Optimizer  # a `LearnedOptimizer`, whose module imports this one
 
 

@@ -1,9 +1,5 @@
 """A trained optimizer as `keras.optimizers.Optimizer`, for `model.compile` and `model.fit`.
 
-    import l2o_tf
-    model.compile(optimizer="L2O-DM-CL-IL", loss=...)                              # by name
-    model.compile(optimizer=LearnedOptimizer("runs/mine", learning_rate=0.5), loss=...)
-
 The rule is the one that was meta-trained, called as the unroll calls it: once per step, on all trainable variables in
 their order. `s` is its state, `g` the gradient, t the number of steps so far::
 
@@ -38,7 +34,6 @@ from problems.base import make_seed
 _maybe_merge_call = tf.__internal__.distribute.interim.maybe_merge_call  # as Keras's own optimizers do
 
 RESTS = ("sparse", "rows", "none")
-"""What may rest where a gradient is zero; see `LearnedOptimizer`."""
 
 
 @keras.saving.register_keras_serializable(package="l2o_tf")
@@ -356,8 +351,8 @@ class _StateVariable(keras.Variable):
     """State of the learned optimizer.
 
     Keras's LossScaleOptimizer stores a second copy of what the optimizer has that it wraps, and loads it by number,
-    before `LearnedOptimizer.load_own_variables` reads the first one. Where other layers are frozen, shapes differ.
-    So values of other shapes are ignored as long as the optimizer is wrapped.
+    before `load_own_variables` reads the first one. Where other layers are frozen, shapes differ. So values of other
+    shapes are ignored as long as the optimizer is wrapped.
     """
 
     def __init__(self, optimizer: LearnedOptimizer, value: np.ndarray, name: str):

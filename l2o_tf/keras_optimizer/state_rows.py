@@ -16,8 +16,7 @@ import tensorflow as tf
 from l2o_tf.common import nest
 from l2o_tf.common.nest import Params
 
-Initial = Callable[[Params], Any]
-"""`θ_0 -> state`."""
+Initial = Callable[[Params], Any]  # θ_0 -> state
 
 
 class Kind(enum.Enum):

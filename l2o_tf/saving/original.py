@@ -70,12 +70,7 @@ def import_original(path: str | os.PathLike) -> Arrays:
 
 
 def import_file(file: str | os.PathLike, kind: str, output: str | os.PathLike) -> dict[str, tuple[int, ...]]:
-    """Reads weights of the original program, checks that they are of this kind, and saves them.
-
-    Args:
-        file: as in `import_original`.
-        kind: the architecture: `"L2O-DM"`, `"RNNprop"` or `"L2O-Scale"`.
-        output: folder for `weights.npz` and `optimizer.json`.
+    """Reads weights of the original program, checks that they are of this kind (`"L2O-DM"`), and saves them.
 
     Returns:
         Name -> shape.
