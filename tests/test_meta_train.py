@@ -130,6 +130,7 @@ class TestBadInput:
                 "--architecture=preprocess=Clamp,k=3",
                 "Received k=3.0, which does nothing without preprocess='LogAndSign'",
             ),
+            ("--nogradient_products", "earlier version. Use --architecture=gradient_products=..., with [+] for"),
             ("--num_stpes=8", "Unknown command line flag 'num_stpes'. Did you mean: num_steps"),
             ("--seed=-1", "--seed=-1: expected a whole number from 0 to 2,147,483,647"),
             ("--flagfile=missing.flags", "missing.flags"),

@@ -153,9 +153,9 @@ def make_problems(config: Config) -> tuple[Sequence[Problem], Sequence[Problem]]
 
 def make_student(config: Config) -> Optimizer:
     """The optimizer that is to be trained, with random weights or those of `initial_weights`."""
-    if not config.assignments:
-        _require_architecture(config.optimizer)
-    learned = list(filter(_learns, config.kinds))
+    learned = [kind for kind in config.kinds if kind in CELLS or is_file(kind)]
+    if not (learned or config.assignments):
+        raise ValueError(_no_architecture(config.optimizer))
     given = architecture.arguments(learned, config.architecture) if learned else {}
     if config.assignments:
         assignments = [
@@ -166,30 +166,24 @@ def make_student(config: Config) -> Optimizer:
     else:
         student = make_optimizer(config.optimizer, _architecture(config, config.optimizer, config.seed, given))
     if not student.trainable_variables:
-        flag = "net_assignments" if config.assignments else "optimizer"
-        raise ValueError(
-            f"Received --{flag}={getattr(config, flag)}, where nothing can be trained; expected one of {list(CELLS)}."
+        what = (
+            f"--net_assignments={config.net_assignments}" if config.assignments else f"--optimizer={config.optimizer}"
         )
+        raise ValueError(f"Received {what}, where nothing can be trained; expected one of {list(CELLS)}.")
     if config.initial_weights:
         loading.begin_with(student, config.initial_weights)
     return student
 
 
-def _learns(kind: str) -> bool:
-    return kind in CELLS or is_file(kind)
-
-
-def _require_architecture(name: str) -> None:
-    """Raises a ValueError for the name of an optimizer that is none which could be trained."""
-    if _learns(name):
-        return
+def _no_architecture(name: str) -> str:
+    """The error for the name of an optimizer that is none which could be trained."""
     expected = f"expected one of {list(CELLS)} or path/to/file.py:Class"
     if name in names.pretrained_names():
         kind = loading.load(name).kind
         expected = f"trained weights of {kind}. To train them further: --initial_weights={name}"
     elif loading.is_analytic(name):
         expected = f"where nothing can be trained; {expected}"
-    raise ValueError(f"Received --optimizer={name}, {expected}.{names.hint(name, CELLS)}")
+    return f"Received --optimizer={name}, {expected}.{names.hint(name, CELLS)}"
 
 
 def _architecture(config: Config, kind: str, seed: int, given: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -220,12 +220,13 @@ class Config:
     @property
     def kinds(self) -> list[str]:
         """Names of the optimizers that are trained, or assigned to parameters."""
-        return _kinds(self.to_dict())
+        return list(dict.fromkeys(kind for _, kind in self.assignments)) or [self.optimizer]
 
     @property
     def assignments(self) -> list[tuple[str, str]]:
         """`(pattern, optimizer)` of each entry of `net_assignments`."""
-        return _assignments(self.net_assignments)
+        entries = self.net_assignments.split(",") if self.net_assignments else []
+        return [tuple(entry.rpartition("=")[::2]) for entry in entries]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -287,7 +288,7 @@ def resolve(overrides: Mapping[str, Any], of_weights: Mapping[str, Any] = Mappin
     preset = overrides.get("preset", "paper")
     if preset not in PRESETS:
         raise ValueError(f"Received --preset={preset}, expected one of {sorted(PRESETS)}.{names.hint(preset, PRESETS)}")
-    kinds = _kinds({**PRESETS[preset], **of_weights, **overrides})
+    kinds = Config(**{**PRESETS[preset], **of_weights, **overrides}).kinds
     given = {**presets.values(preset, kinds), **of_weights}
     arguments = [options.get("architecture", "") for options in (given, overrides)]
     given |= {**overrides, "architecture": architecture.merged(*arguments)}
@@ -331,15 +332,3 @@ def _contradictions(config: Config, overrides: Mapping[str, Any]) -> Iterator[st
 def _is_on(config: Config, switch: str) -> bool:
     name, _, value = switch.partition("=")
     return getattr(config, name) == value if value else bool(getattr(config, name))
-
-
-def _assignments(net_assignments: str) -> list[tuple[str, str]]:
-    """`(pattern, optimizer)` of each entry."""
-    entries = net_assignments.split(",") if net_assignments else []
-    return [tuple(entry.rpartition("=")[::2]) for entry in entries]
-
-
-def _kinds(options: Mapping[str, Any]) -> list[str]:
-    """Names of the optimizers that options ask for."""
-    assigned = [kind for _, kind in _assignments(options.get("net_assignments", ""))]
-    return list(dict.fromkeys(assigned)) or [options.get("optimizer", FIELDS["optimizer"].default)]

@@ -63,7 +63,7 @@ def parse(
     try:
         rest = values([_with_recipe(argument) for argument in argv])
     except (flags.Error, ValueError) as error:  # the latter for --noflag=value
-        moved = getattr(sys.modules[module], "MOVED", {}).get(getattr(error, "flagname", None))
+        moved = getattr(sys.modules[module], "MOVED", {}).get(getattr(error, "flagname", "").removeprefix("no"))
         _say(f"{error}. See --help." if moved is None else f"{error}, which is of an earlier version. Use {moved}.")
         sys.exit(2)
     if "verbosity" in values and values["verbosity"].using_default_value:
