@@ -15,7 +15,7 @@ from l2o_tf.optimizers.combined import FROZEN, Assigned
 from l2o_tf.optimizers.lstm.dm import DMCell
 from l2o_tf.optimizers.lstm.rnnprop import RNNpropCell
 from l2o_tf.optimizers.scale.cell import ScaleCell
-from problems.base import require_name
+from problems.base import make_seed, require_name
 from problems.common.python_files import is_file
 from problems.common.user_errors import describe
 
@@ -179,6 +179,9 @@ def _cell(cell: type[keras.layers.Layer], architecture: dict[str, Any]) -> keras
     Only plain values are allowed: from a dictionary, Keras would make any object that it describes. Keras wraps errors
     of the constructor into many lines; here the original error is raised.
     """
+    if (seed := architecture.get("seed")) is not None:
+        make_seed(seed)
+        architecture = {**architecture, "seed": int(seed)}
     dtype = architecture.get("dtype")
     if isinstance(dtype, Mapping):
         architecture = {**architecture, "dtype": dtype["config"]["name"]}

@@ -80,6 +80,12 @@ class Curriculum:
     reset_slots: bool = False
 
     def __post_init__(self):
+        for name in ("num_steps_train", "num_steps_validation"):
+            value = getattr(self, name)
+            if not isinstance(value, list | tuple) and (value is not None or name == "num_steps_train"):
+                raise ValueError(f"Received {name}={value!r}, expected a horizon for each stage, such as (50, 100).")
+        if not isinstance(self.reset_slots, bool):
+            raise ValueError(f"Received reset_slots={self.reset_slots!r}, expected True or False.")
         train = tuple(self.num_steps_train)
         validation = train[1:] if self.num_steps_validation is None else tuple(self.num_steps_validation)
         object.__setattr__(self, "num_steps_train", train)
@@ -90,7 +96,7 @@ class Curriculum:
             ("min_periods", (self.min_periods,)),
             ("patience", (self.patience,)),
         ):
-            if not all(isinstance(value, int) and value >= 1 for value in values):
+            if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 1 for value in values):
                 raise ValueError(f"Received {name}={getattr(self, name)!r}, expected positive integers.")
         if list(train) != sorted(set(train)):
             raise ValueError(f"Received num_steps_train={train}, expected rising horizons.")

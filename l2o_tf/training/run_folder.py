@@ -15,6 +15,7 @@ the run goes on from the checkpoint before, which leads to the same weights.
 
 import contextlib
 import json
+import numbers
 import os
 import shutil
 import signal
@@ -167,7 +168,7 @@ class Checkpoints:
         _recover_index(directory)
         self._contents = tf.train.Checkpoint(**contents)
         self._manager = tf.train.CheckpointManager(self._contents, str(directory), max_to_keep=2)
-        damaged = []
+        damaged, before = [], self._state.epoch
         for path in reversed(self._manager.checkpoints):
             try:
                 self._contents.restore(path).assert_consumed()
@@ -186,6 +187,11 @@ class Checkpoints:
             raise ValueError(
                 f"Received the folder {folder}, which holds weights of a run and no checkpoint to continue it from. "
                 "Use another folder for a new run."
+            )
+        if before and before != self._state.epoch:
+            logging.warning(
+                "This trainer has done %d meta-epochs elsewhere. Its folder %s holds a run of %d, which goes on.",
+                *(before, folder, self._state.epoch),
             )
         self._saved = self._state.epoch if self._manager.checkpoints else None
 

@@ -54,6 +54,8 @@ class Validation:
     def __post_init__(self):
         for name in ("period", "num_runs", "window"):
             require_positive(name, getattr(self, name))
+        if not isinstance(self.fresh_seeds, bool):
+            raise ValueError(f"Received fresh_seeds={self.fresh_seeds!r}, expected True or False.")
 
     def cost(self, first: np.ndarray, losses: np.ndarray, num_problems: int) -> float:
         """The number that decides which weights are best; lower is better, NaN never is.
@@ -77,7 +79,8 @@ class Validation:
                 f"Received a validation window of {self.window}, expected at most {shortest}, the steps of a "
                 "validation run."
             )
-        if self.num_runs * longest > rollouts.MOST_LOSSES:
+        most = rollouts.MOST_LOSSES
+        if self.num_runs * longest > most:
             raise ValueError(
                 f"Received {self.num_runs} validation runs of {longest} steps, expected at most "
                 f"{rollouts.MOST_LOSSES:,} losses in a validation. Take fewer runs, or shorter ones."

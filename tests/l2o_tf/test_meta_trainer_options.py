@@ -163,6 +163,10 @@ REFUSED = {
         "'x', which matches none of",
     ),
     "problems": ({"problem": "mnist"}, "Received problems='mnist', expected a Problem or a sequence of them"),
+    "a name among problems": (
+        {"problem": [training.quadratic(), "simple"]},
+        "Received a str as problem, expected a problems.Problem",
+    ),
     "no problems": ({"validation_problems": []}, r"Received validation_problems=\[\], expected a Problem"),
     "horizon": ({"curriculum": 10}, "horizon of 10 steps with windows of 4, expected a multiple. Use 8 or 12"),
     "validation horizon": ({"curriculum": l2o.Curriculum((4, 8, 10))}, "horizon of 10 steps with windows of 4"),
@@ -198,6 +202,7 @@ REFUSED = {
     "a schedule without a number": ({"schedule": lambda epoch, stage: None}, "expected a number for epoch 0"),
     "jit_compile": ({"jit_compile": "no"}, "Received jit_compile='no' of type str, expected True or False"),
     "no lessons": ({"lessons": ()}, r"Received lessons=\(\), expected techniques"),
+    "a negative seed": ({"seed": -1}, "Received seed=-1, expected a finite number of at least 0"),
     "no lesson": ({"lessons": (OwnTrajectory(), anonymous(3))}, "expected named Lessons"),
     "one name": ({"lessons": (OwnTrajectory(), anonymous("train"))}, "expected different names"),
     "ratios": (
@@ -218,6 +223,6 @@ def test_refused(name):
 
 def test_a_problem_that_breaks_its_contract_is_refused():
     broken = tiny.perceptron()._replace(loss=lambda params, constants, batch: params["w1"])
-    for arguments in ({"problem": broken}, {"validation_problems": broken}):
+    for arguments in ({"problem": broken}, {"validation_problems": [tiny.perceptron(), broken]}):
         with pytest.raises(ValueError, match="loss"):
             training.trainer(**arguments)

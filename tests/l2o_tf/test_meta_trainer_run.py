@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 
+import numpy as np
 import pytest
 
 import l2o_tf as l2o
@@ -162,11 +163,24 @@ class TestRefused:
             trainer().run(tmp_path / "run", **options)
         assert not (tmp_path / "run").exists()
 
+    def test_what_was_done_without_the_folder_is_not_lost_without_a_word(self, whole, caplog):
+        trained = trainer()
+        trained.advance()
+        trained.run(whole[1].folder, epochs=EPOCHS)
+        assert f"has done 1 meta-epochs elsewhere. Its folder {whole[1].folder} holds a run of {EPOCHS}" in caplog.text
+
     def test_to_advance_when_the_curriculum_has_ended(self):
         trained = trainer()
         trained.state.stopped = "Why."
         with pytest.raises(ValueError, match="meta-training has ended. Why."):
             trained.advance()
+
+
+def test_a_description_has_numbers_of_numpy_and_no_numbers_of_keras():
+    validation = run_folder.described(l2o.Validation(period=np.int64(2), num_runs=2))
+    assert validation == run_folder.described(l2o.Validation(period=2, num_runs=2))
+    first, second = (training.quadratic()._replace(name=name) for name in ("sequential", "sequential_1"))
+    assert run_folder.described(first) == run_folder.described(second)
 
 
 def test_in_another_thread(tmp_path):
