@@ -121,6 +121,8 @@ def no_batches(seed: Seed, num_steps: int) -> tf.Tensor:
 
 def shapes_of(problem: Problem, seed: Seed | None = None) -> Params:
     """Name -> `tf.TensorSpec` of the parameters; `init` is traced with a seed, default seed 0, and never run."""
+    if not isinstance(problem, Problem):
+        raise ValueError(f"Received a {type(problem).__name__} as problem, expected a problems.Problem.")
     seed = make_seed(0) if seed is None else seed
     return tf.function(lambda: problem.init(seed)[0], autograph=False).get_concrete_function().structured_outputs
 
@@ -166,6 +168,8 @@ def mean_of_rows(
 
 def measure_of(problem: Problem) -> Measure:
     """`problem.measure`; where the loss has no minibatch, the loss itself, whatever the part."""
+    if not isinstance(problem, Problem):
+        raise ValueError(f"Received a {type(problem).__name__} as problem, expected a problems.Problem.")
     if problem.measure is not None:
         return problem.measure
     if problem.sample is not no_batches:

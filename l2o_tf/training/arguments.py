@@ -1,6 +1,7 @@
 """The arguments of a meta-training: what they become, which are refused, and how a run's folder describes them."""
 
 import dataclasses
+import itertools
 import numbers
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from l2o_tf.training.windows import Windows
 from l2o_tf.unrolling import unroll
 from l2o_tf.unrolling.meta_gradients import FirstOrder, MetaGradient
 from problems import contract
-from problems.base import Problem, make_seed, require_positive
+from problems.base import Problem, make_seed, require_not_negative, require_positive
 from problems.common.user_errors import describe
 
 TRAINING, VALIDATION, CHOICE, INSPECTION, OPTIMIZEE, LENGTHS = range(6)
@@ -80,6 +81,7 @@ class Arguments:
                 raise ValueError(f"Received {name}={value!r} of type {type(value).__name__}, expected {expected}.")
         require_positive("meta_batch_size", self.meta_batch_size)
         require_positive("max_skips", self.max_skips)
+        require_not_negative("seed", self.seed)
 
     def _check(self) -> None:
         """Refuses arguments that do not work together, before anything is traced."""
@@ -98,8 +100,9 @@ class Arguments:
         total = [sum(t.share(stage) for t in self.lessons[1:]) for stage in range(self.curriculum.num_stages)]
         if max(total) > 1 + 1e-9:
             raise ValueError(f"Received lessons whose ratios add up to {max(total):g}, expected at most 1.")
-        first = self.problems[0], self.validation_problems[0]
-        for problem in first[: 1 if first[0] is first[1] else 2]:
+        sets = self.problems, self.validation_problems
+        given = [each if isinstance(each, list | tuple) else [each[0]] for each in sets]  # others make theirs late
+        for problem in {id(problem): problem for problem in itertools.chain(*given)}.values():
             contract.check(problem)
             params = problem.init(self.root_seed)[0]
             unroll.initial_state(self.student, params, self.root_seed)  # refuses parameters that it has no entry for
@@ -115,7 +118,7 @@ class Arguments:
 
     def description(self) -> dict[str, Any]:
         """The arguments in JSON types. Runs of one folder have one description."""
-        return {field.name: _described(getattr(self, field.name)) for field in dataclasses.fields(Arguments)}
+        return {field.name: described(getattr(self, field.name)) for field in dataclasses.fields(Arguments)}
 
 
 def _problems(name: str, value: Any) -> Sequence[Problem]:
@@ -172,25 +175,27 @@ def check_lengths(curriculum: Curriculum, windows: Windows, validation: Validati
         )
 
 
-def _described(value: Any) -> Any:
+def described(value: Any) -> Any:
     """An argument in JSON types: dataclasses by their fields, functions by their names."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, numbers.Real):  # NumPy's
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
     if isinstance(value, Optimizer):
         return {"kind": value.kind, **{name: v for name, v in value.architecture.items() if name != "name"}}
     if isinstance(value, keras.optimizers.Optimizer):
-        config = {name: _described(v) for name, v in value.get_config().items() if name != "name"}
+        config = {name: described(v) for name, v in value.get_config().items() if name != "name"}
         return {"type": type(value).__name__, **config}
     if isinstance(value, Problem):
         name = re.sub(r"_\d+$", "", value.name)  # Keras numbers the models of a process
         return {"name": name, "data": str(value.data) if value.data else None, "start": contract.start_of(value)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: _described(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = {field.name: described(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}
     if isinstance(value, Mapping):
-        return {str(name): _described(each) for name, each in value.items()}
+        return {str(name): described(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_described(each) for each in value]
+        return [described(each) for each in value]
     if isinstance(value, Sequence):  # of problems, which are made when they are drawn
-        return {"type": type(value).__name__, "length": len(value), "first": _described(value[0])}
+        return {"type": type(value).__name__, "length": len(value), "first": described(value[0])}
     return getattr(value, "__qualname__", type(value).__name__)

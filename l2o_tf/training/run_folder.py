@@ -15,7 +15,6 @@ the run goes on from the checkpoint before, which leads to the same weights.
 
 import contextlib
 import json
-import numbers
 import os
 import shutil
 import signal

@@ -10,6 +10,7 @@ import pytest
 import l2o_tf as l2o
 from l2o_tf import saving
 from l2o_tf.recording.records import RECORDS, read_records, without_wall_times
+from l2o_tf.training import arguments
 from l2o_tf.training.curriculum import CurriculumState, with_baseline
 from tests.l2o_tf import training
 
@@ -177,10 +178,10 @@ class TestRefused:
 
 
 def test_a_description_has_numbers_of_numpy_and_no_numbers_of_keras():
-    validation = run_folder.described(l2o.Validation(period=np.int64(2), num_runs=2))
-    assert validation == run_folder.described(l2o.Validation(period=2, num_runs=2))
+    validation = arguments.described(l2o.Validation(period=np.int64(2), num_runs=2))
+    assert validation == arguments.described(l2o.Validation(period=2, num_runs=2))
     first, second = (training.quadratic()._replace(name=name) for name in ("sequential", "sequential_1"))
-    assert run_folder.described(first) == run_folder.described(second)
+    assert arguments.described(first) == arguments.described(second)
 
 
 def test_in_another_thread(tmp_path):
