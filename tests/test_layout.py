@@ -5,6 +5,7 @@ The checks themselves are functions of sources, and are tested on sources that b
 """
 
 import ast
+import pkgutil
 import re
 import subprocess
 import tomllib
@@ -159,6 +160,19 @@ def test_an_installation_has_all_packages():
     packages = {module.rpartition(".")[0] or module for module in ours}
     configured = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     assert set(configured) == packages | {"l2o_tf.recipes"}
+
+
+@pytest.mark.parametrize("package", ["l2o_tf", "problems"])
+def test_type_checkers_see_the_public_names(package):
+    """`__init__.pyi` has each name that `__init__.py` loads when it is used, and where it is."""
+    lazy = dict(re.findall(r'"(\w+)": "([\w.:]+)"', (ROOT / package / "__init__.py").read_text()))
+    stub = ast.parse((ROOT / package / "__init__.pyi").read_text())
+    seen = {a.asname: pkgutil.resolve_name(f"{n.module}.{a.name}") for n in imported(stub) for a in n.names}
+    assert seen == {name: pkgutil.resolve_name(place) for name, place in lazy.items()}
+
+
+def imported(tree: ast.Module) -> list[ast.ImportFrom]:
+    return [node for node in tree.body if isinstance(node, ast.ImportFrom)]
 
 
 def test_functions_are_short():
