@@ -1,7 +1,6 @@
 """The tables of the reproduction: what is in the result files, and nothing else."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +9,10 @@ from l2o_tf.common import folders
 from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.saving import named_weights, save_weights
+from problems import make_problem
 from tests import scripts
+
+PROBLEM = make_problem("quadratic")._replace(data="mnist/test")
 
 
 def result(problem="mnist", optimizer="L2O-X", mean=-1.234, diverged=0.1):
@@ -74,9 +76,9 @@ def test_what_is_recorded_is_called_so():
 
 @pytest.fixture
 def unevaluated(monkeypatch):
-    """Nothing may be evaluated, and problems are nothing but names."""
+    """Nothing may be evaluated, and all problems are one, by other names."""
     monkeypatch.setattr("l2o_tf.evaluating.comparison.run_each", lambda pairs, *args, **options: iter(map(fail, pairs)))
-    monkeypatch.setattr("problems.make_problem", lambda name, **options: SimpleNamespace(name=name, data="mnist/test"))
+    monkeypatch.setattr("problems.make_problem", lambda name, **options: PROBLEM._replace(name=name))
 
 
 def fail(pair):
