@@ -62,7 +62,8 @@ def check(problem: Problem) -> None:
 def _check(problem: Problem) -> None:
     seed = make_seed(0)
     plain = _run(problem, seed)
-    traced = tf.function(lambda seed: _run(problem, seed), autograph=False)(seed)
+    graph = tf.function(lambda seed: _run(problem, seed), autograph=False)
+    traced = graph.get_concrete_function(seed)(seed)  # a call of `graph` may warn of retracing
     for part, *both in zip(_PARTS, plain, traced, strict=True):
         size = 1.0 if part == "loss" else None  # it may be a small difference
         leaves = (tf.nest.flatten(structure, expand_composites=True) for structure in both)

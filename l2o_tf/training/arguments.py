@@ -113,7 +113,10 @@ class Arguments:
 
         Keras holds it in single precision. The shortest decimal for that number is the one that was asked for.
         """
-        rate = self.meta_optimizer.get_config()["learning_rate"]
+        rate = self.meta_optimizer.get_config().get("learning_rate")
+        if rate is None:  # of a LossScaleOptimizer, which would divide meta-gradients by a scale that they do not have
+            kind = type(self.meta_optimizer).__name__
+            raise ValueError(f"Received a {kind} as meta_optimizer, expected one with a learning rate.")
         return float(str(np.float32(rate))) if isinstance(rate, numbers.Real) else None
 
     def description(self) -> dict[str, Any]:
@@ -182,7 +185,7 @@ def described(value: Any) -> Any:
     if isinstance(value, numbers.Real):  # NumPy's
         return int(value) if isinstance(value, numbers.Integral) else float(value)
     if isinstance(value, Optimizer):
-        return {"kind": value.kind, **{name: v for name, v in value.architecture.items() if name != "name"}}
+        return {"kind": value.kind, **{n: described(v) for n, v in value.architecture.items() if n != "name"}}
     if isinstance(value, keras.optimizers.Optimizer):
         config = {name: described(v) for name, v in value.get_config().items() if name != "name"}
         return {"type": type(value).__name__, **config}

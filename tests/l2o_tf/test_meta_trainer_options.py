@@ -156,6 +156,10 @@ def anonymous(name):
 
 
 REFUSED = {
+    "a loss scale": (
+        {"meta_optimizer": keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())},
+        "Received a LossScaleOptimizer as meta_optimizer, expected one with a learning rate",
+    ),
     "student": ({"learner": "L2O-DM"}, "Received student='L2O-DM' of type str, expected an Optimizer"),
     "nothing to train": ({"learner": make_optimizer("adam")}, "Received student adam, where nothing can be trained"),
     "another student": (

@@ -180,6 +180,7 @@ class TestRefused:
 def test_a_description_has_numbers_of_numpy_and_no_numbers_of_keras():
     validation = arguments.described(l2o.Validation(period=np.int64(2), num_runs=2))
     assert validation == arguments.described(l2o.Validation(period=2, num_runs=2))
+    assert arguments.described(training.student(layers=[np.int64(2)]))["layers"] == [2]
     first, second = (training.quadratic()._replace(name=name) for name in ("sequential", "sequential_1"))
     assert arguments.described(first) == arguments.described(second)
 
