@@ -31,7 +31,7 @@ def _landscape(start: Callable[[Seed], tf.Tensor]) -> Callable[[Formula], Callab
         def factory():
             return Problem(formula.__name__, lambda seed: ({"x": start(seed)}, ()), no_batches, loss)
 
-        factory.__signature__ = inspect.Signature()
+        factory.__signature__ = inspect.Signature(return_annotation=Problem)
         return factory
 
     return decorate

@@ -121,7 +121,7 @@ class TestCellsInFiles:
         ("k=1,k=2", "where k comes twice"),
         ("k", "--architecture=k, expected name=value"),
         ("k=-1", "Received k=-1.0, expected a positive number"),
-        ("layers=0", r"Received layers=\(0,\), expected hidden sizes from 1 to 10,000"),
+        ("layers=0", r"Received layers=\(0,\), expected positive hidden sizes"),
         ("preprocess=Clamp,k=3", "Received k=3.0, which does nothing without preprocess='LogAndSign'. Drop it."),
         ("preprocess=Clam", "Received preprocess='Clam', expected one of"),
     ],

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf.optimizers import blocks, make_optimizer
+from l2o_tf.training.reporting import inspector
 from l2o_tf.unrolling import batch, unroll
 from problems.base import make_seed
 from tests.l2o_tf import lessons, tiny, training
@@ -47,7 +48,8 @@ class TestEverythingElseIsTheSame:
         with training.eagerly():
             events = [trainer.advance() for _ in range(2)]
             assert {event.lesson for event in events} == {"train", "imitation/sgd"}
-            return training.weights(trainer), events, trainer.histograms()
+            inspected = inspector(tiny.perceptron(4), trainer.student, 4)(make_seed(0))
+            return training.weights(trainer), events, inspected
 
     def test_it(self, monkeypatch):
         weights, events, histograms = self.trained()
