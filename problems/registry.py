@@ -55,7 +55,7 @@ def make_problem(
     Args:
         name: a key of `PROBLEMS`, or `path/to/file.py:function`, see `problems.from_file`.
         mode: `"train"` (default) for meta-training, `"test"` for evaluation.
-        data, data_dir, split: see `DataOptions`. Problems without data take no notice of them, nor of `mode`.
+        data, data_dir, split: see `DataOptions`. Problems without data ignore them, and `mode`.
         **options: options of that problem's factory, e.g. `batch_size=64`.
 
     Raises:

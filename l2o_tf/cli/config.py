@@ -75,7 +75,7 @@ class Config:
     """The resolved configuration of a meta-training; see the fields' metadata, or `meta_train.py --help`."""
 
     preset: str = _option(
-        "paper", "Whose defaults apply: the 'paper', its 'original' program, or RNNprop's own ('rnnprop2017')."
+        "paper", "A set of defaults: of the 'paper', its 'original' program, or RNNprop's own ('rnnprop2017')."
     )
     problem: str = _option(
         "mnist", "What it is trained on: a name from `python -m problems --list`, or 'path/to/file.py:function'."
@@ -192,7 +192,7 @@ class Config:
     )
     judge: str = _one_of(
         "steps sample whole",
-        "Which losses these are: those of the 'steps', of fixed minibatches ('sample'), or of all data ('whole').",
+        "Losses that the objective gets: of the 'steps', of fixed minibatches ('sample'), or of all data ('whole').",
     )
     judge_minibatches: int = _option(
         78, "Number of minibatches of --judge=sample. 78 minibatches of 128 are 10,000 examples.", _whole(most=100_000)

@@ -32,7 +32,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("allow_code", False, text, flag_values=values)
     text = "Optimizees: names of `python -m problems --list`, or path/to/file.py:function."
     flags.DEFINE_list("problem", ["mnist"], text, flag_values=values)
-    text = "Learning rate of the analytic optimizers that are given without; default: 0.01."
+    text = "Learning rate of the analytic optimizers that are named without one; default: 0.01."
     flags.DEFINE_float("learning_rate", None, text, flag_values=values)
     flags.DEFINE_integer("num_steps", 10_000, "Steps per run.", lower_bound=1, flag_values=values)
     text = "Runs per optimizer and problem, from different starting points."

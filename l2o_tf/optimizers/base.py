@@ -35,10 +35,10 @@ class Step(NamedTuple):
         params: `θ_t`.
         loss: `f(θ_t)` on the minibatch of the gradients, a scalar. Of K optimizees side by side it is `[K]`, and every
             tensor has a leading axis of K. (A block of n coordinates is `[n]`, with n losses or with one for all.)
-            `losses` fits it to the tensors in every case. NaN where nobody knows it. It counts as a constant in
+            `losses` fits it to the tensors in every case. NaN if unknown. It counts as a constant in
             first-order meta-gradients, like `grads`.
         index: t, int32 scalar: steps done in this run. Default 0.
-        horizon: steps of this run, int32 scalar; 0 (default) where nobody knows.
+        horizon: steps of this run, int32 scalar; 0 (default) if unknown.
 
     Example:
         >>> import l2o_tf as l2o

@@ -66,7 +66,7 @@ class MetaTrainer(Trainer):
 
     Args:
         student: the optimizer to be trained. It is trained in place, from the weights that it has.
-        problems: one problem, or a sequence of which each meta-epoch gets one by chance.
+        problems: one problem, or a sequence; each meta-epoch draws one of them.
         lessons: techniques, see `l2o_tf.training.lessons`. Their `ratio`s say in which share of the meta-epochs each is
             used; the first one gets what the others leave. Default: the student's own trajectory, judged by the losses.
         curriculum: a `Curriculum`, or an integer: the steps of every run. Default: the paper's curriculum.
@@ -78,7 +78,7 @@ class MetaTrainer(Trainer):
         schedule: `(epoch, stage) -> factor` of the meta-learning rate, or a sequence of such functions, whose factors
             are multiplied, e.g. `StageDecay`. Default: constant.
         validation: when and how weights are judged. Default `Validation()`.
-        validation_problems: what validations are runs of. Default: `problems`.
+        validation_problems: the problems of the validation runs. Default: `problems`.
         average: `RunningAverage`; the average of the weights is then validated and kept. Default None: the weights.
         meta_batch_size: K, optimizees at the same time in a meta-epoch. The meta-gradient is the mean of theirs.
             Default 1, from the paper.
