@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from l2o_tf.common import devices, nest
 from l2o_tf.optimizers.base import Loop, Params, Step
+from l2o_tf.unrolling.unroll import length
 
 MAX_BYTES = 2**30
 """Up to this size, the states of a window are stored. Else it is replayed in blocks, which take half of this."""
@@ -108,7 +109,7 @@ def _num_shares(kept: Kept, size: int) -> int:
 
 def _block_size(loop: Loop, kept: Kept, jit_compile: bool) -> int | None:
     """Coordinates per block of the backward pass; None where it takes them all together, as a GPU wants it."""
-    num_coordinates, num_steps = kept.grads.shape[1], _length(kept.grads)
+    num_coordinates, num_steps = kept.grads.shape[1], length(kept.grads)
     if kept.states is None:
         return replayed_size(loop, kept.start, num_coordinates, num_steps)
     if not jit_compile or _cached(loop) is None or not isinstance(num_steps, int):
@@ -208,7 +209,7 @@ def _replayed(loop: Loop, like: Params, block: Kept) -> Kept:
 
 def _backward(update, phi, like, kept: Kept, weights: Weights, cut=lambda state: state) -> list[tf.Tensor]:
     """The recursion of λ, σ and dφ in `first_order.py`; `cut` is what `update` is to see of a state that was kept."""
-    num_steps = _length(kept.grads)
+    num_steps = length(kept.grads)
     slopes = kept.grads if kept.slopes is None else kept.slopes
 
     def state_before(t):
@@ -240,7 +241,3 @@ def _floating(state) -> list[tf.Tensor]:
 
 def _sum(totals, parts):
     return [total + part for total, part in zip(totals, parts, strict=True)]
-
-
-def _length(rows: tf.Tensor):
-    return rows.shape[0] if rows.shape[0] is not None else tf.shape(rows)[0]
