@@ -295,7 +295,7 @@ class TestInterruptions:
         for end in interrupted[2][1:3]:
             assert "Finishing this meta-epoch, then saving." in end.err
             assert end.out.startswith("Stopped. ")
-            assert end.out.endswith("The same call continues.\n")
+            assert end.out.endswith("Start it again to continue.\n")
 
     def test_the_weights_are_the_same_to_the_last_bit(self, interrupted):
         loaded = [dict(np.load(folder / "weights.npz")) for folder in interrupted[:2]]

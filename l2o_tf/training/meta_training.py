@@ -54,7 +54,7 @@ class TrainingResult(NamedTuple):
     outcome: str
 
     def __str__(self) -> str:
-        rest = "" if self.finished else "\nThe same call continues."
+        rest = "" if self.finished else "\nStart it again to continue."
         return (
             f"{self.outcome} {self.epochs:,} meta-epochs, {self.diverged:,} of them diverged.\n"
             f"Weights: {self.folder / saving.WEIGHTS}{rest}"

@@ -91,7 +91,7 @@ class TestExactResume:
         with training.eagerly():
             stopped = first.run(tmp_path, epochs=EPOCHS)
             assert (stopped.epochs, stopped.finished, stopped.signal) == (4, False, signal.SIGINT)
-            assert stopped.outcome == "Stopped." and str(stopped).endswith("The same call continues.")
+            assert stopped.outcome == "Stopped." and str(stopped).endswith("Start it again to continue.")
             result = trainer().run(tmp_path, epochs=EPOCHS)
         assert (result.epochs, result.finished) == (EPOCHS, True)
         assert_same_run(tmp_path, whole[1].folder)
