@@ -10,7 +10,7 @@ Meta-training is a meta-epoch of `num_steps` steps as meta_train.py compiles it:
     floor               the matrix products and transcendental functions of a step, in NumPy (benchmarks/floor.py)
     plain, plain-xla    automatic differentiation of the same unroll; in evaluation a loop over loss, gradient, update
     ours, ours-xla      what meta_train.py and evaluate.py run
-    second, second-xla  the same with --second_derivatives; meta-training only
+    second, second-xla  the same with --meta_gradient=whole_run; meta-training only
     adam, adam-xla      what evaluate.py runs with Adam: the cost of a step without a network; evaluation only
     jax                 L2O-DM on a perceptron as a scan written by hand in JAX (benchmarks/peers/jax_scan.py)
 

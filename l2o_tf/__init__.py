@@ -34,6 +34,7 @@ __getattr__, __dir__ = exports(
         "KeptStates": "l2o_tf.training.lessons.kept_states:KeptStates",
         "MetaGradient": "l2o_tf.unrolling.meta_gradients:MetaGradient",
         "FirstOrder": "l2o_tf.unrolling.meta_gradients:FirstOrder",
+        "Sampled": "l2o_tf.unrolling.meta_gradients:Sampled",
         "WholeRun": "l2o_tf.unrolling.meta_gradients:WholeRun",
         "ZeroNonfinite": "l2o_tf.unrolling.meta_gradients:ZeroNonfinite",
         "objectives": "l2o_tf.unrolling.objectives",

@@ -34,6 +34,7 @@ from l2o_tf.training.windows import Windows as Windows
 from l2o_tf.unrolling import objectives as objectives
 from l2o_tf.unrolling.meta_gradients import FirstOrder as FirstOrder
 from l2o_tf.unrolling.meta_gradients import MetaGradient as MetaGradient
+from l2o_tf.unrolling.meta_gradients import Sampled as Sampled
 from l2o_tf.unrolling.meta_gradients import WholeRun as WholeRun
 from l2o_tf.unrolling.meta_gradients import ZeroNonfinite as ZeroNonfinite
 from problems.base import Problem as Problem

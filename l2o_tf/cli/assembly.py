@@ -20,7 +20,7 @@ from l2o_tf.training.meta_training import MetaTrainer
 from l2o_tf.training.run_folder import Description
 from l2o_tf.training.validation import Validation
 from l2o_tf.training.windows import LongTail, Windows
-from l2o_tf.unrolling.meta_gradients import FirstOrder, WholeRun, ZeroNonfinite
+from l2o_tf.unrolling.meta_gradients import FirstOrder, Sampled, WholeRun, ZeroNonfinite
 from problems import PROBLEM_SETS, DataOptions, make_problem
 from problems.base import Problem
 from problems.common.python_files import is_file
@@ -41,7 +41,8 @@ def make_trainer(config: Config) -> MetaTrainer:
 def make_arguments(config: Config) -> dict[str, Any]:
     """The arguments of `MetaTrainer` besides student and problems."""
     clipping = {"global_clipnorm": config.clip_norm or None, "clipvalue": config.clip_value or None}
-    meta_gradient = WholeRun() if config.second_derivatives else FirstOrder()
+    meta_gradients = {"first_order": FirstOrder(), "sampled": Sampled(config.sampled_share), "whole_run": WholeRun()}
+    meta_gradient = meta_gradients[config.meta_gradient]
     curriculum = single_stage(config.num_steps)
     if config.curriculum:
         horizons = tuple(map(int, config.curriculum_steps.split(",")))

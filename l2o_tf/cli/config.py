@@ -197,8 +197,13 @@ class Config:
     judge_minibatches: int = _option(
         78, "Number of minibatches of --judge=sample. 78 minibatches of 128 are 10,000 examples.", _whole(most=100_000)
     )
-    second_derivatives: bool = _option(
-        False, "Differentiate the optimizee's gradients, too. By default they count as constants."
+    meta_gradient: str = _one_of(
+        "first_order sampled whole_run",
+        "How a window is differentiated: 'first_order', where the optimizee's gradients count as constants; 'sampled', "
+        "an unbiased estimate of it from some coordinates; 'whole_run', gradients included (second derivatives).",
+    )
+    sampled_share: float = _option(
+        0.125, "Share of the coordinates that --meta_gradient=sampled takes of each large tensor.", _positive(1.0)
     )
     jit_compile: bool = _option(
         True, "Compile windows with XLA; of optimizees that convolve, the optimizer only. Off with --long_tail_steps."
@@ -255,6 +260,7 @@ REQUIRES = {
     "teacher_learning_rate": ("imitation", "self_improving", "net_assignments"),
     "random_scaling_bound": ("random_scaling",),
     "judge_minibatches": ("judge=sample",),
+    "sampled_share": ("meta_gradient=sampled",),
 }
 """An option on the left does something only with one of the switches on the right, `name` or `name=value`."""
 
@@ -267,12 +273,14 @@ GONE: dict[str, Any] = {
     **{"extreme_learning_rate": False, "learning_rate_shortcut": False, "gradient_shortcut": True},
     **{"global_input": "last", "zero_learning_rate_weights": True},
     **{"anneal": False, "max_skips": 10, "reset_slots": False, "self_improving_epochs": 100},
+    "second_derivatives": False,
 }
 """Options of earlier versions, with the defaults that they had. A run that had others cannot be continued."""
 
 _FOR_PYTHON = dict.fromkeys(("anneal", "max_skips", "reset_slots", "self_improving_epochs"), "the Python API")
 MOVED = {name: f"--architecture={name}=..., with + for commas" for name in GONE}
 MOVED |= {"log_and_sign_k": "--architecture=k=...", "output_scale": "--architecture=scale=...", **_FOR_PYTHON}
+MOVED["second_derivatives"] = "--meta_gradient=whole_run"
 """Flag of an earlier version -> what is to be used instead."""
 
 IRRELEVANT = ("data_dir", "num_epochs")

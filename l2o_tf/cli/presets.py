@@ -44,7 +44,7 @@ OF_OPTIMIZER: dict[tuple[str, str], dict[str, Any]] = {
         "evaluation_period": 1,
         "objective": "log_ratio_original",
         "judge": "sample",
-        "second_derivatives": True,
+        "meta_gradient": "whole_run",
         "meta_optimizer": "rmsprop",
         "learning_rate": 1e-6,
         "clip_value": 1e4,

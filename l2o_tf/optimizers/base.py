@@ -14,7 +14,7 @@ import abc
 import functools
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -97,19 +97,33 @@ class Blocks(NamedTuple):
     cached: int | None = None
 
 
+class Sampling(NamedTuple):
+    """How a rule runs on a sample of the coordinates, which it treats one by one.
+
+    Attributes:
+        pick: `(state, where [n], params) -> state` of the coordinates `where`, of a state in the loop's layout.
+        loop: `() -> Loop`, which runs the rule on what `pick` returns; parameters are `{"block": [n]}`.
+    """
+
+    pick: Callable[[State, tf.Tensor, Params], State]
+    loop: Callable[[], Any]
+
+
 class Loop(NamedTuple):
     """An optimizer as a loop holds it: the same rule, its state perhaps in another layout.
 
     Attributes:
         enter, leave: `state -> state`, into the loop's layout before the first step, and back after the last.
         update: `Optimizer.update` for states in that layout.
-        blocks: the rule on some of the coordinates; None where they depend on each other.
+        blocks: the rule on some contiguous coordinates; None where they depend on each other.
+        sampling: the rule on any of the coordinates; None where they depend on each other.
     """
 
     enter: Callable[[State], State]
     update: Update
     leave: Callable[[State], State]
     blocks: Blocks | None = None
+    sampling: Sampling | None = None
 
 
 def _origin(cls: type) -> str:
@@ -130,7 +144,8 @@ class Optimizer(abc.ABC):
             `"path/to/file.py:Class"`. Default: the file and the name of the class.
         architecture: arguments of its constructor, as JSON types. Default: none.
         coordinatewise: whether it treats every coordinate alike and by itself, so that it can run several optimizees
-            side by side. Default False.
+            side by side, or on a sample of the coordinates. Its state is made of dictionaries with the names of the
+            parameters, of tensors with a row for each coordinate, and of what all coordinates share. Default False.
 
     Example:
         >>> import l2o_tf as l2o
@@ -177,7 +192,8 @@ class Optimizer(abc.ABC):
 
     def loop(self) -> Loop:
         """How a loop of many steps should run it; by default as it is."""
-        return Loop(lambda state: state, self.update, lambda state: state)
+        sampling = Sampling(_pick, self.loop) if self.coordinatewise else None
+        return Loop(lambda state: state, self.update, lambda state: state, sampling=sampling)
 
     def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
         """Inner quantities worth a histogram, e.g. gate activations; none by default."""
@@ -222,9 +238,15 @@ class WithParameters(Optimizer):
         return self._applied(self._optimizer.update)(step, state)
 
     def loop(self) -> Loop:
-        loop = self._optimizer.loop()
-        blocks = loop.blocks and loop.blocks._replace(update=self._applied(loop.blocks.update))
-        return loop._replace(update=self._applied(loop.update), blocks=blocks)
+        return self._with_parameters(self._optimizer.loop())
+
+    def _with_parameters(self, loop: Loop) -> Loop:
+        blocks, sampling = loop.blocks, loop.sampling
+        return loop._replace(
+            update=self._applied(loop.update),
+            blocks=blocks and blocks._replace(update=self._applied(blocks.update)),
+            sampling=sampling and sampling._replace(loop=lambda: self._with_parameters(sampling.loop())),
+        )
 
 
 class Analytic(Optimizer):
@@ -319,8 +341,9 @@ class CoordinatewiseOptimizer(CellOptimizer):
 
     def loop(self) -> Loop:
         loop, has_columns = super().loop(), hasattr(self.cell, "columns")
-        cut = functools.partial(_cut, axis=1 if has_columns else 0)
-        return loop._replace(blocks=Blocks(cut, loop.update, cached=2**10 if has_columns else None))
+        axis = 1 if has_columns else 0
+        blocks = Blocks(functools.partial(_cut, axis=axis), loop.update, cached=2**10 if has_columns else None)
+        return loop._replace(blocks=blocks, sampling=Sampling(functools.partial(_gather, axis=axis), self.loop))
 
 
 class HierarchicalOptimizer(CellOptimizer):
@@ -355,3 +378,23 @@ def _cut(state: State, first, size: int, *, axis: int) -> State:
         return tf.slice(x, begin, sizes)
 
     return tf.nest.map_structure(cut, state)
+
+
+def _gather(state: State, where: tf.Tensor, params: Params, *, axis: int) -> State:
+    """The coordinates `where` of every tensor `[N, H]` (axis 0) or `[H, N]` (axis 1)."""
+    del params
+    return tf.nest.map_structure(lambda x: tf.gather(x, where, axis=axis), state)
+
+
+def _pick(state: State, where: tf.Tensor, params: Params) -> State:
+    """The coordinates `where` of the state of any rule that treats coordinates one by one, see `coordinatewise`."""
+    if isinstance(state, Mapping):
+        if state.keys() == params.keys():
+            return {"block": tf.gather(nest.flatten({name: state[name] for name in params}), where)}
+        return {name: _pick(part, where, params) for name, part in state.items()}
+    if isinstance(state, tuple | list):
+        parts = [_pick(part, where, params) for part in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
+    if state.shape.rank and state.shape[0] == nest.size(params):
+        return tf.gather(state, where)
+    return state

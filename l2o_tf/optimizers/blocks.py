@@ -8,7 +8,7 @@ layout in which loops use it, and a step goes through them one after the other.
 import tensorflow as tf
 
 from l2o_tf.common import nest
-from l2o_tf.optimizers.base import Blocks, Loop, Optimizer, Params, State, Step
+from l2o_tf.optimizers.base import Blocks, Loop, Optimizer, Params, Sampling, State, Step
 from problems.base import Seed
 
 LARGE = 2**17
@@ -63,10 +63,19 @@ class Blocked(Optimizer):
 
     def loop(self) -> Loop:
         blocks = Blocks(self._cut, self._loop.update, self._size)
-        return Loop(lambda state: state, self.update, lambda state: state, blocks)
+        sampling = Sampling(self._pick, lambda: self._loop)
+        return Loop(lambda state: state, self.update, lambda state: state, blocks, sampling)
 
     def _cut(self, state: State, first, size: int) -> State:
         return tf.nest.map_structure(lambda x: x[-(-first // self._size)], state)
+
+    def _pick(self, state: State, where: tf.Tensor, params: Params) -> State:
+        """The coordinates `where` in the layout in which loops use them."""
+        number, size = where // self._size, self._size
+        row = number * size + where - tf.minimum(number * size, nest.size(params) - size)
+        rows = tf.vectorized_map(self._loop.leave, state)  # `[B, S, H]`
+        rows = tf.nest.map_structure(lambda x: tf.gather(tf.reshape(x, [-1, *x.shape[2:]]), row), rows)
+        return self._loop.enter(rows)
 
     def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
         """Of the first block."""

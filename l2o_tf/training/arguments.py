@@ -87,6 +87,7 @@ class Arguments:
         """Refuses arguments that do not work together, before anything is traced."""
         if not self.student.trainable_variables:
             raise ValueError(f"Received student {self.student.name}, where nothing can be trained.")
+        self.meta_gradient.check(self.student)
         check_lengths(self.curriculum, self.windows, self.validation)
         if self.windows.steps and self.jit_compile:
             raise ValueError(

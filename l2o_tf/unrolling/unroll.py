@@ -80,6 +80,28 @@ class OwnPath(NamedTuple):
         return Step(grads, params, loss), *judged
 
 
+class Sample(NamedTuple):
+    """Some of the N coordinates of an optimizee, or of K optimizees side by side.
+
+    Attributes:
+        where: `[n]`, int32: which.
+        weight: `[n]`: what each counts, so that sums over the sample estimate sums over all coordinates.
+        optimizee: `[n]`, int32: to which of the K optimizees each belongs. None: there is only one.
+    """
+
+    where: tf.Tensor
+    weight: tf.Tensor
+    optimizee: tf.Tensor | None = None
+
+    def of(self, rows: tf.Tensor) -> tf.Tensor:
+        """`[..., N] -> [..., n]`."""
+        return tf.gather(rows, self.where, axis=-1)
+
+    def of_losses(self, losses: tf.Tensor) -> tf.Tensor:
+        """Losses `[..., K]` as those of the sample's coordinates, `[..., n]`; `[...]` of one optimizee stay."""
+        return losses if self.optimizee is None else tf.gather(losses, self.optimizee, axis=-1)
+
+
 class Recorded(NamedTuple):
     """Steps of another optimizer: gradients and parameters `[T+1, N]`, losses `[T+1]` or `[T+1, K]`."""
 
@@ -89,14 +111,22 @@ class Recorded(NamedTuple):
 
 
 class PlayedPath(NamedTuple):
-    """The optimizer sees the recorded steps of another one; its own updates have no effect. Batches are `Recorded`."""
+    """The optimizer sees the recorded steps of another one; its own updates have no effect. Batches are `Recorded`.
 
+    Attributes:
+        sample: which coordinates the optimizer sees; default: all.
+    """
+
+    sample: Sample | None = None
     judge: None = None
 
     def look(self, params: Params, batch: Recorded) -> tuple[Step, tf.Tensor, Params]:
         """As `OwnPath.look`. Recorded tensors are constants: no gradient leads back to `params`."""
-        grads, seen = (nest.unflatten(x, like=params) for x in (batch.grads, batch.params))
-        return Step(grads, seen, batch.losses), batch.losses, tf.nest.map_structure(tf.zeros_like, params)
+        grads, seen, losses = batch
+        if self.sample is not None:
+            grads, seen, losses = self.sample.of(grads), self.sample.of(seen), self.sample.of_losses(losses)
+        grads, seen = (nest.unflatten(x, like=params) for x in (grads, seen))
+        return Step(grads, seen, losses), batch.losses, tf.nest.map_structure(tf.zeros_like, params)
 
 
 Path = OwnPath | PlayedPath

@@ -29,7 +29,7 @@ OPTIONS = {
     "num_steps": {"num_steps": 4},
     "meta_batch_size": {"meta_batch_size": 3},
     "clip_norm": {"clip_norm": 1e-4},
-    "second_derivatives": {"second_derivatives": True},
+    "meta_gradient": {"meta_gradient": "whole_run"},
     "random_scaling": {"random_scaling": True},
     "self_improving": {"self_improving": True},
     "architecture": {"architecture": "layers=2,scale=0.1"},
@@ -85,7 +85,7 @@ def test_judge():
     assert losses == pytest.approx([losses[-1]] * 4, rel=0.05)
 
 
-@pytest.mark.parametrize("options", [{"judge": "sample"}, {"judge": "steps", "second_derivatives": True}])
+@pytest.mark.parametrize("options", [{"judge": "sample"}, {"judge": "steps", "meta_gradient": "whole_run"}])
 def test_a_member_with_data_and_gaps_in_its_gradients(options):
     """Compiled, since only then a gradient of its data could have no place."""
     chosen = resolve({**TINY, "problem": "scale_meta", "optimizer": "RNNprop", "num_steps": 4, **options})

@@ -20,7 +20,7 @@ class TestDefaults:
         assert (paper.imitation_ratio, paper.teachers, paper.teacher_choice) == (0.3, "adam,sgd,adagrad", "random")
         assert (paper.evaluation_period, paper.min_periods, paper.patience) == (100, 3, 1)
         assert paper.curriculum_steps == "100,200,500,1000,1500,2000,2500,3000"
-        assert (paper.objective, paper.second_derivatives, paper.clip_norm) == ("sum", False, 0.0)
+        assert (paper.objective, paper.meta_gradient, paper.clip_norm) == ("sum", "first_order", 0.0)
 
     def test_the_original_programs(self):
         original = resolve({"preset": "original", "imitation": True, "curriculum": True})

@@ -13,7 +13,6 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.training.lessons.imitation import half_mean_squared_error
 from l2o_tf.unrolling import unroll
 from l2o_tf.unrolling.objectives import total
 from problems.base import make_seed
@@ -88,7 +87,7 @@ def imitation_window(student):
             student,
             state,
             played,
-            lambda trajectory: half_mean_squared_error(labels, trajectory.updates),
+            lambda trajectory: tiny.half_mean(labels, trajectory.updates),
             record=True,
         )
 

@@ -11,7 +11,6 @@ import tensorflow as tf
 from l2o_tf.common import nest
 from l2o_tf.optimizers.analytic import sgd
 from l2o_tf.optimizers.base import Step
-from l2o_tf.training.lessons.imitation import half_mean_squared_error
 from l2o_tf.unrolling import unroll
 from l2o_tf.unrolling.meta_gradients import Estimate, FirstOrder, MetaGradient, WholeRun, Window, ZeroNonfinite
 from l2o_tf.unrolling.objectives import OBJECTIVES, total
@@ -154,7 +153,7 @@ class TestFirstOrder:
             run.student,
             unroll.UnrollState(run.state.params, [tf.constant(value) for value in state]),
             tf.constant(np.concatenate([inputs, inputs[:1]])),
-            lambda trajectory: half_mean_squared_error(tf.constant(labels), trajectory.updates),
+            lambda trajectory: tiny.half_mean(tf.constant(labels), trajectory.updates),
             record=True,
         )
         np.testing.assert_allclose(loss, expected_loss, rtol=1e-10)

@@ -9,7 +9,6 @@ from l2o_tf.common import devices, nest
 from l2o_tf.optimizers import Optimizer, Step, make_optimizer
 from l2o_tf.optimizers.base import Blocks
 from l2o_tf.optimizers.blocks import Blocked
-from l2o_tf.training.lessons.imitation import half_mean_squared_error
 from l2o_tf.unrolling import batch, unroll
 from l2o_tf.unrolling.meta_gradients import FirstOrder, WholeRun, Window, pull_back
 from l2o_tf.unrolling.objectives import total
@@ -20,7 +19,7 @@ from tests.l2o_tf.test_meta_gradient import STEPS, Run
 
 def both(trajectory):
     """An objective of the losses and of the updates, so that both have a cotangent."""
-    return total(trajectory.losses) + half_mean_squared_error(0.1, trajectory.updates)
+    return total(trajectory.losses) + tiny.half_mean(0.1, trajectory.updates)
 
 
 @pytest.mark.parametrize("xla", [None, "update", "window"])

@@ -11,13 +11,12 @@ import tensorflow as tf
 
 from l2o_tf.common import nest
 from l2o_tf.optimizers import make_optimizer
-from l2o_tf.training.lessons.imitation import half_mean_squared_error
 from l2o_tf.unrolling import unroll
 from l2o_tf.unrolling.meta_gradients import WholeRun
 from l2o_tf.unrolling.objectives import mean_log_ratio_original
 from problems import make_problem
 from problems.base import make_seed
-from tests.l2o_tf import lessons
+from tests.l2o_tf import lessons, tiny
 from tests.l2o_tf import numpy_scale as reference
 
 SEED = make_seed(3)
@@ -114,7 +113,7 @@ class Recording:
                 self.student,
                 state,
                 tf.concat([grads, grads[:1]], axis=0),
-                lambda trajectory: half_mean_squared_error(-labels, trajectory.updates) / STEPS,
+                lambda trajectory: tiny.half_mean(-labels, trajectory.updates) / STEPS,
                 record=True,
             )
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from l2o_tf.optimizers.base import CoordinatewiseOptimizer
 from l2o_tf.optimizers.lstm.dm import DMCell
 from l2o_tf.optimizers.lstm.rnnprop import RNNpropCell
+from l2o_tf.training.lessons.imitation import half_mean_squared_error
 from problems.base import Problem, fold, no_batches
 from tests.l2o_tf import numpy_reference as reference
 
@@ -93,6 +94,11 @@ def random_rnnprop(seed=0, layers=(20, 20), spread=1.0, projection=20, dtype="fl
         np.random.default_rng(seed), layers, spread=spread, dtype=np.dtype(dtype), projection=projection
     )
     return student(weights, RNNpropCell, layers=layers, projection=projection, dtype=dtype, **options), weights
+
+
+def half_mean(labels, updates):
+    """The original program's distance, summed over steps and coordinates."""
+    return tf.reduce_sum(half_mean_squared_error(labels, updates, updates.shape[1]))
 
 
 def in_float64(weights):

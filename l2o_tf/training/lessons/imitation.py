@@ -4,7 +4,7 @@ A teacher `O` runs on the optimizee and leaves a trajectory of gradients and upd
 the same gradients (and parameters and losses, if it looks at them) and is judged by the distance of its updates from
 the teacher's, Eq. (1)::
 
-    L_O(φ) = Σ_t ω_t (Δθ_t^O - Δθ_t^φ)²
+    L_O(φ) = Σ_t ω_t Σ_c (Δθ_t,c^O - Δθ_t,c^φ)²              c: coordinates
 
 The student never influences the trajectory ("off-policy"): the unroll plays the teacher's steps to it
 (`unroll.PlayedPath`).
@@ -26,21 +26,18 @@ from l2o_tf.unrolling import batch, unroll
 from problems.base import require_positive
 
 Distance = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
-"""`(labels [T, N], updates [T, N], K) -> scalar`; if the N coordinates are those of K optimizees, their mean."""
+"""`(labels [T, n], updates [T, n], N) -> [T, n]`: what each coordinate adds at each step, in an optimizee of N."""
 
 
-def squared_error(labels: tf.Tensor, updates: tf.Tensor, optimizees: int = 1) -> tf.Tensor:
-    """Eq. (1) of the paper with `ω_t = 1`: the sum of squares over steps and coordinates, `[T, N]` both.
-
-    For several optimizees side by side, it is the mean of their sums.
-    """
-    return tf.reduce_sum(tf.square(labels - updates)) / optimizees
+def squared_error(labels: tf.Tensor, updates: tf.Tensor, size: int) -> tf.Tensor:
+    """Eq. (1) of the paper with `ω_t = 1`: `(label - update)²`, summed over steps and coordinates."""
+    del size
+    return tf.square(labels - updates)
 
 
-def half_mean_squared_error(labels: tf.Tensor, updates: tf.Tensor, optimizees: int = 1) -> tf.Tensor:
-    """The original program's distance, `Σ_t 1/2 Σ_n (label - update)² / N`, for any number of optimizees."""
-    del optimizees
-    return 0.5 * tf.reduce_sum(tf.reduce_mean(tf.square(labels - updates), axis=1))
+def half_mean_squared_error(labels: tf.Tensor, updates: tf.Tensor, size: int) -> tf.Tensor:
+    """The original program's distance: `1/2 (label - update)² / N`."""
+    return 0.5 * tf.square(labels - updates) / size
 
 
 DISTANCES: dict[str, Distance] = {"sum": squared_error, "half_mean": half_mean_squared_error}
@@ -93,7 +90,7 @@ class Imitation(Technique):
         calls = batch.num_calls(setting.meta_batch_size, setting.student)
         size, k = setting.meta_batch_size // calls, self.teacher_steps
         optimizees = batch.Optimizees(setting.problem, size, setting.student, teacher)
-        group, distance = Group.of(setting, optimizees), named("distance", self.distance, DISTANCES)
+        group = Group.of(setting, optimizees)
 
         @tf.function(autograph=False)
         def compiled(run, batches, seed):
@@ -109,9 +106,7 @@ class Imitation(Technique):
             labels = tf.reduce_sum(tf.reshape(lecture.updates, [-1, k, lecture.updates.shape[1]]), axis=1)
             grads, params = (tf.concat([x[::k], tf.zeros_like(x[:1])], axis=0) for x in (lecture.grads, lecture.params))
             steps = unroll.Recorded(grads, params, lecture.losses[::k])
-            found = group.estimate(
-                run, unroll.PlayedPath(), steps, lambda t: distance(labels, t.updates, size), seed, record=True
-            )
+            found = group.estimate(run, unroll.PlayedPath(), steps, self._judge(labels, size), seed, record=True)
             state, losses = taught._replace(optimizer=found.state.optimizer), optimizees.mean_losses(lecture.losses)
             run = run._replace(state=state, memory=found.memory, technique=taught.optimizer)
             return run, Outcome(found.meta_loss, found.gradients, losses, tf.constant(False))
@@ -125,6 +120,21 @@ class Imitation(Technique):
             return compiled(run, group.batches(seed, num_steps * k + 1), seed)
 
         return in_turn(Lesson(f"imitation/{teacher.name}", start, window), calls)
+
+    def _judge(self, labels: tf.Tensor, count: int) -> Callable[..., tf.Tensor]:
+        """The meta-loss of a window on `count` optimizees: the mean over them of the sum of distances."""
+        distance = named("distance", self.distance, DISTANCES)
+
+        def judge(trajectory, sample=None):
+            taught = labels if sample is None else sample.of(labels)
+            found = distance(taught, trajectory.updates, labels.shape[1] // count)
+            if found.shape.rank != 2:
+                raise ValueError(
+                    f"Received a distance of shape {found.shape}, expected one for each step and coordinate."
+                )
+            return tf.reduce_sum(found if sample is None else sample.weight * found) / count
+
+        return judge
 
 
 def optimizers(teachers: tuple[str | Optimizer, ...]) -> list[Optimizer]:

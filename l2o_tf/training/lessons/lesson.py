@@ -184,7 +184,8 @@ class Group(NamedTuple):
         params, constants = self.optimizees.problem.init(self.optimizees.seeds(seed))
         unknown = tf.fill(self.optimizees.shape, tf.constant(math.nan, next(iter(params.values())).dtype))
         state = unroll.initial_state(self.student, params, seed, horizon)
-        return Run(state, constants, unknown, self.setting.meta_gradient.start(self.student, state))
+        memory = self.setting.meta_gradient.start(self.student, state, fold(seed, META_GRADIENT), self.optimizees.shape)
+        return Run(state, constants, unknown, memory)
 
     def batches(self, seed: Seed, count: Any) -> unroll.Batches:
         """`count` minibatches of each optimizee."""

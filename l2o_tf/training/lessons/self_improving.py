@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf.optimizers.base import Loop, Optimizer
+from l2o_tf.optimizers.base import Loop, Optimizer, Sampling
 from l2o_tf.training.lessons.imitation import optimizers
 from l2o_tf.training.lessons.lesson import Lesson, NumSteps, Run, Setting, in_turn
 from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
@@ -53,15 +53,24 @@ class Mixture(Optimizer):
         return self._take_turns([optimizer.update for optimizer in self.pool], step, state)
 
     def loop(self):
-        loops = [optimizer.loop() for optimizer in self.pool]
+        return self._loop([optimizer.loop() for optimizer in self.pool])
 
-        def each(functions, state):
-            return state._replace(pool=[function(part) for function, part in zip(functions, state.pool, strict=True)])
+    def _loop(self, loops: Sequence[Loop]) -> Loop:
+        def each(functions, state, *arguments):
+            parts = zip(functions, state.pool, strict=True)
+            return state._replace(pool=[function(part, *arguments) for function, part in parts])
 
+        parts = [loop.sampling for loop in loops]
         return Loop(
             lambda state: each([loop.enter for loop in loops], state),
             lambda step, state: self._take_turns([loop.update for loop in loops], step, state),
             lambda state: each([loop.leave for loop in loops], state),
+            sampling=Sampling(
+                lambda state, where, params: each([part.pick for part in parts], state, where, params),
+                lambda: self._loop([part.loop() for part in parts]),
+            )
+            if all(parts)
+            else None,
         )
 
     def _take_turns(self, rules, step, state):

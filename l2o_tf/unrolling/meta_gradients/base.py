@@ -10,6 +10,7 @@ import tensorflow as tf
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.unrolling import unroll
 from l2o_tf.unrolling.unroll import Batches, Path, Trajectory, UnrollState, XlaPart
+from problems.base import Seed
 
 
 class Window(NamedTuple):
@@ -20,7 +21,8 @@ class Window(NamedTuple):
         optimizer: the student.
         state: where the window begins. It counts as a constant: this is truncated backpropagation through time.
         batches: nest of tensors with a leading axis of T+1.
-        objective: `Trajectory -> scalar`, the meta-loss.
+        objective: `Trajectory -> scalar`, the meta-loss. For played steps it also takes a `Sample`: then the trajectory
+            has these coordinates only, and the objective returns an unbiased estimate.
         record: whether the objective uses `Trajectory.updates`. Then `grads` and `params` are recorded, too; they are
             constants.
         xla: which part XLA compiles, see `unroll.xla_part`.
@@ -39,6 +41,11 @@ class Window(NamedTuple):
     shape: Sequence[int] = ()
     seed: tf.Tensor | None = None
     memory: Any = ()
+
+    @property
+    def phi(self) -> list[tf.Tensor]:
+        """The student's meta-parameters."""
+        return [variable.value for variable in self.optimizer.trainable_variables]
 
     def run(self, phi: Sequence[tf.Tensor] | None = None) -> tuple[tf.Tensor, UnrollState, Trajectory]:
         """Runs the window without any gradient.
@@ -89,9 +96,8 @@ class MetaGradient(abc.ABC):
 
         class Evolution(MetaGradient):
             def window(self, window):
-                phi = [v.value for v in window.optimizer.trainable_variables]
-                noise = [tf.random.stateless_normal(x.shape, window.seed, stddev=0.01) for x in phi]   # a seed for each
-                above, below = (window.run([x + s * e for x, e in zip(phi, noise)])[0] for s in (1.0, -1.0))
+                noise = [tf.random.stateless_normal(x.shape, window.seed, stddev=0.01) for x in window.phi]
+                above, below = (window.run([x + s * e for x, e in zip(window.phi, noise)])[0] for s in (1.0, -1.0))
                 meta_loss, state, trajectory = window.run()
                 gradients = [(above - below) / (2 * 0.01**2) * e for e in noise]
                 return Estimate(meta_loss, gradients, state, trajectory)
@@ -111,14 +117,19 @@ class MetaGradient(abc.ABC):
     def window(self, window: Window) -> Estimate:
         """Returns the estimate, and the state after this window."""
 
-    def start(self, optimizer: Optimizer, state: UnrollState) -> Any:
-        """The memory at the start of a run: a nest of tensors. Default: nothing."""
+    def start(self, optimizer: Optimizer, state: UnrollState, seed: Seed, shape: Sequence[int] = ()) -> Any:
+        """The memory at the start of a run: a nest of tensors; `seed` and `shape` as in `Window`. Default: nothing."""
+        del optimizer, state, seed, shape
         return ()
 
     @property
     def variables(self) -> list[tf.Variable]:
         """Variables that checkpoints store. Default: none."""
         return []
+
+    def check(self, optimizer: Optimizer) -> None:
+        """Raises ValueError if there is no such estimate for this optimizer. Default: there is one for any."""
+        del optimizer
 
     def for_played_steps(self) -> "MetaGradient":
         """The meta-gradient for windows of recorded steps (`unroll.PlayedPath`), as in imitation.
@@ -153,8 +164,11 @@ class ZeroNonfinite(MetaGradient):
         found = self.inner.window(window)
         return found._replace(gradients=[tf.where(tf.math.is_finite(g), g, tf.zeros_like(g)) for g in found.gradients])
 
-    def start(self, optimizer: Optimizer, state: UnrollState) -> Any:
-        return self.inner.start(optimizer, state)
+    def start(self, optimizer: Optimizer, state: UnrollState, seed: Seed, shape: Sequence[int] = ()) -> Any:
+        return self.inner.start(optimizer, state, seed, shape)
+
+    def check(self, optimizer: Optimizer) -> None:
+        self.inner.check(optimizer)
 
     @property
     def variables(self) -> list[tf.Variable]:

@@ -14,6 +14,7 @@ cell computes in between is computed again. `pull_back.py` has the backward pass
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -39,17 +40,33 @@ class FirstOrder(MetaGradient):
     """
 
     def window(self, window: Window) -> Estimate:
-        loop, phi = window.optimizer.loop(), [variable.value for variable in window.optimizer.trainable_variables]
-        meta_loss, after, trajectory, kept, weights = forward(window, loop)
-        gradients = pull_back(loop, phi, window.state.params, kept, weights, jit_compile=window.xla is not None)
-        return Estimate(meta_loss, gradients, after, trajectory)
+        return estimate(window, window.optimizer.loop())
 
 
-def forward(window: Window, loop: Loop) -> tuple[tf.Tensor, UnrollState, Trajectory, Kept, Weights]:
-    """Runs a window and stores what `pull_back` needs: `(meta_loss, state, trajectory, kept, weights)`."""
-    played, like = isinstance(window.path, PlayedPath), window.state.params
-    num_steps = unroll.length(window.batches) - 1
+Reduce = Callable[[Kept, Weights], tuple[Kept, Weights]]
+
+
+def estimate(window: Window, loop: Loop, reduce: Reduce | None = None) -> Estimate:
+    """`FirstOrder` with this loop; `reduce` as in `forward`."""
+    like, num_steps = window.state.params, unroll.length(window.batches) - 1
     replay = replayed_size(loop, window.state.optimizer, nest.size(like), num_steps) is not None
+    meta_loss, after, trajectory, kept, weights = forward(window, loop, replay, reduce)
+    gradients = pull_back(loop, window.phi, like, kept, weights, jit_compile=window.xla is not None)
+    return Estimate(meta_loss, gradients, after, trajectory)
+
+
+def forward(
+    window: Window, loop: Loop, replay: bool, reduce: Reduce | None = None
+) -> tuple[tf.Tensor, UnrollState, Trajectory, Kept, Weights]:
+    """Runs a window and stores what `pull_back` needs: `(meta_loss, state, trajectory, kept, weights)`.
+
+    Args:
+        window: to be run.
+        loop: of its optimizer.
+        replay: whether the states are computed again later, and not stored.
+        reduce: what becomes of `(kept, weights)` before they are returned; default: nothing.
+    """
+    played, like = isinstance(window.path, PlayedPath), window.state.params
     wanted = {
         "grads": True,
         "slopes": window.path.judge,
@@ -74,6 +91,6 @@ def forward(window: Window, loop: Loop) -> tuple[tf.Tensor, UnrollState, Traject
         rows.pop("updates", None)
         theta, horizon = None if played else nest.flatten(state.params), tf.convert_to_tensor(state.horizon)
         known = Kept(**rows, theta=theta, index=tf.convert_to_tensor(state.index), horizon=horizon)
-        return meta_loss, after, trajectory, known, weights
+        return meta_loss, after, trajectory, *(reduce(known, weights) if reduce else (known, weights))
 
     return unroll.of_window(run, window.xla)(window.state, window.batches)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from l2o_tf.common import devices, nest
-from l2o_tf.optimizers.base import Loop, Params, Step
+from l2o_tf.optimizers.base import Loop, Params, Step, Update
 from l2o_tf.unrolling.unroll import length
 
 MAX_BYTES = 2**30
@@ -110,8 +110,9 @@ def _num_shares(kept: Kept, size: int) -> int:
 def _block_size(loop: Loop, kept: Kept, jit_compile: bool) -> int | None:
     """Coordinates per block of the backward pass; None where it takes them all together, as a GPU wants it."""
     num_coordinates, num_steps = kept.grads.shape[1], length(kept.grads)
-    if kept.states is None:
-        return replayed_size(loop, kept.start, num_coordinates, num_steps)
+    replayed = replayed_size(loop, kept.start, num_coordinates, num_steps) if kept.states is None else None
+    if replayed is not None:
+        return replayed
     if not jit_compile or _cached(loop) is None or not isinstance(num_steps, int):
         return None
     count = -(-num_coordinates // _cached(loop))
@@ -182,23 +183,20 @@ def _of_a_block(loop: Loop, phi, like: Params, kept: Kept, weights: Weights, num
     updates = None if weights.updates is None else mask * cut(weights.updates)
     losses = weights.losses if weights.losses.shape[1] == 1 else cut(weights.losses)
     weights, like = Weights(losses, updates), {"block": block.last}
-    if kept.states is None:
-        return _backward(loop.blocks.update, phi, like, _replayed(loop, like, block), weights)
     return _backward(
         loop.blocks.update, phi, like, block, weights, cut=lambda state: loop.blocks.cut(state, first, size)
     )
 
 
-def _replayed(loop: Loop, like: Params, block: Kept) -> Kept:
-    """The same block with its states and parameters before each step."""
-    num_steps = block.grads.shape[0]
-
+def _replayed(update: Update, like: Params, block: Kept) -> Kept:
+    """The same coordinates, `{"block": [n]}`, with the states and parameters before each step."""
+    num_steps = length(block.grads)
     theta = like["block"] if block.theta is None else block.theta
 
     def step(t, theta, state, rows):
         found = {"states": state, "params": theta if block.params is None else block.params[t]}
         rows = tf.nest.map_structure(lambda row, x: row.write(t, x), rows, found)
-        updates, state = loop.blocks.update(block.step(t, found["params"], like), state)
+        updates, state = update(block.step(t, found["params"], like), state)
         return t + 1, theta + updates["block"], state, rows
 
     rows = tf.nest.map_structure(lambda x: nest.rows_like(x, num_steps), {"states": block.start, "params": theta})
@@ -209,6 +207,8 @@ def _replayed(loop: Loop, like: Params, block: Kept) -> Kept:
 
 def _backward(update, phi, like, kept: Kept, weights: Weights, cut=lambda state: state) -> list[tf.Tensor]:
     """The recursion of λ, σ and dφ in `first_order.py`; `cut` is what `update` is to see of a state that was kept."""
+    if kept.states is None:
+        kept, cut = _replayed(update, like, kept), lambda state: state
     num_steps = length(kept.grads)
     slopes = kept.grads if kept.slopes is None else kept.slopes
 

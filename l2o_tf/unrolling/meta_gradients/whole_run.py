@@ -23,12 +23,10 @@ class WholeRun(MetaGradient):
     """
 
     def window(self, window: Window) -> Estimate:
-        phi = [variable.value for variable in window.optimizer.trainable_variables]
-
         def whole(state, batches):
             with tf.GradientTape() as tape:
                 meta_loss, after, trajectory = window._replace(state=state, batches=batches, xla=None).run()
-            gradients = tape.gradient(meta_loss, phi, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            gradients = tape.gradient(meta_loss, window.phi, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             return Estimate(meta_loss, gradients, after, trajectory)
 
         return unroll.of_window(whole, window.xla)(window.state, window.batches)
