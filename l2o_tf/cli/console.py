@@ -54,7 +54,8 @@ def parse(
 ) -> list[str]:
     """Parses flags, and returns what is none; what is wrong with them is an exit with code 2, `--help` one with code 0.
 
-    `--help` shows the docstring and the flags of `module`; its `MOVED`, if it has that, says what to use for old flags.
+    `--help` shows the docstring and the flags of `module`; its `MOVED`, if it has that, says what to use for old flags,
+    and its `POSITIONAL` names the flag whose values may be given without it.
     """
     if {"-h", "-help", "--h", "--help"} & set(argv[1:]):
         print(f"{(sys.modules[module].__doc__ or '').strip()}\n")
@@ -62,6 +63,8 @@ def parse(
         sys.exit(0)
     try:
         rest = values([_with_recipe(argument) for argument in argv])
+        if positional := getattr(sys.modules[module], "POSITIONAL", None):
+            values[positional].value, rest = values[positional].value + rest[1:], rest[:1]
     except (flags.Error, ValueError) as error:  # the latter for --noflag=value
         moved = getattr(sys.modules[module], "MOVED", {}).get(getattr(error, "flagname", "").removeprefix("no"))
         _say(f"{error}. See --help." if moved is None else f"{error}, which is of an earlier version. Use {moved}.")
