@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from l2o_tf.cli import children, evaluate, meta_train, study, study_tasks
+from l2o_tf.evaluating import results
 from tests import scripts
 
 TINY = """--problem=simple
@@ -21,6 +22,8 @@ TINY = """--problem=simple
 --output_dir=somewhere/else
 """
 
+EVALUATE = ["--problem=simple,quadratic", "--num_steps=60", "--num_runs=2"]
+
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
@@ -32,7 +35,13 @@ def command(tmp_path):
     """Of a study of two recipes, which are alike."""
     for name in ("a", "b"):
         (tmp_path / f"{name}.flags").write_text(TINY)
-    return [str(tmp_path / "a.flags"), str(tmp_path / "b.flags"), "--seeds=1,2", f"--output_dir={tmp_path / 'study'}"]
+    return [
+        str(tmp_path / "a.flags"),
+        str(tmp_path / "b.flags"),
+        "--seeds=1,2",
+        "--problem=",
+        f"--output_dir={tmp_path / 'study'}",
+    ]
 
 
 def python(code: str) -> list[str]:
@@ -62,13 +71,16 @@ class TestTasks:
         ("arguments", "words"),
         [
             (["--index=4"], "Received --index=4, expected 0 to 3: there are 4 tasks."),
-            (["--seeds=1,1"], "two trainings called a-s1"),
+            (["--seeds=1,1"], "two tasks called a-s1"),
             (["--seeds=x"], "Training of a with seed x: flag --seed=x"),
             (["--seeds="], "no recipe or no seed"),
             (["none.flags"], "none.flags"),
             (["--train_with=--num_step=3"], "Unknown command line flag 'num_step'"),
             (["--train_with=--patience=3"], "Training of a with seed 1: Received --patience without --curriculum"),
             (["--train_with=--seed=3"], "which the study sets itself"),
+            (["--evaluate_with=--num_runs=3"], "Received --num_runs, which the study sets itself"),
+            (["--evaluate_with=--speed=3"], "Unknown command line flag 'speed'"),
+            (["--optimizer=Adam"], "Received --optimizer without a --problem"),
             (["--setting=x: 3"], "Received '3', which is no flag"),
         ],
     )
@@ -85,12 +97,8 @@ class TestStudy:
         said = (fake / "logs" / "b-s2.log").read_text()
         assert said.endswith(f"'--num_epochs=3', '--seed=2', '--output_dir={fake / 'b-s2'}']\n")
         listed = scripts.call(study, *command, "--train_with=--num_epochs=3", "--list").out
-        assert [line.split(maxsplit=2)[2] for line in listed.splitlines()] == [
-            "trained",
-            "trained",
-            "not begun",
-            "trained",
-        ]
+        states = [line.split(maxsplit=2)[2] for line in listed.splitlines()]
+        assert states == ["done", "done", "not begun", "done"]
 
     def test_what_is_finished_is_not_trained_again_unless_its_options_change(self, command, fake):
         assert scripts.call(study, *command, "--index=1").code == 0
@@ -102,18 +110,19 @@ class TestStudy:
         assert log.read_text() != before
 
     def test_a_task_is_a_run_of_the_script(self, command, tmp_path):
-        (task, *_) = study_tasks.tasks(tmp_path, command[:1], [], ["1"], [])
+        (task, *_) = study_tasks.tasks(tmp_path, command[:1], ["1"], evaluate_with=EVALUATE)
         for script, arguments in played(task):
             assert scripts.call(script, *arguments).code == 0
-        assert task.is_done and (tmp_path / "a-s1" / "weights.npz").exists()
+        assert task.state == "done" and len(results.Results.read(tmp_path / "results" / "a-s1")) == 2
         assert not list(task.job().commands)
 
     def test_progress_is_read_from_the_records(self, command, tmp_path):
-        (task, *_) = study_tasks.tasks(tmp_path, command[:1], [], ["1"], ["--num_epochs=40"])
-        task.folder.mkdir()
+        (task, *_) = study_tasks.tasks(tmp_path, command[:1], ["1"], train_with=["--num_epochs=40"])
+        folder = tmp_path / "a-s1"
+        folder.mkdir()
         assert task.state == "not begun"
         lines = [f'{{"meta_epoch": {epoch}, "wall_time": 1.5}}\n' for epoch in range(30)]
-        (task.folder / "records.jsonl").write_text("".join(lines) + '{"meta_epoch": 3')
+        (folder / "records.jsonl").write_text("".join(lines) + '{"meta_epoch": 3')
         assert (task.epoch, task.state) == (30, "30 of at most 40 meta-epochs")
 
 

@@ -1,13 +1,15 @@
 """The tasks of a study: which there are, how far each is, and by which commands it is done. No TensorFlow.
 
-A task trains an arm (a recipe, with a setting if there are any) with one seed, and evaluates the weights. Its folders::
+A task trains an arm (a recipe, in a setting if there are any) with one seed, and evaluates the weights. There is one
+more for each reference, an optimizer that is only evaluated. The folders of a task::
 
-    OUTPUT/<arm>-s<seed>            the run of meta_train.py, and `study.json` once it is finished
+    OUTPUT/<arm>-s<seed>            the run of meta_train.py
     OUTPUT/results/<arm>-s<seed>    the results of evaluate.py
     OUTPUT/logs/<arm>-s<seed>.log   what both have said
 
-`study.json` has the options of the training. While they are the same, the training is not started again. Else
-meta_train.py decides: it goes on with a larger `--num_epochs`, and refuses what is another training.
+A folder that is finished has a mark, `study.json`: the options and the weights. While they are the same, the script is
+not started again. Else the script decides: meta_train.py goes on with a larger `--num_epochs`, evaluate.py adds a
+problem, and both refuse what does not fit the folder.
 """
 
 import contextlib
@@ -21,40 +23,58 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from l2o_tf.cli import config, meta_train
+from l2o_tf.cli import config, evaluate, meta_train
 from l2o_tf.cli.children import Job
 from l2o_tf.common.reading import read_json
 from l2o_tf.common.writing import write_atomically
 from l2o_tf.recording.records import RECORDS
+from l2o_tf.saving import CARD
 
 MARK = "study.json"
 TAIL = 2**13
 """Bytes at the end of the records that have the last one."""
 
 
+class Step(NamedTuple):
+    """One command of a task: a script, its arguments, the folder that it fills, and the options that matter there."""
+
+    script: str
+    arguments: Sequence[str]
+    folder: Path
+    options: Mapping[str, Any]
+
+    def is_done(self, weights: str | None) -> bool:
+        """Whether the folder is finished, with these weights."""
+        path = self.folder / MARK
+        return path.exists() and read_json(path) == {"options": self.options, "weights": weights}
+
+    def mark(self, weights: str | None) -> None:
+        """Says that the folder is finished."""
+        write_atomically(
+            self.folder / MARK, json.dumps({"options": self.options, "weights": weights}, indent=1).encode()
+        )
+
+
 class Task(NamedTuple):
-    """An arm of the study with one seed.
+    """An arm of the study with one seed, or a reference.
 
     Attributes:
-        name, arm, seed: `"dm-s1"`, `"dm"`, 1.
+        name: `"dm-s1"`, `"Adam_0.01"`.
+        recipe, arm, seed: `"dm"`, `"dm-full"`, 1; of a reference `""`, `"Adam:0.01"` and None.
         output: folder of the study.
-        arguments: of meta_train.py.
-        options: what these arguments say, by the names of `Config`.
+        training: of a reference, None.
+        evaluation: None if there is to be none.
         epochs: meta-epochs at most.
     """
 
     name: str
+    recipe: str
     arm: str
-    seed: int
+    seed: int | None
     output: Path
-    arguments: Sequence[str]
-    options: Mapping[str, Any]
+    training: Step | None
+    evaluation: Step | None
     epochs: int
-
-    @property
-    def folder(self) -> Path:
-        """Of the run."""
-        return self.output / self.name
 
     @property
     def log(self) -> Path:
@@ -62,35 +82,42 @@ class Task(NamedTuple):
         return self.output / "logs" / f"{self.name}.log"
 
     @property
-    def is_trained(self) -> bool:
-        """Whether nothing is left to train."""
-        return (self.folder / MARK).exists() and read_json(self.folder / MARK) == {"options": self.options}
+    def weights(self) -> str | None:
+        """SHA-256 of the weights of the run; None if there are none."""
+        card = self.output / self.name / CARD
+        return read_json(card)["weights"]["sha256"] if self.training and card.exists() else None
+
+    @property
+    def left(self) -> list[Step]:
+        """The steps that are not done."""
+        weights = self.weights
+        return [step for step in (self.training, self.evaluation) if step and not step.is_done(weights)]
 
     @property
     def epoch(self) -> int:
         """Meta-epochs done; all of them if the training has ended by itself."""
-        return self.epochs if self.is_trained else min(_recorded(self.folder / RECORDS), self.epochs)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.is_trained
+        return (
+            min(_recorded(self.training.folder / RECORDS), self.epochs) if self.training in self.left else self.epochs
+        )
 
     @property
     def state(self) -> str:
         """How far it is, in words."""
-        if self.is_trained:
-            return "trained"
-        return f"{self.epoch:,} of at most {self.epochs:,} meta-epochs" if self.epoch else "not begun"
+        left = self.left
+        if self.training in left:
+            epoch = self.epoch
+            return f"{epoch:,} of at most {self.epochs:,} meta-epochs" if epoch else "not begun"
+        return "not evaluated" if left else "done"
 
     def job(self) -> Job:
         """What is left to do."""
         return Job(self.name, self.log, self._commands())
 
     def _commands(self) -> Iterator[list[str]]:
-        if not self.is_trained:
-            yield script("meta_train", *self.arguments)
-            write_atomically(self.folder / MARK, json.dumps({"options": self.options}, indent=1).encode())
+        for step in filter(None, (self.training, self.evaluation)):
+            if not step.is_done(self.weights):  # asked after the training, which may change them
+                yield script(step.script, *step.arguments)
+                step.mark(self.weights)
 
 
 def script(name: str, *arguments: str) -> list[str]:
@@ -101,57 +128,85 @@ def script(name: str, *arguments: str) -> list[str]:
 
 
 def tasks(
-    output: Path, recipes: Sequence[str], settings: Sequence[str], seeds: Sequence[str], arguments: Sequence[str]
+    output: Path,
+    recipes: Sequence[str],
+    seeds: Sequence[str],
+    *,
+    settings: Sequence[str] = (),
+    train_with: Sequence[str] = (),
+    references: Sequence[str] = (),
+    evaluate_with: Sequence[str] | None = None,
 ) -> list[Task]:
-    """Recipes × settings × seeds, all arms with the first seed first.
+    """Recipes × settings × seeds, all arms with the first seed first; then the references.
 
     Args:
         output: folder of the study.
         recipes: flagfiles of meta_train.py.
-        settings: `"NAME: --flag=value ..."`: arguments of meta_train.py that distinguish a setting; possibly none.
         seeds: whole numbers.
-        arguments: of meta_train.py, which all trainings have.
+        settings: `"NAME: --flag=value ..."`: arguments of meta_train.py that distinguish a setting.
+        train_with: arguments of meta_train.py, which all trainings have.
+        references: optimizers that are evaluated beside, as evaluate.py names them.
+        evaluate_with: arguments of evaluate.py; None: nothing is evaluated.
 
     Raises:
-        ValueError: if there is none, if two have the same name, or if meta_train.py would refuse the arguments.
+        ValueError: if there is no training, if two tasks have the same name, or if a script would refuse its arguments.
     """
-    found: dict[str, Task] = {}
-    named = [setting.partition(":") for setting in settings] or [("", "", "")]
-    for seed, recipe, (name, _, own) in itertools.product(seeds, recipes, named):
+    found: list[Task] = []
+    for seed, recipe, setting in itertools.product(seeds, recipes, settings or [""]):
+        name, _, own = setting.partition(":")
         arm = "-".join(filter(None, (Path(recipe).stem, name.strip())))
         try:
-            task = _task(output, arm, seed, f"--flagfile={recipe}", split([*arguments, own]))
-        except (flags.Error, ValueError) as error:
+            training, epochs = _training(output, arm, [f"--flagfile={recipe}"], [*train_with, *shlex.split(own)], seed)
+        except ValueError as error:
             raise ValueError(f"Training of {arm} with seed {seed}: {error}") from error
-        if task.name in found:
-            raise ValueError(f"Received two trainings called {task.name}, expected different recipes, settings, seeds.")
-        found[task.name] = task
+        number, folder = training.options["seed"], training.folder
+        evaluation = _evaluation(output, str(folder), folder.name, evaluate_with)
+        found.append(Task(folder.name, Path(recipe).stem, arm, number, output, training, evaluation, epochs))
     if not found:
         raise ValueError("Received no recipe or no seed, expected at least one of each. See --help.")
-    return list(found.values())
+    for optimizer in references:
+        name = optimizer.replace(":", "_").replace("/", "_")
+        evaluation = _evaluation(output, optimizer, name, evaluate_with)
+        found.append(Task(name, "", optimizer, None, output, None, evaluation, 0))
+    names = [task.name for task in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"Received two tasks called {twice[0]}, expected different recipes, settings and seeds.")
+    return found
 
 
-def split(texts: Sequence[str]) -> list[str]:
-    """`["--a=1 --b=2", "--c"]` -> `["--a=1", "--b=2", "--c"]`."""
-    return [argument for text in texts for argument in shlex.split(text)]
+def _training(output: Path, arm: str, recipe: list[str], own: Sequence[str], seed: str) -> tuple[Step, int]:
+    """The training, and its meta-epochs at most."""
+    require_free(meta_train, own, "seed", "output_dir")
+    options = _given(meta_train, [*recipe, *own, f"--seed={seed}"])
+    folder = output / f"{arm}-s{options['seed']}"
+    arguments = [*recipe, *own, f"--seed={seed}", f"--output_dir={folder}"]
+    options = {name: value for name, value in options.items() if name in config.FIELDS}
+    return Step("meta_train", arguments, folder, options), config.resolve(options).num_epochs
 
 
-def _task(output: Path, arm: str, seed: str, recipe: str, own: Sequence[str]) -> Task:
-    if _given(own).keys() & {"seed", "output_dir"}:
-        raise ValueError("Received --seed or --output_dir, which the study sets itself. Drop it.")
-    arguments = [recipe, *own, f"--seed={seed}"]
-    given = _given(arguments)
-    options = {option: value for option, value in given.items() if option in config.FIELDS}
-    name = f"{arm}-s{given['seed']}"
-    arguments.append(f"--output_dir={output / name}")
-    return Task(name, arm, given["seed"], output, arguments, options, config.resolve(options).num_epochs)
+def _evaluation(output: Path, optimizer: str, name: str, own: Sequence[str] | None) -> Step | None:
+    if own is None:
+        return None
+    folder = output / "results" / name
+    arguments = [*own, f"--optimizer={optimizer}", f"--output_dir={folder}"]
+    return Step("evaluate", arguments, folder, _given(evaluate, own))
 
 
-def _given(arguments: Sequence[str]) -> dict[str, Any]:
-    """The flags of meta_train.py that are given, with their values; ValueError or flags.Error if they are none."""
+def require_free(script: Any, own: Sequence[str], *names: str) -> None:
+    """Refuses flags that the study sets itself."""
+    if taken := sorted(_given(script, own).keys() & set(names)):
+        raise ValueError(f"Received --{taken[0]}, which the study sets itself. Drop it.")
+
+
+def _given(script: Any, arguments: Sequence[str]) -> dict[str, Any]:
+    """The flags of a script that are given, with their values; ValueError if they are none."""
     values = flags.FlagValues()
-    meta_train.define_flags(values)
-    if rest := values(["", *arguments])[1:]:
+    script.define_flags(values)
+    try:
+        rest = values(["", *arguments])[1:]
+    except flags.Error as error:
+        raise ValueError(f"{error}.") from error
+    if rest:
         raise ValueError(f"Received {' '.join(rest)!r}, which is no flag. Flags begin with --.")
     return {name: values[name].value for name in values if values[name].present}
 
