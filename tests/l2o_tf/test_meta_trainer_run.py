@@ -18,8 +18,9 @@ EPOCHS = 7
 
 
 def trainer(**arguments):
-    """With a curriculum, imitation of two teachers in turn and a running average."""
-    return training.trainer(**{**training.staged(), "average": l2o.RunningAverage(0.9), **arguments})
+    """With a curriculum, imitation of two teachers in turn, sampled meta-gradients and a running average."""
+    also = {"average": l2o.RunningAverage(0.9), "meta_gradient": l2o.Sampled(0.5, whole=1)}
+    return training.trainer(**{**training.staged(), **also, **arguments})
 
 
 def interrupt(trained, stop_at):
