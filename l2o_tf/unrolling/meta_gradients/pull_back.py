@@ -116,6 +116,7 @@ def _block_size(loop: Loop, kept: Kept, jit_compile: bool) -> int | None:
     if not jit_compile or _cached(loop) is None or not isinstance(num_steps, int):
         return None
     count = -(-num_coordinates // _cached(loop))
+    count = count if count > SHARES else 2 ** math.ceil(math.log2(count))  # so that no core waits for another
     return min(num_coordinates, 16 * -(-num_coordinates // (16 * count)))  # alike, in vectors of 16
 
 
