@@ -19,7 +19,8 @@ from l2o_tf.common.reading import read_json
 from l2o_tf.common.writing import write_atomically
 from l2o_tf.evaluating.results import read_file
 from l2o_tf.saving import CARD, drift
-from l2o_tf.saving.loading import kept_validation, load
+from l2o_tf.saving.loading import load
+from l2o_tf.saving.validations import kept_validation
 from problems.common import closed_pipe
 
 RESULTS = "results.json"

@@ -13,7 +13,7 @@ from docs.cards import good_for, read, trained_on
 from l2o_tf.cli import meta_train
 from l2o_tf.cli.config import GONE
 from l2o_tf.common.names import pretrained_names
-from l2o_tf.saving.loading import kept_validation
+from l2o_tf.saving.validations import kept_validation
 from tests import scripts
 
 

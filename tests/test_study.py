@@ -1,13 +1,17 @@
 """The study runner: which tasks there are, what is done at the same time, and what a second command repeats."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from absl import flags
 
-from l2o_tf.cli import children, evaluate, meta_train, study, study_tasks
+from l2o_tf.cli import children, console, evaluate, meta_train, study, study_tasks
+from l2o_tf.common import summary
 from l2o_tf.evaluating import results
 from tests import scripts
 
@@ -124,6 +128,71 @@ class TestStudy:
         lines = [f'{{"meta_epoch": {epoch}, "wall_time": 1.5}}\n' for epoch in range(30)]
         (folder / "records.jsonl").write_text("".join(lines) + '{"meta_epoch": 3')
         assert (task.epoch, task.state) == (30, "30 of at most 40 meta-epochs")
+
+
+class TestTable:
+    """Of results that are written by hand."""
+
+    def options(self, command):
+        return [*command[:-2], "--problem=p,q", "--num_steps=60", "--num_runs=2", command[-1], "--optimizer=Adam:0.01"]
+
+    @pytest.fixture
+    def written(self, command, tmp_path):
+        """All of a; of b nothing but seed 1, which is not at its end; a reference on one of the problems."""
+        folder = tmp_path / "study"
+        for name, epochs in (("a-s1", 2), ("a-s2", 2), ("b-s1", 1)):
+            history = [{"epoch": 1, "stage": 0, "cost": 0.5}]
+            card = {"weights": {"sha256": name}, "stopped": "", "meta_epochs": epochs, "wall_seconds": 60.0}
+            (folder / name).mkdir(parents=True)
+            (folder / name / "optimizer.json").write_text(json.dumps(card | {"validation": history}))
+        for name, problems in (("a-s1", "pq"), ("a-s2", "pq"), ("Adam_0.01", "p")):
+            losses = np.full([2, 60], 2.0 if name == "a-s2" else 1.0, np.float32)
+            settings = {"seed": 0, "num_runs": 2, "num_steps": 60, "record": "after", "full_period": 0}
+            card = {} if name == "Adam_0.01" else {"weights": {"sha256": name}}
+            identity = {"problem": {"data": None, "file": None}, "optimizer": {}}
+            made = [
+                results.PairResult(problem, name, identity, card, summary.summarize(losses), {}, losses, {})
+                for problem in problems
+            ]
+            (folder / "results" / name).mkdir(parents=True)
+            results.write(folder / "results" / name, results.Results(settings, made))
+        return folder
+
+    def test_table_picture_and_what_is_missing(self, command, written):
+        answer = scripts.call(study, *self.options(command), "--table_only")
+        assert answer.code == 0
+        assert answer.err.splitlines() == [
+            "Missing: b-s1 on p, q (not begun)",
+            "Missing: b-s2 on p, q (not begun)",
+            "Missing: Adam_0.01 on q (not evaluated)",
+        ]
+        table = (written / "table.md").read_text()
+        assert answer.out.startswith(table) and "| 0.35            | 0.00 ... 0.69" in table and "b " not in table
+        found = json.loads((written / "summary.json").read_text())
+        assert [row["seeds"] for row in found["evaluations"]] == [2, 1, 2]
+        assert (written / "study.png").stat().st_size > 10_000
+
+    def test_results_of_earlier_weights_or_other_steps_do_not_count(self, command, written):
+        card = json.loads((written / "a-s2" / "optimizer.json").read_text())
+        (written / "a-s2" / "optimizer.json").write_text(json.dumps(card | {"weights": {"sha256": "other"}}))
+        options = (*self.options(command), "--table_only")
+        assert "Missing: a-s2 on p, q" in scripts.call(study, *options).err
+        assert "Missing: a-s1 on p, q" in scripts.call(study, *options, "--num_steps=70").err
+
+    def test_nothing_at_all(self, command):
+        answer = scripts.call(study, *command, "--table_only")
+        assert answer.code == 0 and "There is no table yet." in answer.err and not answer.out
+
+    def test_a_setting_is_the_baseline_of_its_recipe(self, command):
+        values = flags.FlagValues()
+        study.define_flags(values)
+        settings = ["--setting=k1:", "--setting=k2: --meta_batch_size=2"]
+        console.parse(["study", *command, *settings, "--baseline=k1"], values, study.__name__)
+        tasks = study.chosen(values)
+        found = {task.arm: study.baseline(task, tasks, "k1") for task in tasks}
+        assert found == {"a-k1": "a-k1", "a-k2": "a-k1", "b-k1": "b-k1", "b-k2": "b-k1"}
+        assert {study.baseline(task, tasks, "a-k2") for task in tasks} == {"a-k2"}
+        assert "expected one of ['a-k1'" in scripts.refused(study, *command, *settings, "--baseline=k3")
 
 
 def played(task):

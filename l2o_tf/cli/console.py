@@ -62,7 +62,7 @@ def parse(
         print(options(values.get_flags_for_module(sys.argv[0] if module == "__main__" else module), headings))
         sys.exit(0)
     try:
-        rest = values([_with_recipe(argument) for argument in argv])
+        rest = values([with_recipe(argument) for argument in argv])
         if positional := getattr(sys.modules[module], "POSITIONAL", None):
             values[positional].value, rest = values[positional].value + rest[1:], rest[:1]
     except (flags.Error, ValueError) as error:  # the latter for --noflag=value
@@ -74,7 +74,7 @@ def parse(
     return rest
 
 
-def _with_recipe(argument: str) -> str:
+def with_recipe(argument: str) -> str:
     """`recipes/NAME.flags`, alone or after `--flagfile=`; the package's, if the present folder has no such file."""
     flag, name = re.fullmatch(r"(--?flagfile=)?(.*)", argument, re.DOTALL).groups("")
     if not re.fullmatch(r"recipes/\w+\.flags", name) or os.path.exists(name):

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from l2o_tf.cli import config, evaluate, meta_train
+from l2o_tf.cli import config, console, evaluate, meta_train
 from l2o_tf.cli.children import Job
 from l2o_tf.common.reading import read_json
 from l2o_tf.common.writing import write_atomically
@@ -82,10 +82,16 @@ class Task(NamedTuple):
         return self.output / "logs" / f"{self.name}.log"
 
     @property
+    def card(self) -> Mapping[str, Any] | None:
+        """Of the weights of the run; None if there are none yet."""
+        path = self.output / self.name / CARD
+        return read_json(path) if self.training and path.exists() else None
+
+    @property
     def weights(self) -> str | None:
-        """SHA-256 of the weights of the run; None if there are none."""
-        card = self.output / self.name / CARD
-        return read_json(card)["weights"]["sha256"] if self.training and card.exists() else None
+        """Their SHA-256."""
+        card = self.card
+        return card["weights"]["sha256"] if card else None
 
     @property
     def left(self) -> list[Step]:
@@ -96,16 +102,19 @@ class Task(NamedTuple):
     @property
     def epoch(self) -> int:
         """Meta-epochs done; all of them if the training has ended by itself."""
-        return (
-            min(_recorded(self.training.folder / RECORDS), self.epochs) if self.training in self.left else self.epochs
-        )
+        is_trained = self.training not in self.left
+        return self.epochs if is_trained else min(_recorded(self.training.folder / RECORDS), self.epochs)
+
+    @property
+    def share(self) -> float:
+        """How much of the task is done, from 0 to 1; a training counts ten times as much as an evaluation."""
+        return (10 * (self.epoch / self.epochs if self.training else 1) + (self.evaluation not in self.left)) / 11
 
     @property
     def state(self) -> str:
         """How far it is, in words."""
-        left = self.left
+        left, epoch = self.left, self.epoch
         if self.training in left:
-            epoch = self.epoch
             return f"{epoch:,} of at most {self.epochs:,} meta-epochs" if epoch else "not begun"
         return "not evaluated" if left else "done"
 
@@ -203,7 +212,7 @@ def _given(script: Any, arguments: Sequence[str]) -> dict[str, Any]:
     values = flags.FlagValues()
     script.define_flags(values)
     try:
-        rest = values(["", *arguments])[1:]
+        rest = values(["", *map(console.with_recipe, arguments)])[1:]
     except flags.Error as error:
         raise ValueError(f"{error}.") from error
     if rest:

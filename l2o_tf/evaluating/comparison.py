@@ -25,7 +25,8 @@ from l2o_tf.evaluating.results import Identity, PairResult, Results
 from l2o_tf.optimizers import Optimizer
 from l2o_tf.recording.progress import Progress
 from l2o_tf.saving import named_weights, provenance
-from l2o_tf.saving.loading import kept_validation, load_optimizer
+from l2o_tf.saving.loading import load_optimizer
+from l2o_tf.saving.validations import kept_validation
 from problems import PROBLEMS, contract, make_problem
 from problems.base import Problem, make_seed
 from problems.common.python_files import digests

@@ -10,8 +10,18 @@ readers; line styles repeat the distinction once the colours are used up.
 """
 
 from l2o_tf.plots.evaluation import Panel, evaluation_figure
+from l2o_tf.plots.study import SeedPanel, Seeds, study_figure
 from l2o_tf.plots.style import save
 from l2o_tf.plots.training import training_figure
 from l2o_tf.plots.validation import validation_figure
 
-__all__ = ["Panel", "evaluation_figure", "save", "training_figure", "validation_figure"]
+__all__ = [
+    "Panel",
+    "SeedPanel",
+    "Seeds",
+    "evaluation_figure",
+    "save",
+    "study_figure",
+    "training_figure",
+    "validation_figure",
+]

@@ -104,7 +104,7 @@ def _draw_panel(
         tops.append(labels[-1].y)
     ax.set_xscale(x_scale)
     ax.set_xlim(min(1.0, steps / 2) if x_scale == "log" else 0.0, steps)
-    _limit_top(ax, tops)
+    limit_top(ax, tops)
     style.count_axis(ax, "step")
     style.headings(ax, ends(panel.problem, 36), textwrap.fill(panel.data, 50, max_lines=3) if panel.data else None)
     return labels
@@ -148,7 +148,7 @@ def _end_label(name: str, losses: np.ndarray, band: Band, steps: int, colour: st
     return style.Label(band.ends[drawn[-1]] / steps, end, name + value + note, colour)
 
 
-def _limit_top(ax: Axes, tops: Sequence[float]) -> None:
+def limit_top(ax: Axes, tops: Sequence[float]) -> None:
     """Keeps one exploding curve from squeezing all others."""
     finite = [top for top in tops if np.isfinite(top)]
     if finite and ax.get_ylim()[1] > min(finite) + HEADROOM:
