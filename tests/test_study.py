@@ -75,6 +75,7 @@ class TestTasks:
         ("arguments", "words"),
         [
             (["--index=4"], "Received --index=4, expected 0 to 3: there are 4 tasks."),
+            (["--index=-1"], "Received --index=-1, expected 0 to 3"),
             (["--seeds=1,1"], "two tasks called a-s1"),
             (["--seeds=x"], "Training of a with seed x: flag --seed=x"),
             (["--seeds="], "no recipe or no seed"),
@@ -226,7 +227,8 @@ class TestChildren:
     def test_ctrl_c_is_passed_on_and_nothing_is_started_any_more(self, tmp_path):
         """The child saves when it is told to end; it is not told twice."""
         code = "import signal, time, sys; told = []; signal.signal(signal.SIGTERM, lambda *a: told.append(a))\n"
-        code += "print('begun', flush=True)\nwhile not told: time.sleep(0.01)\n"
+        code += "print('begun', flush=True)\nend = time.time() + 20\n"
+        code += "while not told and time.time() < end: time.sleep(0.01)\n"
         code += "time.sleep(0.1); print('saved', len(told))"
         logs = [tmp_path / "first", tmp_path / "second"]
         jobs = [children.Job(log.name, log, [python(code), python("print('next')")]) for log in logs]

@@ -37,13 +37,13 @@ TABLE, SUMMARY, PICTURE = "table.md", "summary.json", "study.png"
 
 def define_flags(values: flags.FlagValues) -> None:
     """The flags of this script."""
-    text = "A flagfile of meta_train.py; may be repeated. What is no flag is a recipe, too."
+    text = "A flagfile of meta_train.py. What is no flag is a recipe, too."
     flags.DEFINE_multi_string("recipe", [], text, flag_values=values)
     flags.DEFINE_list("seeds", ["1", "2", "3", "4", "5"], "Meta-training seeds.", flag_values=values)
-    text = "'NAME: --flag=value ...': flags of meta_train.py that one setting has; may be repeated. Every recipe is "
-    text += "trained in every setting. Default: one setting without a name."
+    text = "'NAME: --flag=value ...': flags of meta_train.py that one setting has. Every recipe is trained in every "
+    text += "setting. Default: one setting without a name."
     flags.DEFINE_multi_string("setting", [], text, flag_values=values)
-    text = "Flags of meta_train.py that all trainings have, after the recipe's: '--num_epochs=400'. May be repeated."
+    text = "Flags of meta_train.py that all trainings have, after the recipe's: '--num_epochs=400'."
     flags.DEFINE_multi_string("train_with", [], text, flag_values=values)
     text = "Evaluate the weights of every finished run on these; --problem= evaluates nothing."
     flags.DEFINE_list("problem", ["mnist", "mnist_relu", "mnist_deeper"], text, flag_values=values)
@@ -51,18 +51,18 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("num_runs", 10, "Runs of an evaluation per problem.", lower_bound=1, flag_values=values)
     text = "References that are evaluated, too: 'Adam:0.01', shipped names, folders of other runs."
     flags.DEFINE_list("optimizer", [], text, flag_values=values)
-    text = "Further flags of evaluate.py that all evaluations have: '--split=train'. May be repeated."
+    text = "Further flags of evaluate.py that all evaluations have: '--split=train'."
     flags.DEFINE_multi_string("evaluate_with", [], text, flag_values=values)
+    text = "Compare every recipe with this one, seed by seed; or every setting with the one of this name."
+    flags.DEFINE_string("baseline", None, text, flag_values=values)
     flags.DEFINE_string("output_dir", "runs/study", "Folder of the study.", flag_values=values)
     text = "Tasks at a time. Default: one for every two cores."
     flags.DEFINE_integer("processes", None, text, lower_bound=1, upper_bound=1024, flag_values=values)
     text = "Do only the task of this number, from 0; for job arrays. --list shows the numbers."
-    text = "Compare every recipe with this one, seed by seed; or every setting with the one of this name."
-    flags.DEFINE_string("baseline", None, text, flag_values=values)
-    text = "Do no task; show what there is: table.md, summary.json and study.png are made of the result files."
-    flags.DEFINE_boolean("table_only", False, text, flag_values=values)
     flags.DEFINE_integer("index", None, text, flag_values=values)
     flags.DEFINE_boolean("list", False, "Show the tasks with their numbers and states; do nothing.", flag_values=values)
+    text = "Do no task; show what there is: table.md, summary.json and study.png are made of the result files."
+    flags.DEFINE_boolean("table_only", False, text, flag_values=values)
 
 
 def chosen(values: flags.FlagValues) -> list[Task]:
