@@ -75,6 +75,7 @@ class TestTasks:
         ("arguments", "words"),
         [
             (["--index=4"], "Received --index=4, expected 0 to 3: there are 4 tasks."),
+            (["--index=1", "--table_only"], "Received --table_only with --index"),
             (["--index=-1"], "Received --index=-1, expected 0 to 3"),
             (["--seeds=1,1"], "two tasks called a-s1"),
             (["--seeds=x"], "Training of a with seed x: flag --seed=x"),
@@ -129,6 +130,7 @@ class TestStudy:
         lines = [f'{{"meta_epoch": {epoch}, "wall_time": 1.5}}\n' for epoch in range(30)]
         (folder / "records.jsonl").write_text("".join(lines) + '{"meta_epoch": 3')
         assert (task.epoch, task.state) == (30, "30 of at most 40 meta-epochs")
+        assert task.share == 0.75 and task._replace(evaluation=task.training).share == 7.5 / 11
 
 
 class TestTable:
@@ -179,6 +181,14 @@ class TestTable:
         options = (*self.options(command), "--table_only")
         assert "Missing: a-s2 on p, q" in scripts.call(study, *options).err
         assert "Missing: a-s1 on p, q" in scripts.call(study, *options, "--num_steps=70").err
+
+    def test_no_tensorflow_is_needed(self, command, written):
+        """In an interpreter of its own; --list needs no matplotlib, either."""
+        code = "import sys\nfrom l2o_tf.cli import study\nfrom tests import scripts\n"
+        for flag, heavy in (("--list", "tensorflow keras matplotlib"), ("--table_only", "tensorflow keras")):
+            code += f"answer = scripts.call(study, *{[*self.options(command), flag]!r})\n"
+            code += f"assert answer.code == 0 and not {set(heavy.split())!r} & set(sys.modules), answer\n"
+        subprocess.run(python(code), check=True, cwd=scripts.ROOT, timeout=60)
 
     def test_nothing_at_all(self, command):
         answer = scripts.call(study, *command, "--table_only")

@@ -87,6 +87,8 @@ def chosen(values: flags.FlagValues) -> list[Task]:
         raise ValueError(f"Received --baseline={values.baseline}, expected one of {arms}, or the name of a setting.")
     if values.index is None:
         return found
+    if values.table_only:
+        raise ValueError("Received --table_only with --index; a table is of all tasks. Drop one of them.")
     if not 0 <= values.index < len(found):
         raise ValueError(
             f"Received --index={values.index}, expected 0 to {len(found) - 1}: there are {len(found)} tasks."

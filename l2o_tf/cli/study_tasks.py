@@ -108,7 +108,9 @@ class Task(NamedTuple):
     @property
     def share(self) -> float:
         """How much of the task is done, from 0 to 1; a training counts ten times as much as an evaluation."""
-        return (10 * (self.epoch / self.epochs if self.training else 1) + (self.evaluation not in self.left)) / 11
+        shares = {10: self.epoch / self.epochs} if self.training else {}
+        shares |= {1: self.evaluation not in self.left} if self.evaluation else {}
+        return sum(weight * share for weight, share in shares.items()) / sum(shares)
 
     @property
     def state(self) -> str:
