@@ -61,7 +61,10 @@ def _identities(optimizer: Learned) -> list[Identity]:
 
 
 def variables_of(optimizer: Learned) -> dict[str, Any]:
-    """The variables in which the memory is: number of a variable -> its average and its sum of gradients; states."""
+    """The variables in which the memory is: number of a variable -> its average and its sum of gradients; states.
+
+    The learned optimizer's are as it holds them; here and in files the state is in rows.
+    """
     averages = optimizer._model_variables_moving_average if optimizer.use_ema else []
     accumulated = optimizer._accumulated_gradients if optimizer.gradient_accumulation_steps else []
     learned, watch = optimizer.state
@@ -74,8 +77,10 @@ def variables_of(optimizer: Learned) -> dict[str, Any]:
 
 
 def memory_of(optimizer: Learned) -> dict[str, Any]:
-    """What is known of the variables now, as arrays."""
-    return tf.nest.map_structure(lambda variable: variable.numpy(), variables_of(optimizer))
+    """What is known of the variables now, as arrays; the learned optimizer's state in rows."""
+    variables = variables_of(optimizer)
+    held = tf.nest.map_structure(tf.convert_to_tensor, variables["learned"])
+    return tf.nest.map_structure(lambda x: x.numpy(), variables | {"learned": optimizer.loop.leave(held)})
 
 
 def remember(optimizer: Learned, old: Mapping[str, Any], shapes: Sequence, kept: Sequence[int | None]) -> None:
@@ -95,7 +100,12 @@ def remember(optimizer: Learned, old: Mapping[str, Any], shapes: Sequence, kept:
         part: state_rows.carried(kinds[part], old[part], initial, kept, *sizes) if part in old else initial
         for part, initial in new.items()
     }
-    for variable, value in zip(tf.nest.flatten(variables), tf.nest.flatten(found), strict=True):
+    rows = tf.nest.map_structure(tf.convert_to_tensor, found["learned"])
+    _assign(variables, found | {"learned": optimizer.loop.enter(rows)})
+
+
+def _assign(variables: Any, values: Any) -> None:
+    for variable, value in zip(tf.nest.flatten(variables), tf.nest.flatten(values), strict=True):
         variable.assign(value)
 
 
@@ -114,6 +124,27 @@ def save(optimizer: Learned, store: MutableMapping[str, Any]) -> None:
         for i, value in by_number.items():
             store[f"{part}_{i}"] = value
     store[VARIABLES] = np.frombuffer(json.dumps(_identities(optimizer)).encode(), np.uint8)
+
+
+def load_numbered(optimizer: Learned, store: Mapping[str, Any]) -> bool:
+    """Loads a file of an earlier version, which has no names; False if a shape is another one."""
+    learned = variables_of(optimizer)["learned"]
+    rows = tf.nest.flatten(
+        state_rows.shapes(optimizer.initial_state, [v.shape for v in optimizer._trainable_variables])[0]
+    )
+    shapes = dict(zip(map(id, tf.nest.flatten(learned)), rows, strict=True))
+    try:
+        values = [_array(store, str(i), shapes.get(id(v), v.shape)) for i, v in enumerate(optimizer.variables)]
+    except ValueError:
+        return False
+    state = []
+    for variable, value in zip(optimizer.variables, values, strict=True):
+        if id(variable) in shapes:
+            state.append(tf.convert_to_tensor(value))
+        else:
+            variable.assign(value)
+    _assign(learned, optimizer.loop.enter(tf.nest.pack_sequence_as(learned, state)))
+    return True
 
 
 def load(optimizer: Learned, store: Mapping[str, Any]) -> str:

@@ -5,6 +5,8 @@ their order. `s` is its state, `g` the gradient, t the number of steps so far::
 
     Δ, s <- rule(g, θ, loss, t, horizon; s),    θ <- θ + learning_rate · Δ
 
+The state is held as the unroll holds it (`l2o_tf.keras_optimizer.held`), and so a step costs what the unroll's does.
+
 With `guard=True` Adam takes over where that fails (`l2o_tf.keras_optimizer.guard`).
 """
 
@@ -22,13 +24,15 @@ import tensorflow as tf
 from absl import logging
 from keras.src.saving import serialization_lib
 
+from l2o_tf.common import nest
 from l2o_tf.common.nest import Params
 from l2o_tf.common.quoting import few
 from l2o_tf.keras_optimizer import guard, memory, state_rows
 from l2o_tf.keras_optimizer.guard import Guard
+from l2o_tf.keras_optimizer.held import DTYPES, Rounded, held
 from l2o_tf.keras_optimizer.memory import path_of, value_of
 from l2o_tf.keras_optimizer.source import Source, learned_from, packed
-from l2o_tf.optimizers import CELLS, Optimizer, Step
+from l2o_tf.optimizers import CELLS, Optimizer, Step, blocks
 from problems.base import make_seed
 
 _maybe_merge_call = tf.__internal__.distribute.interim.maybe_merge_call  # as Keras's own optimizers do
@@ -66,6 +70,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             everywhere, and so does Adam after a guard has handed over to it.
         allow_code: whether Python code that was kept in the folder may run; default False.
         horizon: how many steps there will be, for a rule that looks at it. Default 0: unknown.
+        state_dtype: `"float32"` (default), or `"bfloat16"`, in which what a rule that ships remembers of its units
+            takes half the memory (`l2o_tf.keras_optimizer.held.Rounded`). It computes in float32 in any case.
         **options: those of every Keras optimizer: `name`, `weight_decay` (per step, times `learning_rate`), `clipnorm`,
             `clipvalue`, `global_clipnorm`, `use_ema`, `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor`,
             `gradient_accumulation_steps`.
@@ -93,10 +99,13 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         rest: str = "sparse",
         allow_code: bool = False,
         horizon: int = 0,
+        state_dtype: str = "float32",
         **options,
     ):
         if rest not in RESTS:
             raise ValueError(f"Received rest={rest!r}, expected one of {RESTS}.")
+        if state_dtype not in DTYPES:
+            raise ValueError(f"Received state_dtype={state_dtype!r}, expected one of {DTYPES}.")
         if type(horizon) is not int or horizon < 0:
             raise ValueError(f"Received horizon={horizon!r}, expected a number of steps, or 0 if it is unknown.")
         if isinstance(learning_rate, numbers.Real) and not isinstance(learning_rate, bool):  # Keras takes floats only
@@ -105,8 +114,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
                 raise ValueError(f"Received learning_rate={learning_rate}, expected a finite number or a schedule.")
         options.setdefault("name", "learned_optimizer")
         super().__init__(learning_rate=learning_rate, **options)
-        self.seed, self.rest, self.horizon = seed, rest, horizon
+        self.seed, self.rest, self.horizon, self.state_dtype = seed, rest, horizon, state_dtype
         self.learned, weights = learned_from(source, allow_code)
+        self._rule = Rounded(self.learned) if state_dtype == "bfloat16" else self.learned
         self._packed = functools.partial(packed, self.learned, weights)  # in a function: Keras tracks dictionaries
         self._guard = Guard.of(guard)
         self._tables: set[str] = set()
@@ -117,7 +127,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     @property
     def state(self) -> tuple[Any, Any]:
-        """The variables of the learned optimizer's state, and of the guard's, in their structure."""
+        """The variables of the learned optimizer's state, in the layout of `loop`, and of the guard's."""
         return self._as_state(self._state)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -134,19 +144,24 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             raise ValueError(f"Received trainable variables {wrong} that are no floating-point numbers; freeze them.")
         super().build(variables)
         with tf.init_scope():
-            state = self.initial_state({str(i): tf.zeros(v.shape) for i, v in enumerate(variables)})
+            params = {str(i): tf.zeros(v.shape) for i, v in enumerate(variables)}
+            initial, self.loop = held(self._rule, params, make_seed(self.seed))
+            self._is_large = nest.size(params) >= blocks.SIZE
+            state = initial(), self._initial_watch(params)
             self._as_state = functools.partial(tf.nest.pack_sequence_as, tf.nest.map_structure(lambda _: 0, state))
             with keras.name_scope(self.name, caller=self):
-                values = enumerate(map(np.array, tf.nest.flatten(state)))
+                values = enumerate(tf.nest.flatten(state))
                 made = [_StateVariable(self, value, name=f"state_{i}") for i, value in values]
         for variable in made:
             self._track_variable(variable)
         self._state = made  # after that: Keras tracks what is assigned and new
 
     def initial_state(self, params: Params) -> tuple[Any, Any]:
-        """The state of the learned optimizer and that of the guard (`()` without one) before the first step."""
-        watch = guard.initial_state(self._guard, params) if self._guard else ()
-        return self.learned.initial_state(params, make_seed(self.seed)), watch
+        """The state of the learned optimizer, in rows, and that of the guard before the first step."""
+        return self.learned.initial_state(params, make_seed(self.seed)), self._initial_watch(params)
+
+    def _initial_watch(self, params: Params) -> Any:
+        return guard.initial_state(self._guard, params) if self._guard else ()
 
     def kinds_of_state(self) -> tuple[Any, Any]:
         """What the parts of both states stand for (`state_rows`)."""
@@ -194,11 +209,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         told, named = "", memory.VARIABLES in set(store.keys())
         if self.built and named:
             told = memory.load(self, store)
-        elif len(store.keys()) != len(self.variables) or all(  # of another number Keras says so itself
-            np.shape(store[str(i)]) == tuple(variable.shape) for i, variable in enumerate(self.variables)
-        ):
-            super().load_own_variables(store)
-        else:
+        elif not self.built or len(store.keys()) != len(self.variables):
+            super().load_own_variables(store)  # of another number Keras says so itself
+        elif not memory.load_numbered(self, store):
             told = "left out, since the file does not name its variables"
         if told:
             warnings.warn(f"State of the optimizer {self.name!r}: {told}.", stacklevel=2)
@@ -250,34 +263,46 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         state = [variable.value for variable in self._state]
         loss = self._loss.value if self._wants_loss else None
 
-        def on_all_devices(distribution, reduced, variables, state, loss):
-            def step(_, *local):
-                self._step(indices, *local)
+        by_row = tuple(i for i, v in zip(indices, trainable_variables, strict=True) if self._rests_by_row(v))
 
-            arguments = (reduced, variables, state, loss, learning_rate)
+        def on_all_devices(distribution, reduced, variables, state, loss):
+            def step(_, grads, variables, state, loss):
+                clock = tf.cast(learning_rate, tf.float32), tf.cast(self.iterations, tf.int32)
+                make = self._compiled_step if self._is_compiled(*variables, *state) else self._step
+                make(indices, by_row, grads, variables, state, loss, *clock)
+
+            arguments = (reduced, variables, state, loss)
             distribution.extended.update(variables[0], step, args=arguments, group=False)
 
         _maybe_merge_call(on_all_devices, self._distribution_strategy, reduced, variables, state, loss)
 
-    def _step(self, indices, grads, variables, state, loss, learning_rate) -> None:
-        """The equation of the module's docstring, on one device. `indices`: of the variables that have gradients."""
+    def _is_compiled(self, *variables: tf.Variable) -> bool:
+        """Whether XLA compiles the step even where it does not compile the program around it.
+
+        That of a large model, by a rule that XLA is known to compile. XLA wants all variables on one device.
+        """
+        return self._is_large and self.learned.kind in CELLS and len({variable.device for variable in variables}) == 1
+
+    def _step(self, indices, by_row, grads, variables, state, loss, learning_rate, index) -> None:
+        """The equation of the module's docstring, on one device.
+
+        `indices`: of the variables that have gradients; `by_row`: of those whose rows rest one by one.
+        """
         params = {str(i): tf.cast(variable, tf.float32) for i, variable in enumerate(variables)}
         given = {i: tf.cast(grad, tf.float32) for i, grad in zip(indices, grads, strict=True)}
         grads = {i: given.get(i, tf.zeros(tensor.shape)) for i, tensor in params.items()}
         learned, watch = self._as_state([tf.convert_to_tensor(s) for s in state])
-
-        rows = {i: state_rows.moving_rows(grad) for i, grad in given.items() if self._rests_by_row(variables[int(i)])}
+        rows = {i: state_rows.moving_rows(given[i]) for i in by_row}
 
         def propose():
-            index, horizon = tf.cast(self.iterations, tf.int32), tf.constant(self.horizon, tf.int32)
-            known = {} if loss is None else {"loss": tf.convert_to_tensor(loss)}
-            updates, after = self.learned.update(Step(grads, params, index=index, horizon=horizon, **known), learned)
-            updates = {i: tf.cast(learning_rate, tf.float32) * update for i, update in updates.items()}
+            horizon, known = tf.constant(self.horizon, tf.int32), {} if loss is None else {"loss": tf.identity(loss)}
+            updates, after = self.loop.update(Step(grads, params, index=index, horizon=horizon, **known), learned)
+            updates = {i: learning_rate * update for i, update in updates.items()}
             if self.rest == "none":
                 return updates, after
             moving = {i: rows[i] if i in rows else tf.reduce_any(grad != 0.0) for i, grad in grads.items()}
             updates = {i: tf.where(moving[i], update, 0.0) for i, update in updates.items()}
-            return updates, state_rows.moved(self.kinds_of_state()[0], learned, after, rows, params) if rows else after
+            return updates, self._rested(rows, params, learned, after) if rows else after
 
         if self._guard:
             updates, back, there, *after = guard.step(self._guard, propose, learned, watch, loss, grads, params)
@@ -292,6 +317,17 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
                 variables[int(i)].assign_add(tf.cast(updates[i], variables[int(i)].dtype))
         for variable, value in zip(state, tf.nest.flatten(after), strict=True):
             variable.assign(value)
+
+    _compiled_step = tf.function(_step, jit_compile=True, autograph=False)
+
+    def _rested(self, rows: Params, params: Params, before: Any, after: Any) -> Any:
+        """The learned optimizer's state, as it is held, where only these rows of the variables have moved."""
+        with tf.init_scope():
+            shapes = state_rows.shapes(self.initial_state, [tensor.shape for tensor in params.values()])
+        moving = self.loop.enter(state_rows.moving(self.kinds_of_state()[0], shapes[0], rows, params))
+        which, *states = map(tf.nest.flatten, (moving, after, before))
+        chosen = [tf.where(tf.cast(new, tf.bool), x, y) for new, x, y in zip(which, *states, strict=True)]
+        return tf.nest.pack_sequence_as(after, chosen)
 
     def _rests_by_row(self, variable: tf.Variable) -> bool:
         return self.rest == "rows" or (self.rest == "sparse" and self._var_key(variable) in self._tables)
@@ -328,7 +364,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """Arguments that make it again; φ is part of them."""
         settings = dataclasses.asdict(self._guard) if self._guard else False
         own = {"seed": self.seed, "guard": settings, "rest": self.rest, "horizon": self.horizon}
-        return {**super().get_config(), "source": self._packed(), **own}
+        return {**super().get_config(), "source": self._packed(), **own, "state_dtype": self.state_dtype}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
@@ -355,9 +391,9 @@ class _StateVariable(keras.Variable):
     shapes are ignored as long as the optimizer is wrapped.
     """
 
-    def __init__(self, optimizer: LearnedOptimizer, value: np.ndarray, name: str):
+    def __init__(self, optimizer: LearnedOptimizer, value: tf.Tensor, name: str):
         self._optimizer = optimizer
-        super().__init__(lambda shape, dtype: tf.constant(value), value.shape, value.dtype.name, False, name=name)
+        super().__init__(lambda shape, dtype: value, value.shape, value.dtype.name, False, name=name)
 
     def assign(self, value: Any) -> Any:
         if self._optimizer._is_wrapped and tuple(np.shape(value)) != tuple(self.shape):

@@ -99,41 +99,45 @@ def moving_rows(grad: tf.Tensor) -> tf.Tensor:
     return tf.reduce_any(grad != 0.0, axis=range(1, grad.shape.rank), keepdims=True)
 
 
-def moved(kinds: Any, old: Any, new: Any, rows: Mapping[str, tf.Tensor], params: Params) -> Any:
-    """A state after a step in which only some rows of the optimizee moved: `new` there, `old` where they rested.
+def moving(kinds: Any, shapes: Any, rows: Mapping[str, tf.Tensor], params: Params) -> Any:
+    """What of a state is new after a step in which only some rows of the optimizee moved, and not as before.
 
     A tensor rests if all of its rows do. What belongs to the optimizee as a whole never rests. An entry for a tensor
     has rows if its shape ends with that of the tensor.
 
     Args:
         kinds: what the parts stand for.
+        shapes: of the tensors of the state.
         rows: name -> which rows of that tensor moved, of a shape that can be spread over it; others moved as a whole.
         params: for their shapes.
+
+    Returns:
+        The state's structure with a boolean for each of its numbers.
     """
-    moving = {name: rows.get(name, tf.constant(True)) for name in params}
-    coordinates = nest.flatten({name: tf.broadcast_to(moving[name], tensor.shape) for name, tensor in params.items()})
-    tensors = tf.stack([tf.reduce_any(each) for each in moving.values()])
+    moves = {name: rows.get(name, tf.constant(True)) for name in params}
+    coordinates = nest.flatten({name: tf.broadcast_to(moves[name], tensor.shape) for name, tensor in params.items()})
+    tensors = tf.stack([tf.reduce_any(each) for each in moves.values()])
 
-    def choose(which, before, after):
-        return tf.where(tf.reshape(which, [-1] + [1] * (after.shape.rank - 1)), after, before)
+    def spread(which, shape):
+        return tf.broadcast_to(tf.reshape(which, [-1] + [1] * (shape.rank - 1)), shape)
 
-    def take(kind, before, after):
+    def take(kind, of):
         match kind:
             case Kind.COORDINATES:
-                return choose(coordinates, before, after)
+                return spread(coordinates, of)
             case Kind.TENSORS:
-                return choose(tensors, before, after)
+                return spread(tensors, of)
             case Kind.ENTRIES:
-                return {name: entry(name, before[name], after[name]) for name in after}
-        return after
+                return {name: entry(name, shapes) for name, shapes in of.items()}
+        return tf.nest.map_structure(lambda shape: tf.fill(shape, True), of)
 
-    def entry(name, before, after):
-        shape, whole = params[name].shape, tf.reduce_any(moving[name])
+    def entry(name, of):
+        own, whole = params[name].shape, tf.reduce_any(moves[name])
 
-        def rested(x, y):
-            has_rows = y.shape.rank >= shape.rank and y.shape[y.shape.rank - shape.rank :] == shape
-            return tf.where(moving[name] if has_rows else whole, y, x)
+        def moved(shape):
+            has_rows = shape.rank >= own.rank and shape[shape.rank - own.rank :] == own
+            return tf.broadcast_to(moves[name] if has_rows else whole, shape)
 
-        return tf.nest.map_structure(rested, before, after)
+        return tf.nest.map_structure(moved, of)
 
-    return keras.tree.map_structure_up_to(kinds, take, kinds, old, new)
+    return keras.tree.map_structure_up_to(kinds, take, kinds, shapes)

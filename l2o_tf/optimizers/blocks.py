@@ -66,6 +66,25 @@ class Blocked(Optimizer):
         sampling = Sampling(self._pick, lambda: self._loop)
         return Loop(lambda state: state, self.update, lambda state: state, blocks, sampling)
 
+    def rows(self, total: int) -> Loop:
+        """The loop for states of the optimizer itself, `[N, ...]` with N = `total`, which `loop` does not know."""
+        head = (-(-total // self._size) - 1) * self._size
+
+        def enter(state):
+            def cut(x):
+                first = tf.reshape(x[:head], [-1, self._size, *x.shape[1:]])
+                return tf.concat([first, x[None, total - self._size :]], axis=0)
+
+            return tf.vectorized_map(self._loop.enter, tf.nest.map_structure(cut, state))
+
+        def leave(state):
+            def joined(x):
+                return tf.concat([tf.reshape(x[:-1], [head, *x.shape[2:]]), x[-1, head - total :]], axis=0)
+
+            return tf.nest.map_structure(joined, tf.vectorized_map(self._loop.leave, state))
+
+        return Loop(enter, self.update, leave)
+
     def _cut(self, state: State, first, size: int) -> State:
         return tf.nest.map_structure(lambda x: x[-(-first // self._size)], state)
 

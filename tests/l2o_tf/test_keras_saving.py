@@ -134,9 +134,16 @@ def test_weights_of_a_model_with_other_frozen_layers(one, other, kept, message, 
     assert_carried(known(target.optimizer), known(source.optimizer), kept)
 
 
+def by_number(optimizer, store):
+    """Saves as earlier versions did: the same numbers, and no word for which variables."""
+    rows = iter(tf.nest.flatten(memory_of(optimizer)["learned"]))
+    states = set(map(id, tf.nest.flatten(optimizer.state[0])))
+    for i, variable in enumerate(optimizer.variables):
+        store[str(i)] = next(rows) if id(variable) in states else variable.numpy()
+
+
 def test_files_of_earlier_versions(monkeypatch, tmp_path):
-    """They hold the same numbers, and no word for which variables."""
-    monkeypatch.setattr(LearnedOptimizer, "save_own_variables", keras.optimizers.Optimizer.save_own_variables)
+    monkeypatch.setattr(LearnedOptimizer, "save_own_variables", by_number)
     model, _ = made()
     loaded = saved(model, tmp_path)
     assert_carried(known(loaded.optimizer), known(model.optimizer), range(6))
