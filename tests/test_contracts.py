@@ -12,6 +12,7 @@ import tensorflow as tf
 import l2o_tf
 import problems
 from l2o_tf.common.names import pretrained_names
+from l2o_tf.keras_optimizer.held import Rounded
 from l2o_tf.optimizers import (
     ANALYTIC,
     CELLS,
@@ -53,6 +54,7 @@ CALM = [
 COMPOSED = {
     "assigned": lambda: Assigned([("x_0", make_optimizer("L2O-DM")), ("*", make_optimizer("adam"))]),
     "blocked": lambda: Blocked(make_optimizer("L2O-DM"), 4),
+    "rounded": lambda: Rounded(make_optimizer("RNNprop")),
     "with other meta-parameters": lambda: _at(make_optimizer("L2O-DM"), 2.0),
     "mixture": lambda: Mixture(make_optimizer("sgd"), [make_optimizer("adam")]),
 }

@@ -8,18 +8,21 @@ from tests import scripts
 SOURCES = sorted((scripts.ROOT / "benchmarks").glob("*.py"))
 
 
-def test_both_are_measured():
-    adam, learned = bench_keras.compare("L2O-DM", coordinates=1000, repetitions=2, jit_compile=False)
-    assert (adam[0], learned[0]) == ("Keras Adam", "L2O-DM")
-    assert adam[2] == 1.0
-    assert learned[1] > 0
-    # Two LSTM layers of 20 units with h and c, in float32; Adam's two moments.
-    assert 80 * 1000 * 4 <= learned[3] * 2**20 < 80 * 1000 * 4 + 100
-    assert 2 * 1000 * 4 <= adam[3] * 2**20 < 2 * 1000 * 4 + 100
+def test_what_is_measured():
+    found = bench_keras.steps("L2O-DM", "float32", coordinates=1000, jit_compile=False, repetitions=1)
+    assert found.keys() == {"L2O-DM", "Adam", "unroll"}
+    assert min(found.values()) > 0
+
+
+@pytest.mark.parametrize(("name", "dtype", "numbers"), [("Adam", "", 2 * 4), ("L2O-DM", "bfloat16", 80 * 2)])
+def test_bytes_for_each_coordinate(name, dtype, numbers):
+    """Adam's two moments; h and c of two LSTM layers of 20 units."""
+    state, _ = bench_keras.peak(name, dtype, coordinates=1000, jit_compile=False)
+    assert numbers * 1000 <= state * 2**20 < numbers * 1000 + 100
 
 
 def test_a_wrong_name_is_reported_before_anything_is_measured(capsys):
-    values = SimpleNamespace(optimizer=["L2O-DM", "Adam"], coordinates=["1000"], repetitions=1, jit_compile=False)
+    values = SimpleNamespace(optimizer=["L2O-DM", "Adam"], coordinates=["1000"], repetitions=1, state_dtype="float32")
     with pytest.raises(ValueError, match="Received Adam, .* which has no weights"):
         bench_keras.main(values)
     assert not capsys.readouterr().out

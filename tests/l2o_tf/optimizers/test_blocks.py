@@ -89,3 +89,14 @@ def test_xla_never_copies_all_blocks_in_a_step():
     program = run.experimental_get_compiler_ir(state)(stage="optimized_hlo")
     copied = re.findall(r"= f32\[3,4,20\]\S* copy\((.*?)\)", program)
     assert len(copied) == len(set(copied)) == 2 and all(name.startswith("%arg") for name in copied)
+
+
+def test_rows_come_back_from_blocks():
+    """Of 53 coordinates in blocks of 20; and of as many as a block has."""
+    for total, count in ((53, 3), (20, 1)):
+        state = {"rows": tf.random.stateless_normal([total, 2], [0, 1]), "bits": tf.range(total)[:, None] % 2 == 0}
+        loop = blocks.Blocked(make_optimizer("L2O-DM", {"layers": (2,)}), 20).rows(total)
+        entered = loop.enter(state)
+        assert [tuple(x.shape) for x in entered.values()] == [(count, 2, 20), (count, 1, 20)]
+        for name, value in loop.leave(entered).items():
+            np.testing.assert_array_equal(value, state[name])
