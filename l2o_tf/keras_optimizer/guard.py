@@ -104,6 +104,11 @@ def initial_state(guard: Guard, params: Params) -> GuardState:
     )
 
 
+def is_finite(x: tf.Tensor) -> tf.Tensor:
+    """Which numbers of a state are finite; integers are."""
+    return tf.math.is_finite(x) if x.dtype.is_floating else tf.ones_like(x, tf.bool)
+
+
 def step(
     guard: Guard,
     propose: Callable[[], tuple[Params, State]],
@@ -112,6 +117,7 @@ def step(
     loss: tf.Tensor,
     grads: Params,
     params: Params,
+    is_finite: Callable[[tf.Tensor], tf.Tensor] = is_finite,
 ) -> tuple[Params, tf.Tensor, Params, State, GuardState]:
     """One guarded step.
 
@@ -122,6 +128,7 @@ def step(
         loss: `f(θ_t)` on the minibatch of the gradients.
         grads: `∇f(θ_t)`.
         params: `θ_t`.
+        is_finite: which numbers of the learned optimizer's state are.
 
     Returns:
         `(updates, whether θ goes back instead, where to, learned optimizer's state, guard's state)`. With the first
@@ -136,7 +143,8 @@ def step(
         finite = {name: tf.reduce_all(tf.math.is_finite(params[name] + proposed[name])) for name in params}
         updates = {name: tf.where(finite[name], proposed[name], by_adam[name]) for name in proposed}
         rescues = tf.add_n([tf.cast(~ok, tf.int32) for ok in finite.values()])
-        return updates, tf.nest.map_structure(_finite_or, after, learned), rescues
+        kept = tf.nest.map_structure(lambda new, old: tf.where(is_finite(new), new, old), after, learned)
+        return updates, kept, rescues
 
     def fallen():
         return by_adam, learned, tf.zeros([], tf.int32)
@@ -206,7 +214,3 @@ def _where(condition: tf.Tensor, yes: Params, no: Params) -> Params:
 def _digestible(grad: tf.Tensor) -> tf.Tensor:
     """The gradient for Adam: not finite counts as 0; so large that Adam cannot square it, as the largest it can."""
     return tf.clip_by_value(tf.where(tf.math.is_finite(grad), grad, tf.zeros_like(grad)), -LARGEST, LARGEST)
-
-
-def _finite_or(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
-    return tf.where(tf.math.is_finite(new), new, old) if new.dtype.is_floating else new

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from l2o_tf.common import nest
 from l2o_tf.common.nest import Params
-from l2o_tf.keras_optimizer import state_rows
+from l2o_tf.keras_optimizer import bits, state_rows
 from l2o_tf.optimizers import CELLS, Optimizer, Step
 from l2o_tf.optimizers.base import Loop, State
 from l2o_tf.optimizers.blocks import Blocked, in_blocks_if_large
@@ -43,7 +43,7 @@ def held(rule: Optimizer, params: Params, seed: Seed) -> Held:
 
 
 class Rounded(Optimizer):
-    """The same rule, whose loop keeps a part of the state in bfloat16. It computes as before.
+    """The same rule, whose loop keeps a part of the state in bfloat16, as `bits`. It computes as before.
 
     That part are the tensors with several numbers for each coordinate: the units h and c, and L2O-Scale's averages
     over several time scales. What has one number for each coordinate keeps its precision: RNNprop's moments and its
@@ -68,10 +68,7 @@ class Rounded(Optimizer):
             state = self.initial_state({"0": tf.zeros([2])}, make_seed(0))
         kinds = state_rows.kinds(lambda params: self.initial_state(params, make_seed(0)))
         pairs = zip(tf.nest.flatten(kinds), tf.nest.flatten(state), strict=True)
-        rounded = [kind is state_rows.Kind.COORDINATES and x.shape[1] > 1 for kind, x in pairs]
-        self._exact_dtypes = [x.dtype for x in tf.nest.flatten(state)]
-        pairs = zip(rounded, self._exact_dtypes, strict=True)
-        self._stored_dtypes = [tf.bfloat16 if is_rounded else dtype for is_rounded, dtype in pairs]
+        self._is_rounded = [kind is state_rows.Kind.COORDINATES and x.shape[1] > 1 for kind, x in pairs]
 
     def initial_state(self, params: Params, seed: Seed) -> State:
         return self._optimizer.initial_state(params, seed)
@@ -83,17 +80,17 @@ class Rounded(Optimizer):
         loop = self._optimizer.loop()
 
         def update(rule, step, state):
-            updates, state = rule(step, _cast(state, self._exact_dtypes))
-            return updates, _cast(state, self._stored_dtypes)
+            updates, state = rule(step, self._each(bits.unpacked, state))
+            return updates, self._each(bits.packed, state)
 
         return Loop(
-            lambda state: _cast(loop.enter(state), self._stored_dtypes),
+            lambda state: self._each(bits.packed, loop.enter(state)),
             functools.partial(update, loop.update),
-            lambda state: loop.leave(_cast(state, self._exact_dtypes)),
+            lambda state: loop.leave(self._each(bits.unpacked, state)),
             loop.blocks and loop.blocks._replace(update=functools.partial(update, loop.blocks.update)),
         )
 
-
-def _cast(state: State, dtypes: list[tf.DType]) -> State:
-    found = [tf.cast(x, dtype) for x, dtype in zip(tf.nest.flatten(state), dtypes, strict=True)]
-    return tf.nest.pack_sequence_as(state, found)
+    def _each(self, function: Callable, state: State) -> State:
+        """The state with the function of every part that is rounded."""
+        pairs = zip(tf.nest.flatten(state), self._is_rounded, strict=True)
+        return tf.nest.pack_sequence_as(state, [function(x) if is_rounded else x for x, is_rounded in pairs])

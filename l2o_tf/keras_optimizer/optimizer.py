@@ -27,7 +27,7 @@ from keras.src.saving import serialization_lib
 from l2o_tf.common import nest
 from l2o_tf.common.nest import Params
 from l2o_tf.common.quoting import few
-from l2o_tf.keras_optimizer import guard, memory, state_rows
+from l2o_tf.keras_optimizer import bits, guard, memory, state_rows
 from l2o_tf.keras_optimizer.guard import Guard
 from l2o_tf.keras_optimizer.held import DTYPES, Rounded, held
 from l2o_tf.keras_optimizer.memory import path_of, value_of
@@ -305,7 +305,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             return updates, self._rested(rows, params, learned, after) if rows else after
 
         if self._guard:
-            updates, back, there, *after = guard.step(self._guard, propose, learned, watch, loss, grads, params)
+            is_finite = bits.is_finite if self.state_dtype == "bfloat16" else guard.is_finite
+            arguments = self._guard, propose, learned, watch, loss, grads, params, is_finite
+            updates, back, there, *after = guard.step(*arguments)
             for i, variable in enumerate(variables):
                 moves = str(i) in indices
                 if moves or self._trainable_variables[i].trainable:  # frozen ones do not go back

@@ -116,8 +116,10 @@ def _computed_once(x: tf.Tensor) -> tf.Tensor:
     """`I x`, for `x [H, S]` or `[S, H]`.
 
     Without it XLA reads parts of a block again after it has written others, and for that copies all blocks in each
-    step; a matrix product is computed once.
+    step; a matrix product is computed once. Numbers of 16 bits take part in it as float32, which holds all of them.
     """
+    if x.dtype == tf.int16:
+        return tf.cast(_computed_once(tf.cast(x, tf.float32)), x.dtype)
     if x.shape.rank != 2 or not x.dtype.is_floating:
         return x
     rows, columns = x.shape
