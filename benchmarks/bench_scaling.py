@@ -17,6 +17,7 @@ import tensorflow as tf
 from absl import flags
 
 from l2o_tf.cli import console
+from l2o_tf.common.workers import Share
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.training.lessons.lesson import Setting, in_turn
 from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
@@ -51,7 +52,9 @@ def ways(problem_name: str, optimizer: str, count: int) -> dict[str, Callable[[]
     def lesson(student, optimizees):
         return OwnTrajectory().lesson(Setting(problem, student, FirstOrder()), optimizees)
 
-    found = {"calls": meta_epoch(lambda student: in_turn(lesson(student, batch.Optimizees(problem)), count))}
+    found = {
+        "calls": meta_epoch(lambda student: in_turn(lesson(student, batch.Optimizees(problem)), Share().part(count)))
+    }
     if make_optimizer(optimizer).coordinatewise:
         found["one step"] = meta_epoch(lambda student: lesson(student, batch.Optimizees(problem, count, student)))
     return found

@@ -3,14 +3,19 @@
 * Side by side: `Optimizees(problem, K)`. Every tensor gets a leading axis of K, and a step is a step of all of them.
   It needs optimizers that treat coordinates one by one. A GPU wants it.
 * In turn: `in_turn(function, K)`. A window is K calls, which the cores share. It is for any optimizer.
+
+Of several processes, each takes a part of them. Seeds are those of all K, of which each process uses its own. So what
+the processes compute together does not depend on how many they are.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from l2o_tf.common import devices
+from l2o_tf.common.workers import Part, Share
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.optimizers.blocks import in_blocks_if_large
 from problems.base import Problem, Seed, fold, make_seed, shapes_of
@@ -22,18 +27,20 @@ class Optimizees:
 
     Args:
         problem: of one of them.
-        count: K; default 1.
+        count: K; default 1. Or the `Part` of K optimizees that this process takes.
         *optimizers: what is to run on them.
 
     Attributes:
         problem: whose functions take what `seeds` returns, and give losses of `shape`.
-        shape: of a loss: `()` of one, else `(K,)`.
+        shape: of a loss: `()` of one, else `(K,)`, of which a part has its count.
 
     Raises:
         ValueError: if one of the optimizers cannot run several side by side.
     """
 
-    def __init__(self, problem: Problem, count: int = 1, *optimizers: Optimizer):
+    def __init__(self, problem: Problem, count: int | Part = 1, *optimizers: Optimizer):
+        self._part = count if isinstance(count, Part) else Part(count, 0, count)
+        count = self._part.count
         unable = [optimizer.name for optimizer in optimizers if not optimizer.coordinatewise]
         if count > 1 and unable:
             raise ValueError(
@@ -44,7 +51,10 @@ class Optimizees:
 
     def seeds(self, seed: Seed) -> tf.Tensor:
         """Seeds of the optimizees, derived from one of their group."""
-        return split(seed, *self.shape) if self.shape else seed
+        if self._part.total == 1:
+            return seed
+        seeds = self._part.of(split(seed, self._part.total))
+        return seeds if self.shape else seeds[0]
 
     def fold(self, seeds: tf.Tensor, *values) -> tf.Tensor:
         """`problems.base.fold` of each seed."""
@@ -94,6 +104,17 @@ def num_calls(count: int, *optimizers: Optimizer) -> int:
     return 1 if devices.has_gpu() else max(calls for calls in range(1, 17) if count % calls == 0)
 
 
-def in_turn(function: Callable[..., Any], count: int) -> Callable[..., Any]:
-    """`(*stacked, seed) -> stacked`: `count` calls of `(*one, seed) -> one`, each with a seed of its own."""
-    return lambda *arguments: each(function)(*arguments[:-1], split(arguments[-1], count))
+def divide(count: int, share: Share, *optimizers: Optimizer) -> tuple[Part, Part]:
+    """`(calls, side by side)`: this process's part of the calls that K = `count` take, and of the K / calls in each.
+
+    Processes divide the calls as far as that goes, and then those side by side. K is a multiple of their number.
+    """
+    calls = num_calls(count, *optimizers)
+    groups = math.gcd(calls, share.count)
+    group, member = divmod(share.index, share.count // groups)
+    return Share(group, groups).part(calls), Share(member, share.count // groups).part(count // calls)
+
+
+def in_turn(function: Callable[..., Any], calls: Part) -> Callable[..., Any]:
+    """`(*stacked, seed) -> stacked`: these calls of `(*one, seed) -> one`, each with a seed of its own."""
+    return lambda *arguments: each(function)(*arguments[:-1], calls.of(split(arguments[-1], calls.total)))

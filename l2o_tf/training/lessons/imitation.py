@@ -87,9 +87,9 @@ class Imitation(Technique):
         return [self._lesson(setting, teacher) for teacher in optimizers(self.teachers)]
 
     def _lesson(self, setting: Setting, teacher: Optimizer) -> Lesson:
-        calls = batch.num_calls(setting.meta_batch_size, setting.student)
-        size, k = setting.meta_batch_size // calls, self.teacher_steps
-        optimizees = batch.Optimizees(setting.problem, size, setting.student, teacher)
+        calls, beside = batch.divide(setting.meta_batch_size, setting.share, setting.student)
+        size, k = beside.count, self.teacher_steps
+        optimizees = batch.Optimizees(setting.problem, beside, setting.student, teacher)
         group = Group.of(setting, optimizees)
 
         @tf.function(autograph=False)

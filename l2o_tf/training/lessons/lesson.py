@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import tensorflow as tf
 
+from l2o_tf.common.workers import Part, Share
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.unrolling import batch, unroll
 from l2o_tf.unrolling.batch import Optimizees
@@ -98,6 +99,7 @@ class Setting(NamedTuple):
         student: the optimizer that learns.
         meta_gradient: how windows are differentiated.
         meta_batch_size: K, optimizees at the same time; the meta-gradient is the mean over them. Default 1.
+        share: which share of the K is this process's. The mean over all processes is then taken. Default: all.
         jit_compile: whether XLA compiles the window, or only the optimizer's part if `Problem.xla` is False. Default
             True.
 
@@ -112,6 +114,7 @@ class Setting(NamedTuple):
     meta_gradient: MetaGradient
     meta_batch_size: int = 1
     jit_compile: bool = True
+    share: Share = Share()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -205,18 +208,18 @@ class Group(NamedTuple):
         return self.setting.meta_gradient.window(window)
 
 
-def in_turn(lesson: Lesson, count: int) -> Lesson:
-    """`count` runs of a lesson. Each window calls it once per run and returns the mean of the outcomes."""
-    if count == 1:
+def in_turn(lesson: Lesson, calls: Part) -> Lesson:
+    """Several runs of a lesson. Each window calls it once per run and returns the mean of the outcomes."""
+    if calls.total == 1:
         return lesson
 
     def start(seed, meta_epoch, horizon=0):
-        return batch.in_turn(lambda own: lesson.start(own, meta_epoch, horizon), count)(seed)
+        return batch.in_turn(lambda own: lesson.start(own, meta_epoch, horizon), calls)(seed)
 
     def window(runs, seed, num_steps):
-        runs, outcomes = batch.in_turn(lambda run, own: lesson.window(run, own, num_steps), count)(runs, seed)
+        runs, outcomes = batch.in_turn(lambda run, own: lesson.window(run, own, num_steps), calls)(runs, seed)
         exploded = tf.reduce_any(outcomes.exploded)
-        outcomes = outcomes._replace(exploded=tf.zeros([count]))
+        outcomes = outcomes._replace(exploded=tf.zeros([calls.count]))
         return runs, tf.nest.map_structure(lambda x: tf.reduce_mean(x, axis=0), outcomes)._replace(exploded=exploded)
 
     return lesson._replace(start=start, window=window)

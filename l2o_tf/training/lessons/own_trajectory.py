@@ -57,8 +57,8 @@ class OwnTrajectory(Technique):
             raise ValueError(f"Received max_growth={self.max_growth}, expected 0 (never) or more than 1.")
 
     def lessons(self, setting: Setting) -> list[Lesson]:
-        calls = batch.num_calls(setting.meta_batch_size, setting.student)
-        optimizees = batch.Optimizees(setting.problem, setting.meta_batch_size // calls, setting.student)
+        calls, beside = batch.divide(setting.meta_batch_size, setting.share, setting.student)
+        optimizees = batch.Optimizees(setting.problem, beside, setting.student)
         return [in_turn(self.lesson(setting, optimizees), calls)]
 
     def lesson(self, setting: Setting, optimizees: Optimizees) -> Lesson:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from l2o_tf.common.workers import Share
 from l2o_tf.optimizers.base import Loop, Optimizer, Sampling
 from l2o_tf.training.lessons.imitation import optimizers
 from l2o_tf.training.lessons.lesson import Lesson, NumSteps, Run, Setting, in_turn
@@ -135,9 +136,9 @@ class SelfImproving(OwnTrajectory):
             )
 
     def lessons(self, setting: Setting) -> list[Lesson]:
-        teachers, calls = optimizers(self.teachers), setting.meta_batch_size
+        teachers, calls = optimizers(self.teachers), setting.share.part(setting.meta_batch_size)
         mixture = Mixture(setting.student, teachers)
-        (alone,) = super().lessons(setting._replace(student=mixture, meta_batch_size=1))
+        (alone,) = super().lessons(setting._replace(student=mixture, meta_batch_size=1, share=Share()))
 
         def start(seed, meta_epoch, horizon=0):
             chances = probabilities(meta_epoch, len(teachers), self.decay_epochs, self.initial_probability)

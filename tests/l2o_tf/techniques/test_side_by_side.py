@@ -1,16 +1,20 @@
 """K optimizees in one step teach what K separate ones teach on average, and are evaluated alike."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from l2o_tf.common import devices
+from l2o_tf.common.workers import Share
 from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers import make_optimizer
 from l2o_tf.optimizers.analytic import adam
 from l2o_tf.training.lessons.imitation import DISTANCES, Imitation
 from l2o_tf.training.lessons.lesson import in_turn
 from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
+from l2o_tf.training.lessons.self_improving import SelfImproving
 from l2o_tf.unrolling import batch
 from l2o_tf.unrolling.meta_gradients import WholeRun
 from problems import make_problem
@@ -76,7 +80,7 @@ def test_in_turn():
     """For students whose coordinates depend on each other, and for several optimizers that share a trajectory."""
     student, weights = tiny.random_student(1, (3,), spread=3.0, dtype="float64")
     lesson = lessons.self_improving(tiny.perceptron(4, tf.float64), student, [adam(0.1)], objective="sum")
-    assert_means(together(in_turn(lesson, K)), separate(lesson), weights, 1e-10)
+    assert_means(together(in_turn(lesson, Share().part(K))), separate(lesson), weights, 1e-10)
 
 
 @pytest.mark.parametrize(("size", "calls"), [(1, 1), (6, 6), (16, 16), (17, 1), (34, 2), (256, 16)])
@@ -102,6 +106,31 @@ def test_both_ways_are_one_lesson(monkeypatch):
         tiny.assert_gradients(
             one.gradients, dict(zip(student.named_variables, other.gradients, strict=True)), rtol=1e-4
         )
+
+
+@pytest.mark.parametrize(("count", "workers"), [(1, 1), (6, 3), (20, 4), (34, 2), (34, 17), (34, 34)])
+def test_workers_divide_the_optimizees(count, workers):
+    taken = []
+    for index in range(workers):
+        calls, beside = batch.divide(count, Share(index, workers), make_optimizer("L2O-DM"))
+        assert calls.count * beside.count * workers == calls.total * beside.total == count
+        taken += itertools.product(calls.of(range(calls.total)), beside.of(range(beside.total)))
+    assert sorted(taken) == list(itertools.product(range(calls.total), range(beside.total)))
+
+
+@pytest.mark.parametrize(
+    ("technique", "has_gpu", "count"),
+    [(SelfImproving((adam(0.1),)), False, 2), (OwnTrajectory(), True, 2), (Imitation((adam(0.1),)), True, 4)],
+    ids=["a call each", "one each", "two each side by side"],
+)
+def test_workers_together_teach_what_one_process_does(technique, has_gpu, count, monkeypatch):
+    """Each has the optimizees that are its share of one process's; the mean of the outcomes is that one's."""
+    monkeypatch.setattr(devices, "has_gpu", lambda: has_gpu)
+    student, weights = tiny.random_student(1, (3,), spread=3.0, dtype="float64")
+    setting = lessons.setting(tiny.perceptron(4, tf.float64), student, meta_batch_size=count)
+    (alone,) = technique.lessons(setting)
+    parts = [technique.lessons(setting._replace(share=Share(index, 2)))[0] for index in range(2)]
+    assert_means(together(alone), list(zip(*map(together, parts), strict=True)), weights, 1e-8)
 
 
 def test_a_student_that_cannot_is_refused():
