@@ -42,6 +42,7 @@ __getattr__, __dir__ = exports(
         "import_tensorflow": "problems.common.startup:import_tensorflow",
         "MetaTrainer": "l2o_tf.training.meta_training:MetaTrainer",
         "TrainingResult": "l2o_tf.training.meta_training:TrainingResult",
+        "connect": "l2o_tf.common.cluster:connect",
         "Curriculum": "l2o_tf.training.curriculum:Curriculum",
         "Windows": "l2o_tf.training.windows:Windows",
         "LongTail": "l2o_tf.training.windows:LongTail",

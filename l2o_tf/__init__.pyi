@@ -1,5 +1,6 @@
 """What type checkers see of the public names, which `__init__.py` loads when they are used."""
 
+from l2o_tf.common.cluster import connect as connect
 from l2o_tf.common.names import pretrained_names as list_pretrained
 from l2o_tf.evaluating.comparison import evaluate as evaluate
 from l2o_tf.evaluating.results import Results as Results

@@ -5,10 +5,12 @@
 """
 
 import contextlib
+import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
+
+import numpy as np
 
 EXAMPLE = "10.0.0.1:2222,10.0.0.2:2222"
 
@@ -38,56 +40,13 @@ class Share(NamedTuple):
 
 
 class Workers:
-    """The processes that work on one training or evaluation. This class: one process alone.
-
-    Start the same program on every machine. Make the workers before anything else of TensorFlow, which connects
-    machines only when it starts::
-
-        workers = l2o.Workers.from_environment()              # TF_CONFIG says who and where they are
-        workers = l2o.Workers.at(["10.0.0.1:2222", "10.0.0.2:2222"], index=0)         # or you do
-        l2o.MetaTrainer(student, problem, meta_batch_size=8, workers=workers).run("runs/mine")
+    """The processes that work on one training or evaluation. This class: one process alone. `connect` makes several.
 
     Attributes:
         share: which share of the work is this process's.
-
-    Example:
-        >>> import l2o_tf as l2o
-        >>> task = l2o.make_problem("quadratic", batch_size=2, num_dims=2)
-        >>> workers = l2o.Workers.from_environment()
-        >>> trainer = l2o.MetaTrainer(l2o.L2ODM(layers=(4,)), task, curriculum=8, windows=4, workers=workers)
-        >>> trainer.workers.share, trainer.workers.is_chief
-        (Share(index=0, count=1), True)
     """
 
     share = Share()
-
-    @classmethod
-    def at(cls, addresses: Sequence[str], index: int) -> Self:
-        """The workers at these addresses, `host:port`, in the same order everywhere; this process is number `index`.
-
-        Waits until all of them are there. A single address is a process alone.
-
-        Raises:
-            ValueError: if an address is none or is there twice, or `index` is not that of an address.
-            ConnectionError: if this process cannot serve at its address, or another one does not come.
-        """
-        check_addresses(addresses, index)
-        if len(addresses) == 1:
-            return Workers()
-        from l2o_tf.common.cluster import Cluster
-
-        return Cluster(addresses, index)
-
-    @classmethod
-    def from_environment(cls) -> Self:
-        """The workers of `TF_CONFIG`, which Kubernetes' operators, Vertex and others set; alone without it.
-
-        Raises:
-            ValueError: if `TF_CONFIG` does not describe workers, and as `at`.
-            ConnectionError: as `at`.
-        """
-        addresses, index = addresses_of(os.environ.get("TF_CONFIG", ""))
-        return cls.at(addresses, index) if addresses else Workers()
 
     @property
     def is_chief(self) -> bool:
@@ -102,19 +61,23 @@ class Workers:
         """What each worker gives, in their order."""
         return [content]
 
+    def joined(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Each array with the rows of all workers, in their order. A worker without rows gives no arrays."""
+        return arrays
+
     def told(self, make: Callable[[], bytes]) -> bytes:
         """What the chief makes; its ValueError or OSError is everybody's."""
         return make()
 
     def mirror(self, read: Callable[[], bytes], write: Callable[[bytes], None]) -> None:
-        """Everybody else writes what the chief reads."""
+        """Everybody takes over what the chief has."""
 
-    def most(self, number: int) -> int:
+    def most(self, number: int = 0) -> int:
         """The largest of the workers' numbers, from 0 to 2^24."""
         return number
 
-    def require_equal(self, about: Mapping[str, Any]) -> None:
-        """Raises ValueError on every worker unless all give the same, which is of JSON types."""
+    def require_equal(self, about: Callable[[], Mapping[str, Any]]) -> None:
+        """Raises ValueError on every worker unless all give the same; values are of JSON types."""
 
     def together(self) -> contextlib.AbstractContextManager:
         """Inside, the loss of another worker is a ConnectionError that says so."""
@@ -122,6 +85,19 @@ class Workers:
 
 
 ALONE = Workers()
+
+
+def pack(arrays: Sequence[np.ndarray]) -> bytes:
+    """Arrays as bytes, of which `unpack` makes the same ones."""
+    file = io.BytesIO()
+    np.savez(file, *arrays)
+    return file.getvalue()
+
+
+def unpack(content: bytes) -> list[np.ndarray]:
+    """The arrays that `pack` was given."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return [file[name] for name in file.files]
 
 
 def check_addresses(addresses: Sequence[str], index: int) -> None:

@@ -1,6 +1,7 @@
 """By which program a result was made."""
 
 import datetime
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -54,6 +55,17 @@ def provenance() -> dict[str, Any]:
     """
     versions = {"l2o_tf": VERSION, "python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
     return {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **RUNNING, "versions": versions}
+
+
+def must_be_equal() -> dict[str, Any]:
+    """What the workers of one job must have in common: commit, source, versions of the packages that decide numbers."""
+    source = hashlib.sha256()
+    for folder in ("l2o_tf", "problems"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            source.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    found = provenance()["versions"]
+    versions = {name: found[name] for name in ("l2o_tf", *PACKAGES)}
+    return {"commit": RUNNING["commit"], "source code": source.hexdigest()[:16], **versions}
 
 
 def _version(package: str) -> str | None:

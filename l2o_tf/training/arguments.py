@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from l2o_tf.common.workers import ALONE, Workers
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.training.curriculum import Curriculum, single_stage
 from l2o_tf.training.lessons.lesson import Technique
@@ -48,6 +49,7 @@ class Arguments:
     seed: int = 0
     max_skips: int = 10
     beats_its_start: bool = False
+    workers: Workers = ALONE
 
     def __post_init__(self):
         given = self.problems if self.validation_problems is None else self.validation_problems
@@ -75,6 +77,7 @@ class Arguments:
             ("average", RunningAverage | None, "a RunningAverage or None"),
             ("jit_compile", bool, "True or False"),
             ("beats_its_start", bool, "True or False"),
+            ("workers", Workers, "Workers"),
         ):
             value = getattr(self, name)
             if not isinstance(value, kind):
@@ -85,6 +88,11 @@ class Arguments:
 
     def _check(self) -> None:
         """Refuses arguments that do not work together, before anything is traced."""
+        if self.meta_batch_size % self.workers.share.count:
+            raise ValueError(
+                f"Received meta_batch_size={self.meta_batch_size} with {self.workers.share.count} workers, expected a "
+                "multiple: each takes an equal share of the optimizees."
+            )
         if not self.student.trainable_variables:
             raise ValueError(f"Received student {self.student.name}, where nothing can be trained.")
         self.meta_gradient.check(self.student)
@@ -121,8 +129,9 @@ class Arguments:
         return float(str(np.float32(rate))) if isinstance(rate, numbers.Real) else None
 
     def description(self) -> dict[str, Any]:
-        """The arguments in JSON types. Runs of one folder have one description."""
-        return {field.name: described(getattr(self, field.name)) for field in dataclasses.fields(Arguments)}
+        """The arguments in JSON types. Runs of one folder have one description, however many workers they have."""
+        names = [field.name for field in dataclasses.fields(Arguments) if field.name != "workers"]
+        return {name: described(getattr(self, name)) for name in names}
 
 
 def _problems(name: str, value: Any) -> Sequence[Problem]:

@@ -38,13 +38,19 @@ class LessonPlan:
         if _kept(made):  # then a checkpoint must hold what the lessons of every problem keep
             self._made |= {member: self.make(member) for member in range(1, len(arguments.problems))}
         self.kept = [variable for own in self._made.values() for variable in _kept(own)]
+        if arguments.workers.share.count > 1 and (self.kept or arguments.meta_gradient.variables):
+            raise ValueError(
+                f"Received lessons={arguments.lessons} and {arguments.meta_gradient}, which keep something from run to "
+                f"run, with {arguments.workers.share.count} workers, whose runs differ. Use one process."
+            )
         self.meta_epochs(0)
         self._fresh_slots = {name: [v.numpy() for v in o.variables] for name, o in self.meta_optimizers.items()}
 
     def make(self, member: int) -> list[list[Lesson]]:
         """The lessons of one problem, by technique."""
         a = self._arguments
-        setting = Setting(a.problems[member], a.student, a.meta_gradient, a.meta_batch_size, a.jit_compile)
+        options = a.meta_batch_size, a.jit_compile, a.workers.share
+        setting = Setting(a.problems[member], a.student, a.meta_gradient, *options)
         return [_lessons_of(technique, setting) for technique in a.lessons]
 
     def meta_epochs(self, member: int) -> dict[str, MetaEpoch]:
@@ -57,6 +63,7 @@ class LessonPlan:
                     self.meta_optimizers[lesson.name],
                     None if self._arguments.windows.steps else self._arguments.windows.length,
                     self._after_update,
+                    self._arguments.workers,
                 )
                 for lesson in itertools.chain(*(self._made.pop(member, None) or self.make(member)))
             }

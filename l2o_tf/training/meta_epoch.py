@@ -6,6 +6,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from l2o_tf.common.workers import ALONE, Workers
 from l2o_tf.training.lessons.lesson import Lesson
 from problems.base import Seed, fold
 
@@ -45,11 +46,12 @@ def compile_meta_epoch(
     meta_optimizer: keras.optimizers.Optimizer,
     unroll_length: int | None = None,
     after_update: Callable[[], None] | None = None,
+    workers: Workers = ALONE,
 ) -> MetaEpoch:
     """Compiles `(seed, meta_epoch, lengths) -> Report`, which trains `variables` with `meta_optimizer`.
 
     `lengths [W]`, int32, are the steps of the windows. They are a tensor, so one trace serves every stage of a
-    curriculum. Nothing leaves the device before the meta-epoch ends.
+    curriculum. Nothing but what workers agree on leaves the device before the meta-epoch ends.
 
     Args:
         lesson: what to learn from.
@@ -58,6 +60,7 @@ def compile_meta_epoch(
         unroll_length: T, where every window has that length: then `lengths` only says how many there are, and shapes
             are static.
         after_update: called after every update of φ.
+        workers: with whom each window's outcome is averaged; what decides is then decided alike everywhere.
     """
     meta_optimizer.build(variables)
 
@@ -69,6 +72,7 @@ def compile_meta_epoch(
     def train_window(run, lengths, seed, report):
         num_steps = unroll_length or lengths[report.num_windows]
         run, outcome = lesson.window(run, fold(seed, _WINDOW, report.num_windows), num_steps)
+        outcome = workers.agree(outcome)
         norm = tf.linalg.global_norm(outcome.gradients)
         diverged = ~(tf.math.is_finite(norm) & tf.math.is_finite(outcome.meta_loss))
         tf.cond(diverged, lambda: None, lambda: update(outcome.gradients))

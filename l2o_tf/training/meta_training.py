@@ -1,5 +1,6 @@
 """Meta-training in a folder, which gets all that is needed to look at a run, to continue it, and to use it."""
 
+import contextlib
 import numbers
 import os
 import time
@@ -9,13 +10,14 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from l2o_tf import saving
-from l2o_tf.common import xla_cache
+from l2o_tf.common import folders, xla_cache
 from l2o_tf.optimizers.base import Optimizer
 from l2o_tf.saving.weights import describe
 from l2o_tf.training import curriculum as cl
 from l2o_tf.training import run_folder
 from l2o_tf.training.reporting import Reporter
 from l2o_tf.training.run_folder import Description
+from l2o_tf.training.state import Event
 from l2o_tf.training.trainer import Trainer
 from problems.base import require_positive
 
@@ -87,6 +89,8 @@ class MetaTrainer(Trainer):
         max_skips: diverged meta-epochs in a row after which the last good weights return. Default 10.
         beats_its_start: whether the student's first weights are validated first. They are then the result until other
             weights beat them. Default False, as for weights that nobody has trained.
+        workers: the processes that train together, from `connect`. Each has a trainer with the same arguments and takes
+            an equal share of the K optimizees and of the validation runs. Default: this process alone.
 
     Raises:
         ValueError: if an argument has another type or is out of range, if a horizon is no multiple of the window, if
@@ -115,6 +119,8 @@ class MetaTrainer(Trainer):
         `l2o_tf.training.run_folder`. The same call continues a run that was stopped or killed; the weights are then
         those of a run that never stopped. Ctrl-C finishes the present meta-epoch, saves, and returns.
 
+        Of several workers, the chief alone uses the folder. When one is told to stop, all do.
+
         Args:
             folder: the folder of the run; made if missing.
             epochs: meta-epochs at most, those of earlier sessions included. Default 5000.
@@ -123,8 +129,9 @@ class MetaTrainer(Trainer):
             description: what the run was started with. Default: the arguments of this trainer.
 
         Raises:
-            ValueError: if an argument is out of range, or if the folder holds another run or is in use.
-            OSError: if the folder cannot be written or the disk is full.
+            ValueError: if an argument is out of range, or if the folder holds another run or is in use, or if workers
+                have been given different arguments, data or programs.
+            OSError: if the folder cannot be written or the disk is full. A ConnectionError: another worker is lost.
 
         Example:
             >>> import l2o_tf as l2o
@@ -143,33 +150,21 @@ class MetaTrainer(Trainer):
             raise ValueError(f"Received description={description!r}, expected a Description or None.")
         description = description or Description(self.description(), files=[self.student.kind])
         self._go_on()
-        with run_folder.open_run(folder, description, self.problems[0].data, resume=resume) as folder:
-            checkpoints = run_folder.Checkpoints(folder, self.checkpointables())
-            self._warn_of_an_early_validation(epochs)
-            with (
-                run_folder.stop_signals() as received,
-                Reporter(folder, self, description, first=self.state.epoch, epochs=epochs) as reporter,
-            ):
-
-                def save():
-                    reporter.flush()
-                    checkpoints.save()
-                    xla_cache.seal()
-
-                saved = time.monotonic()
-                while not received and not self._is_finished(epochs):
-                    event = self.advance(last=self.state.epoch + 1 == epochs)
-                    reporter.report(event)
-                    if event.validations or time.monotonic() - saved > checkpoint_seconds:
-                        save()
-                        saved = time.monotonic()
-                    if event.validations:  # after the checkpoint: where there are weights, there is one
-                        self._export(folder, description)
-                save()
-                self._export(folder, description)
+        folder = folders.as_path(folder)
+        kept = _Kept(self, folder, description, epochs, checkpoint_seconds)
+        keeper = kept if self.workers.is_chief else _NotKept()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.workers.together())
+            self._meet({**description.decisive(), "files": description.files, "epochs": epochs})
+            received = stack.enter_context(run_folder.stop_signals())
+            self.workers.told(lambda: kept.open(stack, resume))
+            self._mirror()
+            while not (signal := self.workers.most(*received[:1])) and not self._is_finished(epochs):
+                keeper.keep(self.advance(last=self.state.epoch + 1 == epochs))
+            keeper.finish()
+            self.workers.most(0)  # which nobody passes before the chief has finished
         self._pause()
         state, finished = self.state, self._is_finished(epochs)
-        signal = received[0] if received else 0
         done = state.epoch, state.skips, list(state.history)
         return TrainingResult(self.student, folder, *done, finished, signal, self._outcome(finished))
 
@@ -220,3 +215,54 @@ class MetaTrainer(Trainer):
             costs = [each["cost"] for each in state.history if each["stage"] == stage.stage]
             return f"Best validation: {min(costs):.4g}. The weights that this stage began with had {costs[0]:.4g}."
         return "All meta-epochs are done."
+
+
+class _Kept:
+    """A run that is kept in its folder: what the chief does besides training."""
+
+    def __init__(
+        self, trainer: MetaTrainer, folder: Path, description: Description, epochs: int, checkpoint_seconds: float
+    ):
+        self._trainer, self._folder, self._description = trainer, folder, description
+        self._epochs, self._seconds = epochs, checkpoint_seconds
+
+    def open(self, stack: contextlib.ExitStack, resume: bool) -> bytes:
+        """Restores what the folder has; the stack closes it."""
+        trainer, description = self._trainer, self._description
+        data = trainer.problems[0].data
+        folder = stack.enter_context(run_folder.open_run(self._folder, description, data, resume=resume))
+        self._checkpoints = run_folder.Checkpoints(folder, trainer.checkpointables())
+        trainer._warn_of_an_early_validation(self._epochs)
+        reporter = Reporter(folder, trainer, description, first=trainer.state.epoch, epochs=self._epochs)
+        self._reporter = stack.enter_context(reporter)
+        self._saved = time.monotonic()
+        return b""
+
+    def keep(self, event: Event) -> None:
+        """Records a meta-epoch, and saves from time to time."""
+        self._reporter.report(event)
+        if event.validations or time.monotonic() - self._saved > self._seconds:
+            self._save()
+        if event.validations:  # after the checkpoint: where there are weights, there is one
+            self._trainer._export(self._folder, self._description)
+
+    def finish(self) -> None:
+        """Saves where the run stands, and the best weights."""
+        self._save()
+        self._trainer._export(self._folder, self._description)
+
+    def _save(self) -> None:
+        self._reporter.flush()
+        self._checkpoints.save()
+        xla_cache.seal()
+        self._saved = time.monotonic()
+
+
+class _NotKept:
+    """The same run for the other workers, which leave the folder to the chief."""
+
+    def keep(self, event: Event) -> None:
+        """Nothing to do."""
+
+    def finish(self) -> None:
+        """Nothing to do."""

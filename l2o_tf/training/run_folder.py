@@ -76,6 +76,11 @@ class Description:
             if value != self.defaults.get(name)
         }
 
+    def decisive(self) -> dict[str, Any]:
+        """The values that must not differ between the sessions of a run, nor between its workers."""
+        values = _flat(self.config).items()
+        return {name: value for name, value in values if name.partition(".")[0] not in self.irrelevant}
+
     def differences(self, found: Mapping[str, Any]) -> list[str]:
         """How the description `found` differs from this one, in words."""
         there, now = ({**self.defaults, **_flat(values)} for values in (found, self.config))

@@ -7,12 +7,16 @@ on bit for bit as if it had never stopped.
 
 import contextlib
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from l2o_tf.common import retracing
+from l2o_tf.common.workers import pack, unpack
+from l2o_tf.saving.provenance import must_be_equal
 from l2o_tf.training import curriculum as cl
 from l2o_tf.training.arguments import LENGTHS, OPTIMIZEE, TRAINING, VALIDATION, Arguments
 from l2o_tf.training.lesson_plan import LessonPlan
@@ -36,7 +40,8 @@ class Trainer(Arguments):
         self._average = AveragedVariables(self._variables, self.average.momentum) if self.average else None
         self._plan = LessonPlan(self, self._average.update if self._average else None)
         options = {"window": self.windows.length, "jit_compile": self.jit_compile}
-        self._validator = Validator(self.validation, self.validation_problems, self.student, **options)
+        self._validator = Validator(self.validation, self.validation_problems, self.student, self.workers, **options)
+        self._has_met = False
 
     @property
     def horizon(self) -> int:
@@ -58,6 +63,29 @@ class Trainer(Arguments):
             **{name: variables for name, variables in held.items() if variables},
         }
 
+    def _meet(self, more: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Refuses workers that have been asked for something else. `more`: what else has to be equal."""
+        self.workers.require_equal(lambda: {**must_be_equal(), **more, **self.description()})
+        self._has_met = True
+
+    def _mirror(self) -> None:
+        """All workers take over where the chief stands."""
+        self.workers.mirror(self._read, self._write)
+
+    def _read(self) -> bytes:
+        """All that `checkpointables` has."""
+        held = [tensor.numpy() for tensor in self._held()]
+        return pack([*held, np.frombuffer(self.state.serialize().encode(), np.uint8)])
+
+    def _write(self, content: bytes) -> None:
+        """Takes over what `_read` gave."""
+        *held, standing = unpack(content)
+        assign_all(self._held(), held)
+        self.state.deserialize(standing.tobytes().decode())
+
+    def _held(self) -> list[tf.Variable]:
+        return tf.nest.flatten({k: v for k, v in self.checkpointables().items() if k != "standing"})
+
     def best_weights(self) -> dict[str, np.ndarray]:
         """The result: φ of the lowest validation cost (with a curriculum: of the last stage that improved)."""
         return {name: best.numpy() for name, best in zip(self.student.named_variables, self._best, strict=True)}
@@ -76,6 +104,14 @@ class Trainer(Arguments):
         if state.stopped:
             raise ValueError(f"Received a call of advance, but meta-training has ended. {state.stopped}")
         self._go_on()
+        if not self._has_met:
+            self._meet()
+            self._mirror()
+        with self.workers.together():
+            return self._advance(began, last)
+
+    def _advance(self, began: float, last: bool) -> Event:
+        state = self.state
         epoch, stage, horizon = state.epoch, state.curriculum.stage, self.horizon
         messages = []
         validations = [self._set_baseline(messages)] if state.curriculum.phase is cl.Phase.BASELINE else []
@@ -93,6 +129,8 @@ class Trainer(Arguments):
         if last or state.epoch % self.validation.period == 0:
             validations += self._end_period(messages)
         state.wall_seconds += time.monotonic() - began
+        if validations:  # machines of several kinds round differently, and drift apart
+            self._mirror()
         counted = state.skips, state.curriculum.best
         problem = self.problems[member].name
         return Event(epoch, problem, lesson, stage, horizon, report, speed, validations, messages, *counted)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from l2o_tf.common.workers import ALONE, Workers
 from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers.base import Optimizer
 from problems.base import Problem, Seed, require_positive
@@ -88,22 +89,33 @@ class Validation:
 
 
 class Validator:
-    """The validation runs of a student; `options` are those of `rollouts`, and those of a problem are compiled once."""
+    """The validation runs of a student, which workers share out.
 
-    def __init__(self, validation: Validation, problems: Sequence[Problem], student: Optimizer, **options):
-        self._validation, self._problems = validation, problems
+    `options` are those of `rollouts`; the runs of a problem are compiled once.
+    """
+
+    def __init__(
+        self,
+        validation: Validation,
+        problems: Sequence[Problem],
+        student: Optimizer,
+        workers: Workers = ALONE,
+        **options,
+    ):
+        self._validation, self._problems, self._workers = validation, problems, workers
         self._compiled = functools.cache(lambda member: rollouts.rollouts(problems[member], student, **options))
 
     def run(self, seed: Seed, num_steps: int) -> tuple[float, np.ndarray]:
         """`(cost, losses [R, N])` of runs of `num_steps` steps, a multiple of the window."""
         num_runs, num_problems = self._validation.num_runs, len(self._problems)
-        seeds, steps = rollouts.run_seeds(seed, num_runs), tf.constant(num_steps)
-        members = np.arange(num_runs) * num_problems // num_runs
+        part = self._workers.share.part(num_runs)
+        seeds, steps = part.of(rollouts.run_seeds(seed, num_runs)), tf.constant(num_steps)
+        members = part.of(np.arange(num_runs) * num_problems // num_runs)
         found = []
         for member in np.unique(members):
             own, runs = seeds[members == member], self._compiled(int(member))
             found.append(runs.advance(runs.start(own, steps), own, tf.constant(0), steps)[1].numpy())
-        losses = np.concatenate(found)  # [R, W, T+1]
+        (losses,) = self._workers.joined([np.concatenate(found)] if found else [])  # [R, W, T+1]
         curves = rollouts.recorded_losses(losses)
         cost = self._validation.cost(losses[:, 0, 0], curves, num_problems)
         if not isinstance(cost, numbers.Real | np.ndarray | tf.Tensor) or np.ndim(cost):
