@@ -6,6 +6,7 @@ from typing import Any
 from l2o_tf.cli import architecture
 from l2o_tf.cli.config import GONE, IRRELEVANT, Config
 from l2o_tf.common import names
+from l2o_tf.common.workers import ALONE, Workers
 from l2o_tf.optimizers import ANALYTIC, CELLS, FROZEN, Optimizer, from_file, make_optimizer
 from l2o_tf.saving import loading
 from l2o_tf.training.arguments import check_lengths
@@ -29,13 +30,13 @@ from problems.transforms.convex_term import convex_term
 from problems.transforms.coordinates import measured_on_minibatches, normal_start, random_scaling
 
 
-def make_trainer(config: Config) -> MetaTrainer:
+def make_trainer(config: Config, workers: Workers = ALONE) -> MetaTrainer:
     """The meta-training that a configuration describes. What needs no data is checked before data are loaded."""
     arguments = make_arguments(config)
     check_lengths(arguments["curriculum"], arguments["windows"], arguments["validation"])
     student = make_student(config)
     for_training, for_validation = make_problems(config)
-    return MetaTrainer(student, for_training, validation_problems=for_validation, **arguments)
+    return MetaTrainer(student, for_training, validation_problems=for_validation, workers=workers, **arguments)
 
 
 def make_arguments(config: Config) -> dict[str, Any]:

@@ -19,11 +19,15 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from absl import app, flags, logging
 
 from l2o_tf.common import keras_backend, xla_cache
 from problems.common import closed_pipe, startup
+
+if TYPE_CHECKING:
+    from l2o_tf.common.workers import Workers
 
 _WHERE = ("Graph execution error", "Detected at node", "File ", "[[", "<stack traces", "Stack trace")
 _WHERE += ("tf2xla conversion",)
@@ -98,6 +102,27 @@ def options(found: Iterable[flags.Flag], headings: Mapping[str, str], width: int
         beside = len(left) < len(gap) - 1
         lines += [left.ljust(len(gap)) + told[0].lstrip(), *told[1:]] if beside else [left, *told]
     return "\n".join(lines).strip()
+
+
+def define_workers(values: flags.FlagValues) -> None:
+    """The flags of a job of several processes."""
+    text = "Addresses host:port of all processes of this job, the same list everywhere. Default: those of TF_CONFIG."
+    flags.DEFINE_list("workers", [], text, flag_values=values)
+    text = "Which of --workers this process is, from 0. Number 0 writes the files."
+    flags.DEFINE_integer("worker_index", None, text, flag_values=values)
+
+
+def connected(values: flags.FlagValues) -> "Workers":
+    """The workers that the flags or `TF_CONFIG` name, once all are there. Call it before TensorFlow does anything."""
+    if bool(values.workers) != (values.worker_index is not None):
+        raise ValueError(
+            f"Received --workers={','.join(values.workers)} and --worker_index={values.worker_index}, expected both "
+            "or none of them."
+        )
+    import_tensorflow()
+    from l2o_tf.common import cluster
+
+    return cluster.connect(values.workers or None, values.worker_index or 0)
 
 
 def guarded(action: Callable[[], int | None], rest: list[str]) -> int | None:

@@ -12,6 +12,7 @@ Every optimizer starts run r from the same parameters and sees the same minibatc
 writes `curves.npz`, `summary.json` and `curves.png` in --output_dir; `evaluating/results.py` describes them. Results
 that the folder has are kept, and drawn with the new ones. So several commands can fill one folder. A command that does
 not fit the results in the folder is refused. The same command continues an interrupted evaluation.
+Several machines share out the runs: start the same command on each, with TF_CONFIG or --workers, see docs/scaling.md.
 """
 
 import sys
@@ -54,6 +55,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("x_scale", "linear", ["linear", "log"], "Step axis of the plot.", flag_values=values)
     text = "Evaluate nothing; draw the results in --output_dir again. Use it with that flag and --x_scale only."
     flags.DEFINE_boolean("plot_only", False, text, flag_values=values)
+    console.define_workers(values)
 
 
 def _problems(values: flags.FlagValues) -> list:
@@ -82,7 +84,7 @@ def evaluate(values: flags.FlagValues) -> Any:
             raise ValueError(f"Received no --{name}, expected at least one.")
         if bad := [each for each in values[name].value if not each.isprintable()]:
             raise ValueError(f"Received --{name}={bad[0][:80]!r}, which cannot be printed. Rename that file or folder.")
-    console.import_tensorflow()
+    workers = console.connected(values)
     from l2o_tf.evaluating import comparison
     from l2o_tf.saving.loading import is_analytic
 
@@ -92,10 +94,14 @@ def evaluate(values: flags.FlagValues) -> Any:
     optimizers = comparison.with_cards(names, values.learning_rate, allow_code=values.allow_code)
     pairs = comparison.all_pairs(optimizers, _problems(values))
     options = {name: values[name].value for name in ("seed", "num_runs", "num_steps", "record", "full_period")}
+    options |= {"side_by_side": values.side_by_side, "workers": workers}
+    if not workers.is_chief:
+        comparison.evaluate_pairs(pairs, **options)
+        return None
     folder = folders.make_folder(values.output_dir)
     with folders.alone_in(folder):
         try:
-            return comparison.evaluate_pairs(pairs, folder, side_by_side=values.side_by_side, **options)
+            return comparison.evaluate_pairs(pairs, folder, **options)
         except KeyboardInterrupt:
             print("The same command continues.", file=sys.stderr)
             raise
@@ -111,6 +117,8 @@ def main(values: flags.FlagValues) -> int:
         if useless := [name for name in given if name not in ("--plot_only", "--output_dir", "--x_scale")]:
             raise ValueError(f"Received --plot_only with {', '.join(useless)}, which it has no use for. Drop them.")
     found = results.Results.read(folder) if values.plot_only else evaluate(values)
+    if found is None:  # of a worker whose chief has the results
+        return 0
     print(found.table())
     found.plot(folder / results.PICTURE, x_scale=values.x_scale)
     files = {"Curves": results.CURVES, "Summary": results.SUMMARY, "Picture": results.PICTURE}

@@ -6,6 +6,7 @@
     tensorboard --logdir=runs
 
 The same command continues a run that was stopped or killed. Ctrl-C finishes the present meta-epoch, saves, and exits.
+Several machines train together: start the same command on each, with TF_CONFIG or --workers, see docs/scaling.md.
 """
 
 import os
@@ -35,6 +36,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("allow_code", False, text, flag_values=values)
     text = "Seconds between checkpoints. Each validation is followed by one, too."
     flags.DEFINE_float("checkpoint_seconds", 60.0, text, flag_values=values)
+    console.define_workers(values)
 
 
 def requested(values: flags.FlagValues) -> configuration.Config:
@@ -85,14 +87,16 @@ def main(values: flags.FlagValues) -> int:
     console.import_tensorflow()
     from l2o_tf.cli import assembly
 
-    result = assembly.make_trainer(config).run(
+    workers = console.connected(values)
+    result = assembly.make_trainer(config, workers).run(
         values.output_dir or default_output_dir(config),
         epochs=config.num_epochs,
         resume=values.resume,
         checkpoint_seconds=values.checkpoint_seconds,
         description=assembly.describe(config),
     )
-    print(result)
+    if workers.is_chief:
+        print(result)
     return 128 + result.signal if result.signal and not result.finished else 0
 
 

@@ -1,4 +1,4 @@
-"""The processes of one job. Each computes a share, and they agree on everything that decides; no TensorFlow.
+"""The processes of one job. Each computes a share, and they agree on everything that decides.
 
 `Workers()` is a process alone. It has nobody to ask, and nothing here costs it anything. Several processes are a
 `Cluster` (`l2o_tf.common.cluster`), which has the same methods. Worker 0 is the *chief*: it alone writes files.
@@ -34,8 +34,8 @@ class Share(NamedTuple):
     count: int = 1
 
     def part(self, total: int) -> Part:
-        """What this share has of `total` things. Shares differ by one thing at most."""
-        first, end = (index * total // self.count for index in (self.index, self.index + 1))
+        """What this share has of `total` things. Shares differ by one thing at most; the first has some if any has."""
+        first, end = (-(-index * total // self.count) for index in (self.index, self.index + 1))  # rounded up
         return Part(total, first, end - first)
 
 

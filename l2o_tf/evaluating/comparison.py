@@ -20,15 +20,17 @@ from absl import logging
 
 from l2o_tf.common import descriptions, folders, retracing, summary
 from l2o_tf.common.names import ends
+from l2o_tf.common.workers import ALONE, Workers
 from l2o_tf.evaluating import results, rollouts
 from l2o_tf.evaluating.results import Identity, PairResult, Results
 from l2o_tf.optimizers import Optimizer
 from l2o_tf.recording.progress import Progress
 from l2o_tf.saving import named_weights, provenance
 from l2o_tf.saving.loading import load_optimizer
+from l2o_tf.saving.provenance import must_be_equal
 from l2o_tf.saving.validations import kept_validation
 from problems import PROBLEMS, contract, make_problem
-from problems.base import Problem, make_seed
+from problems.base import Problem, Seed, make_seed
 from problems.common.python_files import digests
 
 Card = Mapping[str, Any]
@@ -98,6 +100,7 @@ def evaluate(
     side_by_side: int = 1,
     folder: str | os.PathLike | None = None,
     allow_code: bool = False,
+    workers: Workers = ALONE,
 ) -> Results:
     """Evaluates every optimizer on every problem; shows its progress on stderr.
 
@@ -126,9 +129,11 @@ def evaluate(
             results. If the process is killed, the same call continues after the last runs that were done. Default:
             results stay in memory.
         allow_code: whether Python code in the folders of optimizers may run. Default False.
+        workers: the processes that share out the runs, from `connect`. Each makes the same call. The first one alone
+            uses the folder. Default: this process alone.
 
     Returns:
-        The results.
+        The results. Of several workers, the first one has all of them, the others those of this call.
 
     Raises:
         ValueError: before anything is run: if an optimizer or a problem does not exist, or is damaged; if two have the
@@ -141,9 +146,8 @@ def evaluate(
     found, problems = with_cards(optimizers, allow_code=allow_code), _listed("problems", problems, Problem)
     made = [make_problem(each, mode="test") if isinstance(each, str) else each for each in problems]
     pairs = all_pairs(found, made)
-    return evaluate_pairs(
-        pairs, None if folder is None else folders.as_path(folder), side_by_side=side_by_side, **settings
-    )
+    path = None if folder is None or not workers.is_chief else folders.as_path(folder)
+    return evaluate_pairs(pairs, path, side_by_side=side_by_side, workers=workers, **settings)
 
 
 def with_cards(
@@ -209,24 +213,40 @@ def all_pairs(optimizers: Sequence[tuple[Optimizer, Card]], problems: Sequence[P
     return [Pair(problem, *optimizer) for problem in problems for optimizer in optimizers]
 
 
-def evaluate_pairs(pairs: Sequence[Pair], folder: Path | None = None, *, side_by_side: int = 1, **settings) -> Results:
-    """`evaluate` for pairs, no two of the same names. The settings are kept with the results."""
-    there = (results.find(folder) if folder else None) or Results(settings, [])
-    results.check_fit(folder, there, settings, {pair.names: pair.identity for pair in pairs})
-    complete = {result.names for result in there.complete}
-    missing = [pair for pair in pairs if pair.names not in complete]
-    found = run_each(missing, folder, side_by_side=side_by_side, **settings)
-    if complete:
-        counts = f"Results that {folder} has: {len(complete)}. Evaluations to do: {len(missing)} of {len(pairs)}."
-        print(counts, file=sys.stderr)
-    everything = Results(settings, list({result.names: result for result in (*there, *found)}.values()))
-    if folder:
-        results.write(folder, everything)
+def evaluate_pairs(
+    pairs: Sequence[Pair], folder: Path | None = None, *, side_by_side: int = 1, workers: Workers = ALONE, **settings
+) -> Results:
+    """`evaluate` for pairs, no two of the same names. The settings are kept with the results.
+
+    Of several workers, only the chief has a folder.
+    """
+    identities = {pair.names: pair.identity for pair in pairs}
+    there = Results(settings, [])
+
+    def missing() -> bytes:
+        nonlocal there
+        there = (results.find(folder) if folder else None) or there
+        results.check_fit(folder, there, settings, identities)
+        complete = {result.names for result in there.complete}
+        return json.dumps([index for index, pair in enumerate(pairs) if pair.names not in complete]).encode()
+
+    with workers.together():
+        asked = {": ".join(names): identity for names, identity in identities.items()}
+        workers.require_equal(lambda: {**must_be_equal(), **settings, "side_by_side": side_by_side, **asked})
+        chosen = [pairs[index] for index in json.loads(workers.told(missing))]
+        found = run_each(chosen, folder, side_by_side=side_by_side, workers=workers, **settings)
+        if done := len(there.complete):
+            counts = f"Results that {folder} has: {done}. Evaluations to do: {len(chosen)} of {len(pairs)}."
+            print(counts, file=sys.stderr)
+        everything = Results(settings, list({result.names: result for result in (*there, *found)}.values()))
+        if folder:
+            results.write(folder, everything)
+        workers.most()  # which nobody passes before the chief has written
     return everything
 
 
 def run_each(
-    pairs: Sequence[Pair], folder: Path | None = None, *, side_by_side: int = 1, **settings
+    pairs: Sequence[Pair], folder: Path | None = None, *, side_by_side: int = 1, workers: Workers = ALONE, **settings
 ) -> Iterator[PairResult]:
     """The result of each pair, when it is done; a progress bar for each. The options are those of `evaluate`.
 
@@ -238,29 +258,47 @@ def run_each(
         rollouts.check(problem, optimizer, **options)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
-    return (_result(pair, folder, settings, side_by_side) for pair in pairs)
+    return (_result(pair, folder, settings, side_by_side, workers) for pair in pairs)
 
 
 @retracing.hidden()
-def _result(pair: Pair, folder: Path | None, settings: Mapping[str, Any], side_by_side: int) -> PairResult:
+def _result(
+    pair: Pair, folder: Path | None, settings: Mapping[str, Any], side_by_side: int, workers: Workers
+) -> PairResult:
     options = {**settings, "side_by_side": side_by_side}
     seed, num_runs, num_steps = make_seed(options.pop("seed")), options.pop("num_runs"), settings["num_steps"]
     result = _begun(pair, folder, settings, side_by_side)
-    begun, count = len(result.losses), rollouts.at_once(side_by_side) * max(1, LEAST_STEPS // num_steps)
+    count = workers.share.count * rollouts.at_once(side_by_side) * max(1, LEAST_STEPS // num_steps)
+    begun, count = json.loads(workers.told(lambda: json.dumps([len(result.losses), count]).encode()))
     written, total, description = time.monotonic(), num_runs * num_steps, ends(": ".join(pair.names), 60)
-    with contextlib.closing(Progress(total, initial=begun * num_steps, description=description)) as bar:
+    progress = Progress(total, initial=begun * num_steps, description=description, shown=workers.is_chief)
+    with contextlib.closing(progress) as bar:
         for first in range(begun, num_runs, count):
             options |= {"first_run": first, "num_runs": min(count, num_runs - first)}
 
             def report(steps, loss, before=first * num_steps, num_runs=options["num_runs"]):
                 bar.update(before + num_runs * steps, f"loss {loss:.4g}")
 
-            runs = rollouts.run(pair.problem, pair.optimizer, seed, on_progress=report, **options)
-            result = _with_runs(result, runs)
+            result = _with_runs(result, _shared_runs(pair, seed, workers, on_progress=report, **options))
             if folder and (len(result.losses) == num_runs or time.monotonic() - written >= SECONDS):
                 results.write_pair(folder, settings, result)
                 written = time.monotonic()
     return result
+
+
+def _shared_runs(
+    pair: Pair, seed: Seed, workers: Workers, *, first_run: int, num_runs: int, side_by_side: int, **options
+) -> rollouts.Runs:
+    """`rollouts.run`, of which each worker computes a share."""
+    part, own = workers.share.part(num_runs // side_by_side), []
+    if part.count:
+        options |= {"first_run": first_run + part.first * side_by_side, "num_runs": part.count * side_by_side}
+        runs = rollouts.run(pair.problem, pair.optimizer, seed, side_by_side=side_by_side, **options)
+        full = runs.full and [runs.full["step"][None], runs.full["loss"], runs.full["accuracy"]]
+        own = [np.array([runs.seconds]), runs.losses, *(full or [])]
+    seconds, losses, *full = workers.joined(own)
+    measured = {"step": full[0][0], "loss": full[1], "accuracy": full[2]} if full else None
+    return rollouts.Runs(losses, float(seconds.max()), measured)
 
 
 def _begun(pair: Pair, folder: Path | None, settings: Mapping[str, Any], side_by_side: int) -> PairResult:

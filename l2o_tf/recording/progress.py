@@ -27,11 +27,15 @@ class Progress:
         initial: units that an earlier process has done.
         description: what is being done, e.g. the name of the student.
         unit: what is counted.
+        shown: whether anything is shown. Default True.
     """
 
-    def __init__(self, total: int, *, initial: int = 0, description: str = "progress", unit: str = "step") -> None:
+    def __init__(
+        self, total: int, *, initial: int = 0, description: str = "progress", unit: str = "step", shown: bool = True
+    ) -> None:
         self._stream = ForgivingStream(sys.stderr, OSError)
         options = {"total": total, "initial": initial, "desc": description, "unit": unit, "file": self._stream}
+        options["disable"] = not shown
         if self._stream.isatty():
             self._bar = tqdm(**options, bar_format=BAR, dynamic_ncols=True)
         else:
