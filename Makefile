@@ -16,7 +16,7 @@ PEERS := .venv-bench/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench docs clean
+.PHONY: help install demo test lint format bench workers docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ bench: $(RUN)  ## speed and memory beside the floor and JAX, appended to benchma
 	@$(MAKE) --no-print-directory $(PEERS) || echo "JAX cannot be installed: its rows will say so."
 	$(PY) -m benchmarks.bench_unroll $(BENCH_ARGS)
 	$(PY) -m benchmarks.bench_memory --few
+
+workers: $(RUN)  ## train with two processes, kill one, go on: the weights must be those of an undisturbed run
+	$(PY) -m benchmarks.lost_worker
 
 docs: $(DEV)  ## build the API reference from the docstrings: build/docs/index.html
 	$(PY) -W error -m docs.api.build
