@@ -48,6 +48,11 @@ def test_two_workers_train_as_one_process(before, alone, folder):
     np.testing.assert_allclose(*costs, rtol=1e-6)
 
 
+def test_what_happens_on_one_worker_is_decided_on_all(before):
+    """As the explosion of a run, and as a meta-gradient that is not finite."""
+    assert [found["agreed"] for found in before] == 2 * [[True, [0.5, np.inf]]]
+
+
 def test_two_workers_evaluate_as_one_process(before, folder):
     found, expected = l2o.Results.read(folder / "results"), worker.evaluated(None)
     for ours, theirs in zip(found, expected, strict=True):

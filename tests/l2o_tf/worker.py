@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import math
 import os
 import signal
 import sys
 from pathlib import Path
+
+import tensorflow as tf
 
 import l2o_tf as l2o
 
@@ -55,6 +58,8 @@ def error_of(action) -> str:
 def lose(folder: Path, index: int, workers) -> dict:
     differ = trainer(seed=index, workers=workers)
     found = {"differ": error_of(differ.advance), "many": error_of(lambda: trainer(meta_batch_size=3, workers=workers))}
+    agreed = workers.agree((tf.constant(index == 1), tf.constant([index, 1.0 / index if index else math.inf])))
+    found["agreed"] = [value.numpy().tolist() for value in agreed]
     (folder / "taken").mkdir(exist_ok=True)
     (folder / "taken" / "records.jsonl").touch()
     undisturbed = trainer(Sends(0, 0), workers=workers)
