@@ -7,10 +7,13 @@ Meta-training is a meta-epoch of `num_steps` steps as meta_train.py compiles it:
 `unroll_length` steps, each with its minibatches, its meta-gradient and the update of φ. Evaluation is one run of
 `num_steps` steps in a single window. The methods, of which those with `-xla` are compiled by XLA:
 
-    floor               the matrix products and transcendental functions of a step, in NumPy (benchmarks/floor.py)
+    floor               the matrix products and transcendental functions of a step (benchmarks/floor.py), each by the
+                        fastest of NumPy, TensorFlow and XLA, which its row names
     plain, plain-xla    automatic differentiation of the same unroll; in evaluation a loop over loss, gradient, update
     ours, ours-xla      what meta_train.py and evaluate.py run
     second, second-xla  the same with --meta_gradient=whole_run; meta-training only
+    sampled4-xla        the same with a meta-gradient from a quarter of the coordinates, `Sampled(1/4)`; meta-training
+    sampled8-xla        from an eighth; both for optimizers that treat coordinates one by one
     adam, adam-xla      what evaluate.py runs with Adam: the cost of a step without a network; evaluation only
     jax                 L2O-DM on a perceptron as a scan written by hand in JAX (benchmarks/peers/jax_scan.py)
 
@@ -19,6 +22,10 @@ same machine. Columns: median and minimum over the repetitions; `x plain` and `x
 methods of those names in the same round (`x plain` below 1: faster); the first call, which traces, compiles and runs
 once; memory (benchmarks/worker.py says of what). The run is appended to `--history` as one JSON line. Use an idle
 machine; the load before the run is recorded.
+
+Nothing can be faster than a floor. If a median ratio to it is below 0.98, the floor is wrong: the command prints the
+table, names the row, appends nothing, and its exit code is 1. Adam and sampled meta-gradients do less work than the
+floor has, and get no ratio to it.
 """
 
 import contextlib
@@ -37,10 +44,19 @@ from l2o_tf.cli import console
 from l2o_tf.common import names
 
 METHODS = {
-    "training": ("floor", "plain", "plain-xla", "ours", "ours-xla", "second", "second-xla", "jax"),
+    "training": (
+        *("floor", "plain", "plain-xla", "ours", "ours-xla", "second", "second-xla", "sampled4-xla", "sampled8-xla"),
+        "jax",
+    ),
     "evaluation": ("floor", "plain", "plain-xla", "ours", "ours-xla", "adam", "adam-xla", "jax"),
 }
 """Phase -> its methods."""
+LESS_WORK = ("adam", "sampled4", "sampled8")
+"""Methods that do less than the floor has, without `-xla`."""
+COORDINATEWISE = ("L2O-DM", "RNNprop")
+"""Optimizers of which a meta-gradient can be sampled."""
+TOLERANCE = 0.02
+"""By how much a median ratio to the floor may be below 1: the noise of an idle machine."""
 DEFAULT_METHODS = ["floor", "plain", "ours-xla", "adam-xla", "jax"]
 COLUMNS = {
     "problem": "problem",
@@ -95,6 +111,8 @@ def exists(case: Case) -> bool:
     """Whether there is such a method for that problem and optimizer."""
     if case.method == "jax":
         return case.problem in peers.PERCEPTRONS and case.optimizer == "L2O-DM"
+    if case.method.startswith("sampled"):
+        return case.optimizer in COORDINATEWISE
     return case.method != "floor" or case.optimizer in CELLS
 
 
@@ -132,7 +150,7 @@ def summarize(methods: Sequence[str], seconds: Sequence[Sequence[float]], num_st
     """Per method, of `seconds [method][round]`: `ms_median` and `ms_min` per step, `ratio` to plain, `floor_ratio`.
 
     A ratio is the median over the rounds of the time divided by the other method's time in the same round; None where
-    that method was not measured.
+    that method was not measured, and to the floor also for `LESS_WORK`.
     """
 
     def ratio(times, reference):
@@ -145,9 +163,20 @@ def summarize(methods: Sequence[str], seconds: Sequence[Sequence[float]], num_st
             "ms_median": 1e3 * statistics.median(times) / num_steps,
             "ms_min": 1e3 * min(times) / num_steps,
             "ratio": ratio(times, "plain"),
-            "floor_ratio": ratio(times, "floor"),
+            "floor_ratio": None if method.removesuffix("-xla") in LESS_WORK else ratio(times, "floor"),
         }
-        for times in seconds
+        for method, times in zip(methods, seconds, strict=True)
+    ]
+
+
+def below_floor(results: Sequence[dict[str, Any]]) -> list[str]:
+    """A message for each row that beats its floor."""
+    return [
+        f"{' / '.join(row[name] for name in Case._fields)} takes {row['floor_ratio']:.2f} of its floor. A floor is a "
+        "lower bound: repeat this on an idle machine; if it stays, benchmarks/floor.py counts work that is not needed, "
+        "or benchmarks/kernels.py lacks the fastest way to do it."
+        for row in results
+        if (row.get("floor_ratio") or 1.0) < 1.0 - TOLERANCE
     ]
 
 
@@ -190,8 +219,11 @@ def main(values: flags.FlagValues) -> int:
         say(f"WARNING: the machine is not idle (load {load}); times will be too long and uneven.")
     settings = Settings(steps, length, asked["data"])
     results = [row for group in groups for row in measure(group, settings, asked["repetitions"])]
-    print(table(history.append(values.history, made_by, asked, load, results)))
-    return 0
+    wrong = below_floor(results)
+    print(table(history.append("" if wrong else values.history, made_by, asked, load, results)))
+    for message in wrong:
+        say(f"ERROR: {message}")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from benchmarks import Case, Settings, floor, plain
+from benchmarks import Case, Settings, floor, kernels, plain
 from l2o_tf.common import nest
 from l2o_tf.evaluating import rollouts
 from l2o_tf.optimizers import CELLS, Optimizer, make_optimizer
 from l2o_tf.training.lessons.lesson import Lesson, Setting
 from l2o_tf.training.lessons.own_trajectory import OwnTrajectory
 from l2o_tf.training.meta_epoch import compile_meta_epoch
-from l2o_tf.unrolling.meta_gradients import FirstOrder, WholeRun
+from l2o_tf.unrolling.meta_gradients import FirstOrder, Sampled, WholeRun
 from problems import make_problem
 from problems.base import Problem, make_seed, no_batches
 
@@ -28,7 +28,7 @@ BOWL = "bowl:"
 
 
 def prepare(case: Case, settings: Settings) -> tuple[Repetition, dict]:
-    """The repetition, and facts for the record: `data`, `coordinates`, `device`."""
+    """The repetition, and facts for the record: `data`, `coordinates`, `device`, of a floor a `note`."""
     mode = {"training": "train", "evaluation": "test"}[case.phase]
     if case.problem.startswith(BOWL):
         problem = bowl(int(case.problem.removeprefix(BOWL)))
@@ -42,7 +42,8 @@ def prepare(case: Case, settings: Settings) -> tuple[Repetition, dict]:
     facts = {"data": str(problem.data) if problem.data else None, "coordinates": nest.size(params), "device": _device()}
     name, _, xla = case.method.partition("-")
     if name == "floor":
-        return _floor(case, problem, params, settings), facts | {"device": "cpu"}
+        found = _floor(case, problem, params, settings)
+        return found.repetition, facts | {"device": "cpu", "note": found.note}
     if case.phase == "training":
         return _training(LESSONS[name](problem, learned, jit_compile=bool(xla)), learned, settings), facts
     return EVALUATIONS[name](problem, learned, settings.num_steps, jit_compile=bool(xla)), facts
@@ -65,12 +66,12 @@ def _device() -> str:
     return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else "cpu"
 
 
-def _floor(case: Case, problem: Problem, params: dict, settings: Settings) -> Repetition:
+def _floor(case: Case, problem: Problem, params: dict, settings: Settings) -> kernels.Floor:
     shapes = {name: tuple(tensor.shape) for name, tensor in params.items()}
     batch = tf.nest.flatten(problem.sample(make_seed(0), 1))[0]
     threads = floor.threads()
     work = floor.step(case.optimizer, case.phase, shapes, batch.shape[-1] if batch.shape.rank > 1 else 1, threads)
-    return floor.prepare(work, settings.num_steps, threads)
+    return kernels.prepare(work, settings.num_steps, threads)
 
 
 def _training(lesson, student: Optimizer, settings: Settings) -> Repetition:
@@ -111,7 +112,13 @@ def _ours(problem: Problem, student: Optimizer, *, meta_gradient=None, jit_compi
     return OwnTrajectory().lessons(Setting(problem, student, meta_gradient or FirstOrder(), jit_compile=jit_compile))[0]
 
 
-LESSONS = {"plain": plain.own_trajectory, "ours": _ours, "second": functools.partial(_ours, meta_gradient=WholeRun())}
+LESSONS = {
+    "plain": plain.own_trajectory,
+    "ours": _ours,
+    "second": functools.partial(_ours, meta_gradient=WholeRun()),
+    "sampled4": functools.partial(_ours, meta_gradient=Sampled(1 / 4)),
+    "sampled8": functools.partial(_ours, meta_gradient=Sampled(1 / 8)),
+}
 """Method of meta-training -> `(problem, student, jit_compile=) -> Lesson`."""
 
 EVALUATIONS = {"plain": _plain_rollout, "ours": _rollout, "adam": _adam}

@@ -1,4 +1,4 @@
-"""The floor: the work that no program can avoid that runs these optimizers, done by NumPy and timed.
+"""The floor: the work that no program can avoid that runs these optimizers. `kernels.py` does it, and is timed.
 
 Per optimizee step that is
 
@@ -9,28 +9,17 @@ Per optimizee step that is
 
 Everything else is free: other arithmetic, memory traffic, recomputation in the backward pass, minibatches, the
 meta-optimizer. So the floor is a bound and no program. A factor of it shows the distance from a limit of the machine.
-
-Each core has a thread, which does a step for its share of the coordinates and of the minibatch and waits for no other.
-BLAS has one thread (`ENVIRONMENT`), as its own cost more than they bring at these sizes. Each product runs for all
-steps in a row, on preallocated operands, in the fastest layout of operands and result; `tanh` runs on pieces that stay
-in the cache.
 """
 
-import itertools
 import math
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-PIECE = 2**14
-"""Numbers per call of `tanh`: 64 KiB."""
-
-ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
-"""For the process that measures: NumPy's BLAS reads it when it is loaded."""
+ENVIRONMENT = dict.fromkeys(
+    ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1"
+)
+"""For the process that measures: the libraries read it when they are loaded."""
 
 
 class Product(NamedTuple):
@@ -108,49 +97,3 @@ def perceptron_products(shapes: Sequence[Sequence[int]], batch_size: int) -> lis
 def threads() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def prepare(work: Step, num_steps: int, num_threads: int) -> Callable[[], float]:
-    """A call in which each thread does `work` for `num_steps` steps; it returns 0 in place of a loss."""
-    products = [[fastest(product) for product in work.products] for _ in range(num_threads)]
-    pieces = [np.linspace(-4, 4, PIECE, dtype=np.float32) for _ in range(num_threads)]
-    whole, rest = divmod(num_steps * work.transcendentals, PIECE)
-    pool = ThreadPoolExecutor(num_threads)
-
-    def share(products, piece):
-        for product in products:
-            for _ in range(num_steps):
-                product()
-        out = np.empty_like(piece)
-        for _ in range(whole):
-            np.tanh(piece, out=out)
-        np.tanh(piece[:rest], out=out[:rest])
-
-    def repetition() -> float:
-        list(pool.map(share, products, pieces))
-        return 0.0
-
-    return repetition
-
-
-def fastest(product: Product, tries: int = 5) -> Callable[[], None]:
-    """The product on operands of ones, in the fastest layout of operands and result."""
-    left, right = np.ones(product[:2], np.float32), np.ones(product[1:], np.float32)
-    calls = []
-    for left_order, right_order, transposed in itertools.product("CF", "CF", (False, True)):
-        a, b = np.asarray(left, order=left_order), np.asarray(right, order=right_order)
-        calls.append(_product(b.T, a.T) if transposed else _product(a, b))
-    seconds = [min(_seconds(call) for _ in range(tries)) for call in calls]
-    return calls[int(np.argmin(seconds))]
-
-
-def _product(a: np.ndarray, b: np.ndarray) -> Callable[[], None]:
-    out = np.empty([len(a), b.shape[1]], np.float32)
-    operation = np.multiply if a.shape[1] == 1 else np.matmul  # an outer product is not for BLAS
-    return lambda: operation(a, b, out=out)
-
-
-def _seconds(call: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started

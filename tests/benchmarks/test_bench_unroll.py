@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
 
 from benchmarks import Case, Settings, bench_unroll, cases, document, history, peers, plain
 from benchmarks.worker import Worker
@@ -100,12 +101,13 @@ def test_groups_compare_the_same_work():
 
 def test_methods_that_a_problem_or_an_optimizer_does_not_have_are_left_out():
     for problem, optimizer, expected in (
-        ("mnist", "L2O-DM", ["floor", "ours", "jax"]),
-        ("quadratic", "L2O-DM", ["floor", "ours"]),
-        ("mnist", "RNNprop", ["floor", "ours"]),
+        ("mnist", "L2O-DM", ["floor", "ours", "sampled8-xla", "jax"]),
+        ("quadratic", "L2O-DM", ["floor", "ours", "sampled8-xla"]),
+        ("mnist", "RNNprop", ["floor", "ours", "sampled8-xla"]),
         ("mnist", "one-of-ones-own", ["ours"]),
+        ("quadratic", "L2O-Scale", ["floor", "ours"]),
     ):
-        (group,) = groups(problem, optimizer, "training", "floor,ours,jax")
+        (group,) = groups(problem, optimizer, "training", "floor,ours,sampled8-xla,jax")
         assert [case.method for case in group] == expected
 
 
@@ -185,6 +187,25 @@ def test_times_per_step_and_ratios_within_a_round():
     assert summary[1] == pytest.approx({"ms_median": 2.0, "ms_min": 2.0, "ratio": 1.5, "floor_ratio": None})
     assert bench_unroll.summarize(["ours"], [[0.1]], num_steps=1)[0]["ratio"] is None
     assert bench_unroll.summarize(["floor", "ours"], [[0.1], [0.3]], num_steps=1)[1]["floor_ratio"] == pytest.approx(3)
+
+
+def test_nothing_is_faster_than_a_floor(monkeypatch, capsys, tmp_path):
+    """What does less work has no ratio to it."""
+    methods, path = ["floor", "ours-xla", "adam-xla", "sampled8-xla"], tmp_path / "history.jsonl"
+    summary = bench_unroll.summarize(methods, [[1.0], [0.97], [0.1], [0.2]], num_steps=1)
+    assert [row["floor_ratio"] for row in summary] == [1.0, 0.97, None, None]
+    rows = [{**ROW, **row, "method": method} for method, row in zip(methods, summary, strict=True)]
+    assert bench_unroll.below_floor([{**rows[1], "floor_ratio": 0.98}]) == []
+    monkeypatch.setattr(bench_unroll, "measure", lambda *_: rows)
+    values = flags.FlagValues()
+    bench_unroll.define_flags(values)
+    values(["bench", "--problem=mnist", "--optimizer=L2O-DM", "--phase=training", f"--history={path}"])
+    assert bench_unroll.main(values) == 1
+    told = capsys.readouterr()
+    assert "ERROR: mnist / L2O-DM / training / ours-xla takes 0.97 of its floor" in told.err
+    assert "0.970" in told.out and not path.exists()
+    rows[1]["floor_ratio"] = 1.01
+    assert bench_unroll.main(values) == 0 and path.exists()
 
 
 def run(median=2.0, **changes):
