@@ -90,11 +90,8 @@ class Blocked(Optimizer):
 
     def _pick(self, state: State, where: tf.Tensor, params: Params) -> State:
         """The coordinates `where` in the layout in which loops use them."""
-        number, size = where // self._size, self._size
-        row = number * size + where - tf.minimum(number * size, nest.size(params) - size)
-        rows = tf.vectorized_map(self._loop.leave, state)  # `[B, S, H]`
-        rows = tf.nest.map_structure(lambda x: tf.gather(tf.reshape(x, [-1, *x.shape[2:]]), row), rows)
-        return self._loop.enter(rows)
+        rows = self.rows(nest.size(params)).leave(state)
+        return self._loop.enter(tf.nest.map_structure(lambda x: tf.gather(x, where), rows))
 
     def diagnose(self, grads: Params, state: State) -> dict[str, tf.Tensor]:
         """Of the first block."""
