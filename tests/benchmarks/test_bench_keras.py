@@ -31,5 +31,5 @@ def test_a_wrong_name_is_reported_before_anything_is_measured(capsys):
 def test_every_benchmark_answers_as_the_scripts_do():
     texts = {path.stem: path.read_text() for path in SOURCES}
     commands = {name for name, text in texts.items() if "flags.DEFINE" in text} - {"history"}
-    assert len(commands) == 6
+    assert len(commands) == 8
     assert {name for name, text in texts.items() if "    console.run(define_flags, main)\n" in text} == commands
