@@ -29,6 +29,9 @@ from typing import Any
 
 from benchmarks import Case, Settings, floor, peers
 
+AS_FOUND = dict(os.environ)
+"""The environment before `l2o_tf` sets options of XLA for itself."""
+
 
 class Worker:
     """The near end; a context manager.
@@ -42,7 +45,8 @@ class Worker:
     """
 
     def __init__(self, case: Case, settings: Settings):
-        extra = floor.ENVIRONMENT if case[-1] == "floor" else {}
+        environment = dict(AS_FOUND if case[-1] == "jax" else os.environ)
+        environment |= floor.ENVIRONMENT if case[-1] == "floor" else {}
         self._case = case
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in __exit__)
         self.process = subprocess.Popen(
@@ -51,7 +55,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, **extra, "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
+            env={"TF_CPP_MIN_LOG_LEVEL": "2", **environment, "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
         )
         self._order = json.dumps({"case": case, "settings": settings})
 

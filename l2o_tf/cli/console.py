@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from absl import app, flags, logging
 
-from l2o_tf.common import keras_backend, xla_cache
+from l2o_tf.common import keras_backend, xla_cache, xla_flags
 from problems.common import closed_pipe, startup
 
 if TYPE_CHECKING:
@@ -156,8 +156,9 @@ def without_cache_if_it_fails(action: Callable[[], int]) -> int:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without its start-up lines, with XLA's cache, and Keras in float32."""
+    """Imports TensorFlow without its start-up lines, with XLA's cache and wide vectors, and Keras in float32."""
     if "tensorflow" not in sys.modules:
+        xla_flags.prefer_wide_vectors()
         xla_cache.enable()
     with keras_backend.explained():
         startup.import_tensorflow()

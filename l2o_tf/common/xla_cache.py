@@ -42,7 +42,7 @@ def enable(environment: MutableMapping[str, str] = os.environ) -> None:
     chosen = environment.get(SETTING)
     if FLAG in given or chosen == "":
         return
-    decides = hashlib.sha256((_processor() + environment.get("XLA_FLAGS", "")).encode()).hexdigest()
+    decides = hashlib.sha256((processor() + environment.get("XLA_FLAGS", "")).encode()).hexdigest()
     cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache", "l2o_tf", "xla")
     folder = Path(chosen or cache, f"{importlib.metadata.version('tensorflow')}-{decides[:12]}")
     try:
@@ -111,7 +111,7 @@ def _entries(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.suffix == ".pb" and path.is_file()]
 
 
-def _processor() -> str:
+def processor() -> str:
     """What decides which instructions the machine code may have."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

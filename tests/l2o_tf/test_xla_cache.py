@@ -39,7 +39,7 @@ def test_each_processor_has_a_folder_and_so_have_other_flags(environment, monkey
     assert here.is_dir()
     assert here.parent == Path(environment["XDG_CACHE_HOME"]) / "l2o_tf" / "xla"
     quickly = enabled(**environment, XLA_FLAGS="--xla_backend_optimization_level=0")
-    monkeypatch.setattr(xla_cache, "_processor", lambda: "another")
+    monkeypatch.setattr(xla_cache, "processor", lambda: "another")
     assert len({here, quickly, enabled(**environment)}) == 3
 
 
