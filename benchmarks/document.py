@@ -48,15 +48,15 @@ def table(runs: Sequence[history.Run]) -> list[str]:
     groups: dict[tuple, dict[str, Row]] = {}
     for row in rows:
         groups.setdefault((row["problem"], row["optimizer"], row["phase"]), {})[row["method"]] = row
-    heading = ("problem", "optimizer", "phase", "ours", "plain autodiff", "JAX", "Adam", "floor", "ours / floor")
-    heading += ("plain / ours", "memory: ours, MiB", "plain, MiB")
+    heading = ("problem", "optimizer", "phase", "ours", "sampled, 1/8", "plain autodiff", "JAX", "Adam", "floor")
+    heading += ("ours / floor", "plain / ours", "plain / sampled", "memory: ours, MiB", "sampled, MiB", "plain, MiB")
     lines = [f"| {' | '.join(heading)} |", "|---|---|---|" + "---:|" * (len(heading) - 3)]
     for names, methods in groups.items():
-        rows = [methods.get(method, {}) for method in ("ours-xla", "plain", "jax", "adam-xla", "floor")]
+        rows = [methods.get(method, {}) for method in ("ours-xla", "sampled8-xla", "plain", "jax", "adam-xla", "floor")]
         cells = [_cell(row.get("ms_median")) for row in rows]
-        ratio = rows[0].get("ratio")
-        cells += [_cell(rows[0].get("floor_ratio")), _cell(ratio and 1 / ratio)]
-        cells += [f"{row['peak_mib']:,.0f}" if "peak_mib" in row else "" for row in rows[:2]]
+        cells += [_cell(rows[0].get("floor_ratio"))]
+        cells += [_cell(ratio and 1 / ratio) for ratio in (row.get("ratio") for row in rows[:2])]
+        cells += [f"{row['peak_mib']:,.0f}" if "peak_mib" in row else "" for row in rows[:3]]
         lines.append(f"| {' | '.join([*names, *cells])} |")
     return [*lines, "", *sources]
 
