@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from l2o_tf.common import xla_cache
+from l2o_tf.common import xla_cache, xla_flags
 
 BESIDE = Path(__file__).resolve().parents[2] / "shared"
 """Files that may lie beside the checkout. They are never needed: a test that wants them is skipped without them."""
@@ -38,6 +38,7 @@ def _environment() -> None:
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", threads)
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", threads)
     os.environ.setdefault("XLA_FLAGS", QUICK_TO_COMPILE)
+    xla_flags.prefer_wide_vectors()  # as the scripts do, whose processes have the same bits then
     xla_cache.enable()  # a second run of the suite compiles less
 
 
@@ -53,7 +54,7 @@ def pytest_collection_finish() -> None:
 def _leave_graphs_as_they_are() -> None:
     """The part of `QUICK_TO_COMPILE` that is TensorFlow's; nothing to do where no test imports it."""
     tensorflow = sys.modules.get("tensorflow")
-    if tensorflow and os.environ["XLA_FLAGS"] == QUICK_TO_COMPILE:
+    if tensorflow and os.environ["XLA_FLAGS"].startswith(QUICK_TO_COMPILE):
         tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 

@@ -230,7 +230,7 @@ def test_the_document_gets_the_newest_numbers_and_is_written_twice_alike():
     runs = [run(), run(results=[ROW | ours, ROW | {"method": "plain", "ms_median": 15.0}])]
     written = document.write(text, runs)
     assert document.write(written, runs) == written
-    assert "| mnist | L2O-DM | training | 12.3 | 15.0 |  |  |  | 2.00 | 1.25 | 1,234 |  |" in written
+    assert "| mnist | L2O-DM | training | 12.3 |  | 15.0 |  |  |  | 2.00 | 1.25 |  | 1,234 |  |  |" in written
     assert history.source(runs[0]) in written
     with pytest.raises(ValueError, match="without the lines"):
         document.write(text.replace(document.END, ""), runs)
